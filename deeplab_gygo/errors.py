@@ -1,0 +1,84 @@
+"""The errors of the package: what was expected, what was met, where, and what to do about it.
+
+The library raises these and never prints or exits; the command line turns `exit_status` into the
+status of the process.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class DeepLabGygoError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    Args:
+        rule: What must hold, as a sentence without a final full stop.
+        met: What was met instead (a value, a size, a list of names).
+        where: The file, option or object concerned.
+        remedy: What the reader can do, as an imperative sentence.
+    """
+
+    exit_status = 1
+
+    def __init__(
+        self,
+        rule: str,
+        *,
+        met: object | None = None,
+        where: str | Path | None = None,
+        remedy: str | None = None,
+    ):
+        self.rule, self.met, self.where, self.remedy = rule, met, where, remedy
+        text = rule.rstrip(".")
+        if met is not None:
+            text += f"; met: {met}"
+        if where is not None:
+            text += f" ({where})"
+        text += "."
+        if remedy:
+            text += f" {remedy.rstrip('.')}."
+        super().__init__(text)
+
+
+class InputError(DeepLabGygoError):
+    """The data is unusable and trying again will not help: a mask, a video, a data set."""
+
+    exit_status = 65  # EX_DATAERR of sysexits.h
+
+
+class WeightsError(InputError):
+    """A weights file is damaged or belongs to another architecture."""
+
+
+class UsageError(DeepLabGygoError):
+    """An option or a configuration key has a value that the program cannot take."""
+
+    exit_status = 2
+
+
+class DependencyError(UsageError):
+    """An optional package is missing.
+
+    Args:
+        package: Name of the package that failed to import.
+        extra: Name of the extra of this distribution that installs it.
+        purpose: What it is needed for.
+    """
+
+    def __init__(self, package: str, extra: str, purpose: str):
+        super().__init__(
+            f"{purpose} needs the package '{package}'",
+            met="it is not installed",
+            remedy=f"Install it with: pip install 'deeplab-gygo[{extra}]'",
+        )
+
+
+class StorageError(DeepLabGygoError):
+    """Output cannot be written: disk full, folder not writable."""
+
+
+class BatchFailed(DeepLabGygoError):
+    """A batch ran to its end and some of its sequences failed."""
+
+    exit_status = 3
