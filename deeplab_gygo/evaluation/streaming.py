@@ -1,0 +1,162 @@
+"""Measures one sequence from two streams of masks, in memory that does not grow with it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections.abc import Collection, Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.masks import VOID
+from ..errors import InputError
+from .measures import boundary_measure, jaccard
+from .scores import FramePolicy, SequenceScore, check_frame_policy
+
+_logger = logging.getLogger(__name__)
+
+
+def evaluate_sequence(
+    predictions: Iterable[NDArray[np.uint8] | None],
+    truths: Iterable[NDArray[np.uint8]],
+    *,
+    name: str = "sequence",
+    frame_names: Collection[str] | None = None,
+    frames: FramePolicy = "official",
+    multi_object: bool = False,
+    object_ids: Collection[int] | None = None,
+    void_label: int | None = None,
+) -> SequenceScore:
+    """Measures J and F of every frame of a sequence, holding two frames in memory at most.
+
+    With one object it is where the value is not 0, in truth and prediction, as in DAVIS-2016.
+    With several objects the ids of the first truth are measured one by one; 255 and ids
+    that join later count as background, as in the official semi-supervised DAVIS-2017 code.
+
+    Args:
+        predictions: Masks uint8 [H, W] of object ids, 0 = background, one per truth. None for a
+            frame that does not count and has no prediction.
+        truths: Masks uint8 [H, W] of the annotated frames, in the order of time.
+        name: Name of the sequence.
+        frame_names: Names of the annotated frames; by default their positions in five digits.
+        frames: Which frames count. What is predicted is measured, whether it counts or not.
+        multi_object: Whether the ids tell objects apart.
+        object_ids: Objects to measure instead of those of the first truth; with several only.
+        void_label: Truth value whose pixels do not count at all; None, the official way, for
+            no such value.
+
+    Returns:
+        The score.
+
+    Raises:
+        InputError: There is no frame; the numbers of masks and names differ; a prediction that
+            counts is absent; sizes differ; a prediction holds ids that are no objects.
+        UsageError: There is no such policy.
+    """
+    check_frame_policy(frames)
+    names = None if frame_names is None else list(frame_names)
+    met: list[str] = []
+    rows: list[list[tuple[float, float]]] = []
+    ids = tuple(sorted(object_ids or ())) if multi_object else (1,)
+    for prediction, truth, is_last in _frames(predictions, truths, name):
+        index = len(rows)
+        met.append(names[index] if names and index < len(names) else f"{index:05d}")
+        where = f"{name}, frame {met[-1]}"
+        ids = ids or _ids_of_first(truth, where)
+        if prediction is not None:
+            _check_prediction(prediction, truth, ids if multi_object else None, where)
+            void = None if void_label is None else truth == void_label
+            rows.append(_measure(prediction, truth, void, ids if multi_object else None))
+        elif frames == "all" or (index > 0 and not (is_last and frames == "official")):
+            raise InputError("Every frame that counts needs a prediction", where=where)
+        else:
+            rows.append([(math.nan, math.nan)] * len(ids))
+    if not rows:
+        raise InputError("A sequence to be measured has annotated frames", met="none", where=name)
+    if names is not None and len(names) != len(rows):
+        raise InputError(
+            "A sequence has one name per annotated frame",
+            met=f"{len(names)} names for {len(rows)} frames",
+            where=name,
+        )
+    values = np.array(rows, dtype=np.float64).transpose(2, 1, 0)
+    return SequenceScore(name, tuple(met), ids, values[0], values[1], frames)
+
+
+def _frames(
+    predictions: Iterable[NDArray[np.uint8] | None],
+    truths: Iterable[NDArray[np.uint8]],
+    name: str,
+) -> Iterator[tuple[NDArray[np.uint8] | None, NDArray[np.uint8], bool]]:
+    """Walks predictions and truths in step; says of each frame whether it is the last."""
+    absent = object()
+    held = None
+    for prediction, truth in itertools.zip_longest(predictions, truths, fillvalue=absent):
+        if prediction is absent or truth is absent:
+            raise InputError(
+                "A sequence has as many predictions as annotations",
+                met="too few " + ("predictions" if prediction is absent else "annotations"),
+                where=name,
+            )
+        if held is not None:
+            yield *held, False
+        held = prediction, truth
+    if held is not None:
+        yield *held, True
+
+
+def _measure(
+    prediction: NDArray[np.uint8],
+    truth: NDArray[np.uint8],
+    void: NDArray[np.bool_] | None,
+    ids: tuple[int, ...] | None,
+) -> list[tuple[float, float]]:
+    """Measures (J, F) of each object of a frame; `ids` is None where all ids are one object."""
+    if ids is None:
+        return [(jaccard(prediction, truth, void), boundary_measure(prediction, truth, void))]
+    values = []
+    for object_id in ids:
+        predicted, true = prediction == object_id, truth == object_id
+        values.append((jaccard(predicted, true, void), boundary_measure(predicted, true, void)))
+    return values
+
+
+def _ids_of_first(truth: NDArray[np.uint8], where: str) -> tuple[int, ...]:
+    ids = tuple(int(value) for value in np.unique(truth) if value not in (0, VOID))
+    if not ids:
+        raise InputError("The first annotation holds an object", met="none", where=where)
+    if ids[-1] != len(ids):
+        _logger.warning("%s: the ids of the objects have gaps: %s", where, ids)
+    return ids
+
+
+def _check_prediction(
+    prediction: NDArray[np.uint8],
+    truth: NDArray[np.uint8],
+    ids: tuple[int, ...] | None,
+    where: str,
+) -> None:
+    """Raises `InputError` where a prediction has another size or ids that are no objects."""
+    if prediction.shape != truth.shape:
+        raise InputError(
+            "A prediction has the size of its annotation, "
+            + " x ".join(str(side) for side in truth.shape[::-1]),
+            met=" x ".join(str(side) for side in prediction.shape[::-1]),
+            where=where,
+            remedy="Write the predictions at the size of the annotations",
+        )
+    if ids is None:
+        return
+    extra = np.setdiff1d(prediction, [0, *ids]).tolist()
+    if extra:
+        remedy = "Write the ids of the first annotation, background as 0"
+        if extra == [VOID]:
+            remedy += "; a mask of 0 and 255 is one for a single object"
+        raise InputError(
+            f"A prediction holds no ids but those of the first annotation, {list(ids)}",
+            met=f"extra ids {extra}",
+            where=where,
+            remedy=remedy,
+        )

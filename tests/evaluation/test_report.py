@@ -1,0 +1,183 @@
+"""The files and tables of a report: official names, columns and decimals, and what they say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+
+import numpy as np
+import pytest
+
+from deeplab_gygo.errors import StorageError
+from deeplab_gygo.evaluation import markdown_table, text_table, write_report
+from deeplab_gygo.evaluation.scores import DatasetScore, SequenceScore
+
+
+def sequence(name: str, region: list[list[float]], contour: list[list[float]]) -> SequenceScore:
+    region, contour = np.array(region, dtype=float), np.array(contour, dtype=float)
+    names = tuple(f"{index:05d}" for index in range(region.shape[1]))
+    return SequenceScore(name, names, tuple(range(1, len(region) + 1)), region, contour)
+
+
+@pytest.fixture
+def pair() -> DatasetScore:
+    """Two sequences of one object; J means .6 and .75, F means .5 and .25."""
+    nothing = np.nan
+    return DatasetScore(
+        "davis2016",
+        "val",
+        (
+            sequence(
+                "bear",
+                [[nothing, 0.9, 0.8, 0.6, 0.4, 0.3, 1.0]],
+                [[nothing, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0]],
+            ),
+            sequence(
+                "batch-1/cup",
+                [[nothing, 0.75, 0.75, 0.75, 0.75, 0.75, 0.0]],
+                [[nothing, 0.25, 0.25, 0.25, 0.25, 0.25, 0.0]],
+            ),
+        ),
+    )
+
+
+@pytest.fixture
+def short() -> DatasetScore:
+    """Three clips: 2 frames (none counts), 4 frames (2 count), 7 frames (5 count)."""
+    return DatasetScore(
+        "gygo",
+        "val",
+        (
+            sequence("two", [[np.nan, 0.2]], [[np.nan, 0.2]]),
+            sequence("four", [[np.nan, 0.8, 0.6, 0.1]], [[np.nan, 0.8, 0.6, 0.1]]),
+            sequence("seven", [[np.nan] + [0.9] * 6], [[np.nan] + [0.9] * 6]),
+        ),
+    )
+
+
+def test_official_tables(pair, tmp_path):
+    write_report(pair, tmp_path)
+    # bear: J decay (.9 + .8)/2 - (.4 + .3)/2 = .5, recall 3/5; F .5 is not above .5.
+    assert (tmp_path / "global_results-val.csv").read_text() == (
+        "J&F-Mean,J-Mean,J-Recall,J-Decay,F-Mean,F-Recall,F-Decay\n"
+        "0.525,0.675,0.800,0.250,0.375,0.000,0.000\n"
+    )
+    assert (tmp_path / "per-sequence_results-val.csv").read_text() == (
+        "Sequence,J-Mean,F-Mean\nbear_1,0.600,0.500\nbatch-1/cup_1,0.750,0.250\n"
+    )
+
+
+def test_table_of_frames_says_which_counted(pair, tmp_path):
+    write_report(pair, tmp_path)
+    with (tmp_path / "per-frame.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 14
+    assert rows[0] == {
+        "Sequence": "bear",
+        "Object": "1",
+        "Frame": "00000",
+        "Counted": "0",
+        "J": "",
+        "F": "",
+    }
+    assert [row["Counted"] for row in rows[:7]] == list("0111110")
+    assert (rows[6]["J"], rows[4]["J"]) == ("1.000000", "0.400000")
+
+
+def test_files_of_an_earlier_report_are_replaced(pair, short, tmp_path):
+    first = write_report(short, tmp_path)
+    old = {path: path.read_text() for path in first}
+    second = write_report(pair, tmp_path)
+    assert second == first
+    assert all(path.read_text() != old[path] for path in second)
+    assert sorted(path.name for path in second) == sorted(os.listdir(tmp_path))
+
+
+def test_json_is_strict_and_complete(short, tmp_path):
+    write_report(short, tmp_path)
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    document = json.loads((tmp_path / "scores.json").read_text(), parse_constant=refuse)
+    assert document["mean"]["J"]["mean"] == pytest.approx((0.7 + 0.9) / 2)
+    assert document["mean_with_last_frame"]["J"]["mean"] == pytest.approx((0.2 + 0.5 + 0.9) / 3)
+    two, four, _ = document["sequences"]
+    assert two["objects"][0]["J&F"] is None
+    assert four["counted"] == [False, True, True, False]
+    assert four["objects"][0]["per_frame"]["J"] == [None, 0.8, 0.6, 0.1]
+    assert document["frames"] == "official"
+
+
+def test_absent_means_are_empty_cells(tmp_path):
+    score = DatasetScore("gygo", "val", (sequence("two", [[np.nan, 0.2]], [[np.nan, 0.2]]),))
+    write_report(score, tmp_path)
+    assert (tmp_path / "global_results-val.csv").read_text().splitlines()[1] == ",,,,,,"
+    assert "two_1,," in (tmp_path / "per-sequence_results-val.csv").read_text()
+    assert "nan" not in text_table(score)
+
+
+@pytest.mark.parametrize("table", [text_table, markdown_table])
+def test_tables_say_which_frames_counted(pair, table):
+    text = table(pair)
+    assert "first and last frame of every sequence left out" in text
+    assert "10 of 14 counted" in text
+    assert "last frames counted:" not in text
+    assert "0.525" in text and "0.675" in text
+
+
+@pytest.mark.parametrize("table", [text_table, markdown_table])
+def test_tables_say_what_short_clips_do(short, table):
+    text = table(short)
+    assert "No frame counted, left out of the means: two." in text
+    assert "Fewer than 5 frames counted, decay says little: four (2)." in text
+    assert "With the last frames counted: J&F 0.533, J 0.533, F 0.533." in text
+
+
+def test_long_clips_of_gygo_are_given_both_ways_too(pair):
+    score = DatasetScore("gygo", "val", pair.sequences)
+    # J with the last frame: (.6 * 5 + 1) / 6 and (.75 * 5) / 6; F likewise.
+    assert "With the last frames counted: J&F 0.521, J 0.646, F 0.396." in text_table(score)
+
+
+def test_worst_first(short):
+    lines = text_table(short, worst_first=True).splitlines()
+    order = [line.split()[0] for line in lines if line.split()[0] in ("two", "four", "seven")]
+    assert order == ["four", "seven", "two"]
+
+
+def test_columns_of_the_text_table_line_up(pair):
+    lines = text_table(pair).splitlines()[1:7]
+    assert len({len(line) for line in lines}) == 1
+    assert "bear_1" not in text_table(pair)
+
+
+def test_markdown_table_has_equal_columns(pair):
+    lines = [line for line in markdown_table(pair).splitlines() if line.startswith("|")]
+    assert len(lines) == 5
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_several_objects_have_a_row_each(tmp_path):
+    score = DatasetScore(
+        "davis2017",
+        "val",
+        (
+            sequence("dogs", [[1, 0.5, 0.5, 1], [1, 0.7, 0.7, 1]], [[1] * 4, [1] * 4]),
+            sequence("car", [[1, 0.9, 0.9, 1]], [[1] * 4]),
+        ),
+    )
+    write_report(score, tmp_path)
+    rows = (tmp_path / "per-sequence_results-val.csv").read_text().splitlines()
+    assert rows[1:] == ["dogs_1,0.500,1.000", "dogs_2,0.700,1.000", "car_1,0.900,1.000"]
+    # The mean is over objects, not over sequences.
+    assert score.region.mean == pytest.approx(0.7)
+    assert "mean of 3 objects" in text_table(score)
+    assert "dogs_2" in text_table(score)
+
+
+def test_a_place_that_cannot_be_written_is_explained(pair, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="report"):
+        write_report(pair, tmp_path / "file")
