@@ -1,0 +1,1 @@
+"""Networks: backbones with adjustable output stride, DeepLabV3+, and how their weights are kept."""

@@ -1,0 +1,104 @@
+"""Backbones: networks for classification, opened up to give features at three strides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import keras
+
+from deeplab_gygo.errors import UsageError
+from deeplab_gygo.models.imagenet import load_imagenet
+from deeplab_gygo.models.inverted_residual import (
+    build_inverted_residual,
+    efficientnet_lite,
+    mobilenet_v2,
+)
+from deeplab_gygo.models.resnet import build_resnet50
+
+# Width and depth factors: efficientnet_lite_builder.py (tensorflow/tpu).
+_BUILDERS: dict[str, Callable[..., keras.Model]] = {
+    "efficientnet_lite0": partial(build_inverted_residual, spec=efficientnet_lite(1.0, 1.0)),
+    "efficientnet_lite1": partial(build_inverted_residual, spec=efficientnet_lite(1.0, 1.1)),
+    "efficientnet_lite2": partial(build_inverted_residual, spec=efficientnet_lite(1.1, 1.2)),
+    "mobilenet_v2": partial(build_inverted_residual, spec=mobilenet_v2()),
+    "resnet50": build_resnet50,
+}
+BACKBONES = tuple(_BUILDERS)
+
+
+def build_backbone(
+    name: str,
+    *,
+    output_stride: int = 16,
+    weights: str | Path | None = None,
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+) -> keras.Model:
+    """Build a network that turns an image into features at three strides.
+
+    The image is float32 [B, H, W, 3], RGB in 0..255 (another dtype is cast); normalization is part
+    of the network. The features are a dict of float arrays [B, H', W', C]:
+
+    - "low": stride 4, the last features of that stride (24 channels; ResNet-50: 256);
+    - "mid": stride 8, likewise;
+    - "high": the end of the last stage, at the output stride (320 channels, Lite2 352,
+      ResNet-50 2048).
+
+    Features at stride s have ceil(H / s) rows and ceil(W / s) columns.
+
+    Layers are named by their stage: the stem is `stem_...`, and then `stage3_block1_depthwise` and
+    the like; see `layers_up_to`.
+
+    Args:
+        name: One of `BACKBONES`.
+        output_stride: Stride of "high": 8, 16 or 32. The weights are the same for all three.
+        weights: None for random ones, "imagenet", or a file: for EfficientNet-Lite a PyTorch state
+            dict as its packages ship it, for the others a `.h5` file of keras.applications without
+            top.
+        input_shape: Height, width, 3; a size may be None.
+
+    Raises:
+        UsageError: an argument has another value.
+        WeightsError: the weights file is damaged or belongs to another network.
+        DependencyError: the package with the weights is not installed.
+        InputError: the weights could not be downloaded.
+    """
+    if name not in _BUILDERS:
+        raise UsageError(f"A backbone must be one of {', '.join(BACKBONES)}", met=name)
+    model = _BUILDERS[name](name=name, output_stride=output_stride, input_shape=input_shape)
+    if weights is not None:
+        load_imagenet(name, model, path=None if weights == "imagenet" else weights)
+    return model
+
+
+def layers_up_to(model: keras.Model, stage: int) -> list[keras.layers.Layer]:
+    """List the layers of a backbone from the stem to the end of a stage, for freezing them.
+
+    EfficientNet-Lite and MobileNetV2 have the stages 1 to 7; strides 4, 8, 16 and 32 begin at the
+    stages 2, 3, 4 and 6. ResNet-50 has the stages 2 to 5 (the literature's conv2 to conv5), of
+    strides 4, 8, 16 and 32.
+
+    Args:
+        model: A model of `build_backbone`, or one made of some of its outputs.
+        stage: The last stage to list; 0 lists the stem alone.
+
+    Returns:
+        The layers in the order of the model, the input and the normalization among them.
+
+    Raises:
+        UsageError: the model has no such stage.
+    """
+    stages = {layer: _stage_of(layer) for layer in model.layers}
+    if not 0 <= stage <= max(stages.values()):
+        raise UsageError(
+            f"A stage of {model.name} must be from 0 to {max(stages.values())}", met=stage
+        )
+    return [layer for layer, number in stages.items() if number <= stage]
+
+
+def _stage_of(layer: keras.layers.Layer) -> int:
+    """Number of the stage that a layer is named by; 0 for the stem and what is before it."""
+    match = re.match(r"stage(\d+)_", layer.name)
+    return int(match.group(1)) if match else 0

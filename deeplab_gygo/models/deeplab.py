@@ -1,0 +1,207 @@
+"""DeepLabV3+ for one foreground object, divided into an encoder and a head that takes a guide.
+
+Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation",
+ECCV 2018. The division is what makes online fine-tuning fast: the encoder's features of a frame do
+not depend on the previous mask, so they are computed in windows and cached, and only the head
+(ASPP and decoder) is adapted.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers
+
+from deeplab_gygo.config import ModelConfig
+from deeplab_gygo.models.backbones import build_backbone
+from deeplab_gygo.models.layers import BroadcastLike, GuideMatching, ResizeToFeatures
+
+ASPP_RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
+"""Atrous rates by output stride (section 4 of the paper)."""
+
+DECODER_STRIDE = 4
+"""Stride of the low-level features, of the guide and of the logits."""
+
+
+class DeepLabV3Plus:
+    """The parent network: encoder, head, and both joined.
+
+    Attributes:
+        config: Architecture.
+        encoder: image float32 [B, H, W, 3], RGB in 0..255, H and W multiples of the output stride
+            -> {"low": [B, H/4, W/4, C], "high": [B, H/s, W/s, D]}.
+        head: {"low", "high"} and, where the architecture has one, "guide" float32
+            [B, H/4, W/4, 1] (+1 object, -1 background, 0 unknown) -> logits float32
+            [B, H/4, W/4, 1].
+        network: {"image", "guide"} -> logits float32 [B, H/4, W/4, 1].
+
+    Args:
+        config: Architecture.
+        backbone_weights: None for random ones, `imagenet`, or the path of a weights file of the
+            backbone. A parent's own weights are loaded by `models.weights.load_parent`.
+    """
+
+    def __init__(self, config: ModelConfig, backbone_weights: str | None = None):
+        self.config = config
+        self.encoder = _encoder(config, backbone_weights)
+        low, high = self.encoder.output["low"], self.encoder.output["high"]
+        self.head = build_head(config, low.shape[-1], high.shape[-1])
+        image = keras.Input((None, None, 3), name="image")
+        inputs = {"image": image}
+        # Frozen statistics: a batch is too small to estimate the encoder's (official FAQ: under
+        # 12), and fine-tuning sees one picture only.
+        features = dict(self.encoder(image, training=False))
+        if config.guide:
+            inputs["guide"] = features["guide"] = keras.Input((None, None, 1), name="guide")
+        self.network = keras.Model(inputs, self.head(features), name="deeplab_v3_plus")
+
+    @property
+    def stride(self) -> int:
+        """Multiple that height and width of the encoder's input must have."""
+        return max(self.config.output_stride, 16)
+
+
+def guide_at_stride(guide: np.ndarray, stride: int = DECODER_STRIDE) -> np.ndarray:
+    """Averages a guide over blocks, as the head takes it.
+
+    Args:
+        guide: float32 [H, W, 1] in -1..1; H and W are multiples of the stride.
+        stride: Side of a block, pixels.
+
+    Returns:
+        float32 [H/stride, W/stride, 1].
+    """
+    height, width = guide.shape[0] // stride, guide.shape[1] // stride
+    return guide.reshape(height, stride, width, stride, 1).mean((1, 3), dtype=np.float32)
+
+
+def _encoder(config: ModelConfig, weights: str | None) -> keras.Model:
+    backbone = build_backbone(
+        config.backbone, output_stride=config.output_stride, weights=weights
+    )
+    outputs = {key: backbone.output[key] for key in ("low", "high")}
+    return keras.Model(backbone.input, outputs, name="encoder")
+
+
+def build_head(config: ModelConfig, low_channels: int, high_channels: int) -> keras.Model:
+    """Builds ASPP and decoder as one functional model.
+
+    Args:
+        config: Architecture.
+        low_channels: Channels of the stride-4 features.
+        high_channels: Channels of the features at the output stride.
+
+    Returns:
+        The model described at `DeepLabV3Plus.head`.
+    """
+    low = keras.Input((None, None, low_channels), name="low")
+    high = keras.Input((None, None, high_channels), name="high")
+    inputs = {"low": low, "high": high}
+    context = _aspp(high, config)
+    guide = None
+    if config.guide:
+        inputs["guide"] = guide = keras.Input((None, None, 1), name="guide")
+        context = _fuse_guide(context, guide, config)
+    logits = _decoder(low, context, guide, config)
+    return keras.Model(inputs, logits, name="head")
+
+
+def _batch_norm(config: ModelConfig, name: str) -> layers.BatchNormalization:
+    return layers.BatchNormalization(
+        momentum=config.batch_norm_momentum, epsilon=config.batch_norm_epsilon, name=name
+    )
+
+
+def _conv_block(features, config: ModelConfig, channels: int, name: str):
+    """1x1 convolution, BatchNorm, ReLU."""
+    features = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_conv")(features)
+    return layers.ReLU(name=f"{name}_relu")(_batch_norm(config, f"{name}_norm")(features))
+
+
+def _conv3x3(features, config: ModelConfig, channels: int, rate: int, name: str):
+    """3x3 convolution as the configuration has it, BatchNorm and ReLU after every part.
+
+    Initial standard deviations (.33 depthwise, .06 pointwise) are those of the official
+    implementation.
+    """
+    if not config.separable:
+        features = layers.Conv2D(
+            channels, 3, padding="same", dilation_rate=rate, use_bias=False, name=f"{name}_conv"
+        )(features)
+        return layers.ReLU(name=f"{name}_relu")(_batch_norm(config, f"{name}_norm")(features))
+    features = layers.DepthwiseConv2D(
+        3,
+        padding="same",
+        dilation_rate=rate,
+        use_bias=False,
+        depthwise_initializer=keras.initializers.TruncatedNormal(stddev=0.33),
+        name=f"{name}_depthwise",
+    )(features)
+    features = _batch_norm(config, f"{name}_depthwise_norm")(features)
+    features = layers.ReLU(name=f"{name}_depthwise_relu")(features)
+    features = layers.Conv2D(
+        channels,
+        1,
+        use_bias=False,
+        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.06),
+        name=f"{name}_pointwise",
+    )(features)
+    features = _batch_norm(config, f"{name}_pointwise_norm")(features)
+    return layers.ReLU(name=f"{name}_pointwise_relu")(features)
+
+
+def _aspp(high, config: ModelConfig):
+    """Atrous spatial pyramid pooling with image pooling over the whole input."""
+    width = config.aspp_channels
+    branches = [_conv_block(high, config, width, "aspp_point")]
+    for rate in ASPP_RATES[config.output_stride]:
+        branches.append(_conv3x3(high, config, width, rate, f"aspp_rate{rate}"))
+    pooled = layers.GlobalAveragePooling2D(keepdims=True, name="aspp_pool")(high)
+    pooled = _conv_block(pooled, config, width, "aspp_image")
+    branches.append(BroadcastLike(name="aspp_broadcast")([pooled, branches[0]]))
+    context = layers.Concatenate(name="aspp_concat")(branches)
+    context = _conv_block(context, config, width, "aspp_project")
+    return layers.Dropout(config.dropout, name="aspp_dropout")(context)
+
+
+def _fuse_guide(context, guide, config: ModelConfig):
+    """Lets the previous mask choose, at the output stride, which object is meant.
+
+    Two things are added to the context: an embedding of the guide's own shape, and how much every
+    place looks like what lies under the guide's object and under its background.
+    """
+    factor = config.output_stride // DECODER_STRIDE
+    coarse = layers.AveragePooling2D(factor, name="guide_pool")(guide) if factor > 1 else guide
+    shape = layers.Conv2D(
+        config.guide_channels, 3, padding="same", activation="relu", name="guide_shape1"
+    )(coarse)
+    shape = layers.Conv2D(
+        config.guide_channels,
+        3,
+        padding="same",
+        dilation_rate=2,
+        activation="relu",
+        name="guide_shape2",
+    )(shape)
+    embedding = layers.Conv2D(64, 1, name="guide_embedding")(context)
+    matches = GuideMatching(name="guide_matching")([embedding, coarse])
+    fused = layers.Concatenate(name="guide_concat")([context, shape, matches])
+    return _conv3x3(fused, config, config.aspp_channels, 1, "guide_fusion")
+
+
+def _decoder(low, context, guide, config: ModelConfig):
+    """Low-level projection, two 3x3 convolutions and the logit."""
+    low = _conv_block(low, config, config.low_level_channels, "decoder_low")
+    parts = [ResizeToFeatures(name="decoder_upsample")([context, low]), low]
+    if guide is not None:
+        parts.append(guide)
+    features = layers.Concatenate(name="decoder_concat")(parts)
+    features = _conv3x3(features, config, config.decoder_channels, 1, "decoder1")
+    features = _conv3x3(features, config, config.decoder_channels, 1, "decoder2")
+    return layers.Conv2D(
+        1,
+        1,
+        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.01),
+        dtype="float32",
+        name="logit",
+    )(features)

@@ -1,0 +1,111 @@
+"""From frames of any size to what the network takes, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from deeplab_gygo.models.deeplab import DECODER_STRIDE, guide_at_stride
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of a frame on its way through the network; all are (height, width) in pixels.
+
+    Attributes:
+        frame: Size of the frames as they are.
+        working: Size at which the network sees them.
+        padded: `working`, grown at the bottom and the right to a multiple of the stride.
+    """
+
+    frame: tuple[int, int]
+    working: tuple[int, int]
+    padded: tuple[int, int]
+
+    @classmethod
+    def fit(cls, frame: tuple[int, int], short_side: int, stride: int) -> Geometry:
+        """Fits frames to a working size.
+
+        Args:
+            frame: Height and width of the frames, pixels.
+            short_side: Short side of the working size; smaller frames are not enlarged.
+            stride: Multiple that the network's input must have.
+
+        Returns:
+            The geometry.
+        """
+        scale = min(1.0, short_side / min(frame))
+        working = tuple(max(1, round(side * scale)) for side in frame)
+        padded = tuple(-(-side // stride) * stride for side in working)
+        return cls(tuple(frame), working, padded)
+
+    def image(self, image: np.ndarray) -> np.ndarray:
+        """Brings a frame to the network's input.
+
+        Args:
+            image: uint8 [H, W, 3] RGB at the size of the frames.
+
+        Returns:
+            uint8 [H', W', 3] at the padded size.
+        """
+        return self._padded(_resized(image, self.working))
+
+    def soft_mask(self, probability: np.ndarray) -> np.ndarray:
+        """Brings a mask or a probability to the padded size.
+
+        Args:
+            probability: uint8 or float32 [H, W] in 0..1 at the size of the frames.
+
+        Returns:
+            float32 [H', W'] in 0..1.
+        """
+        return self._padded(_resized(probability.astype(np.float32), self.working))
+
+    def guide(self, probability: np.ndarray | None) -> np.ndarray:
+        """Codes a previous mask as the head's guide: -1 background, +1 object, 0 unknown.
+
+        Args:
+            probability: uint8 or float32 [H, W] in 0..1 at the size of the frames; None codes
+                that nothing is known.
+
+        Returns:
+            float32 [H'/4, W'/4, 1].
+        """
+        height, width = (side // DECODER_STRIDE for side in self.padded)
+        if probability is None:
+            return np.zeros((height, width, 1), np.float32)
+        return guide_at_stride(2.0 * self.soft_mask(probability)[..., None] - 1.0)
+
+    def logits(self, coarse: np.ndarray) -> np.ndarray:
+        """Brings logits back to the size of the frames; logits, not probabilities, are resized.
+
+        Args:
+            coarse: float32 [H'/4, W'/4] logits of the padded input.
+
+        Returns:
+            float32 [H, W].
+        """
+        fine = _resized(coarse.astype(np.float32, copy=False), self.padded)
+        return _resized(fine[: self.working[0], : self.working[1]], self.frame)
+
+    def _padded(self, values: np.ndarray) -> np.ndarray:
+        below, right = (p - w for p, w in zip(self.padded, self.working, strict=True))
+        if not below and not right:
+            return values
+        # The border is repeated: a black one would look like an object's edge to the network.
+        return cv2.copyMakeBorder(values, 0, below, 0, right, cv2.BORDER_REPLICATE)
+
+
+def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if values.shape[:2] == size:
+        return values
+    shrinks = size[0] < values.shape[0]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(values), size[::-1], interpolation=method)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Returns probabilities float32 in 0..1 of logits of any shape, without overflow."""
+    return (0.5 * (1.0 + np.tanh(0.5 * logits.astype(np.float32)))).astype(np.float32)

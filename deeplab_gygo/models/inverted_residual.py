@@ -1,0 +1,215 @@
+"""Backbones made of inverted residual blocks: EfficientNet-Lite and MobileNetV2.
+
+Both are a stem and seven stages of the same block: expand by a 1x1 convolution, filter each channel
+by itself, project to few channels, and add the input where its size is the same. They differ in
+kernel sizes, widths, depths, and in how the image is normalized.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+from deeplab_gygo.models.stride import StridePlan
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One row of the table of a network: blocks of the same kernel, expansion and width.
+
+    Attributes:
+        kernel: Side of the depthwise kernel, pixels.
+        blocks: Number of blocks.
+        stride: Stride of the first block; the others have 1.
+        expansion: Width inside a block over its input width; 1 leaves the expansion out.
+        channels: Output width.
+    """
+
+    kernel: int
+    blocks: int
+    stride: int
+    expansion: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class InvertedResidualSpec:
+    """A whole network without its classifier.
+
+    Attributes:
+        stages: Its stages in order; numbered from 1 in layer names.
+        image_scale: Factor on the image in 0..255.
+        image_offset: Added after the factor.
+        norm_epsilon: Added to the variance in BatchNorm.
+        norm_momentum: Share of the old moving statistics kept at a training step.
+        stem_channels: Width of the stem.
+    """
+
+    stages: tuple[StageSpec, ...]
+    image_scale: float
+    image_offset: float
+    norm_epsilon: float
+    norm_momentum: float
+    stem_channels: int = 32
+
+
+# EfficientNet-B0: https://arxiv.org/abs/1905.11946, table 1.
+_EFFICIENTNET_STAGES = (
+    StageSpec(kernel=3, blocks=1, stride=1, expansion=1, channels=16),
+    StageSpec(kernel=3, blocks=2, stride=2, expansion=6, channels=24),
+    StageSpec(kernel=5, blocks=2, stride=2, expansion=6, channels=40),
+    StageSpec(kernel=3, blocks=3, stride=2, expansion=6, channels=80),
+    StageSpec(kernel=5, blocks=3, stride=1, expansion=6, channels=112),
+    StageSpec(kernel=5, blocks=4, stride=2, expansion=6, channels=192),
+    StageSpec(kernel=3, blocks=1, stride=1, expansion=6, channels=320),
+)
+
+# MobileNetV2: https://arxiv.org/abs/1801.04381, table 2.
+_MOBILENET_STAGES = (
+    StageSpec(kernel=3, blocks=1, stride=1, expansion=1, channels=16),
+    StageSpec(kernel=3, blocks=2, stride=2, expansion=6, channels=24),
+    StageSpec(kernel=3, blocks=3, stride=2, expansion=6, channels=32),
+    StageSpec(kernel=3, blocks=4, stride=2, expansion=6, channels=64),
+    StageSpec(kernel=3, blocks=3, stride=1, expansion=6, channels=96),
+    StageSpec(kernel=3, blocks=3, stride=2, expansion=6, channels=160),
+    StageSpec(kernel=3, blocks=1, stride=1, expansion=6, channels=320),
+)
+
+
+def _round_channels(channels: float, divisor: int = 8) -> int:
+    """Round a scaled width to a multiple of 8, never below nine tenths of it."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded if rounded >= 0.9 * channels else rounded + divisor
+
+
+def efficientnet_lite(width: float, depth: float) -> InvertedResidualSpec:
+    """Describe an EfficientNet-Lite.
+
+    As in the official `efficientnet_lite_builder.py` (tensorflow/tpu), the stem keeps its width,
+    and the first and the last stage keep their depth.
+
+    Args:
+        width: Factor on the widths.
+        depth: Factor on the number of blocks of a stage.
+    """
+    last = len(_EFFICIENTNET_STAGES) - 1
+    stages = tuple(
+        StageSpec(
+            kernel=stage.kernel,
+            blocks=stage.blocks if index in (0, last) else math.ceil(stage.blocks * depth),
+            stride=stage.stride,
+            expansion=stage.expansion,
+            channels=_round_channels(stage.channels * width),
+        )
+        for index, stage in enumerate(_EFFICIENTNET_STAGES)
+    )
+    # (x - 127) / 128, epsilon and momentum: efficientnet_lite_builder.py.
+    return InvertedResidualSpec(
+        stages,
+        image_scale=1 / 128,
+        image_offset=-127 / 128,
+        norm_epsilon=1e-3,
+        norm_momentum=0.99,
+    )
+
+
+def mobilenet_v2() -> InvertedResidualSpec:
+    """Describe MobileNetV2 of width 1, with the settings of keras.applications."""
+    return InvertedResidualSpec(
+        _MOBILENET_STAGES,
+        image_scale=1 / 127.5,
+        image_offset=-1.0,
+        norm_epsilon=1e-3,
+        norm_momentum=0.999,
+    )
+
+
+class _Builder:
+    """Adds blocks to a functional model and keeps count of stride and dilation."""
+
+    def __init__(self, spec: InvertedResidualSpec, output_stride: int):
+        self.spec = spec
+        self.plan = StridePlan(output_stride)
+
+    def normalize(self, features, name: str, activation: bool):
+        features = layers.BatchNormalization(
+            axis=-1,
+            epsilon=self.spec.norm_epsilon,
+            momentum=self.spec.norm_momentum,
+            name=f"{name}_bn",
+        )(features)
+        return layers.ReLU(max_value=6, name=f"{name}_relu")(features) if activation else features
+
+    def convolve(self, features, channels: int, name: str, *, kernel=1, stride=1, activation=True):
+        features = layers.Conv2D(
+            channels,
+            kernel,
+            strides=stride,
+            padding="same",
+            use_bias=False,
+            data_format="channels_last",
+            kernel_initializer=_fan_out_initializer(),
+            name=name,
+        )(features)
+        return self.normalize(features, name, activation)
+
+    def block(self, features, stage: StageSpec, stride: int, name: str):
+        inputs, width = features, features.shape[-1]
+        if stage.expansion != 1:
+            features = self.convolve(features, width * stage.expansion, f"{name}_expand")
+        # The kernel acts before its own stride does: where that stride is left out, the kernel
+        # keeps the rate from before, and only the layers behind it take the new one.
+        rate = self.plan.rate
+        features = layers.DepthwiseConv2D(
+            stage.kernel,
+            strides=self.plan.advance(stride),
+            dilation_rate=rate,
+            padding="same",
+            use_bias=False,
+            data_format="channels_last",
+            depthwise_initializer=_fan_out_initializer(),
+            name=f"{name}_depthwise",
+        )(features)
+        features = self.normalize(features, f"{name}_depthwise", activation=True)
+        features = self.convolve(features, stage.channels, f"{name}_project", activation=False)
+        if stride == 1 and width == stage.channels:
+            features = layers.Add(name=f"{name}_add")([inputs, features])
+        return features
+
+
+def build_inverted_residual(
+    name: str,
+    spec: InvertedResidualSpec,
+    output_stride: int,
+    input_shape: tuple[int | None, int | None, int],
+) -> keras.Model:
+    """Build the network with random weights; see `backbones.build_backbone` for its interface."""
+    builder = _Builder(spec, output_stride)
+    image = keras.Input(input_shape, name="image", dtype="float32")
+    # In float32 under every precision policy: 0..255 with fractions does not fit 8 bits.
+    features = layers.Rescaling(
+        spec.image_scale, spec.image_offset, dtype="float32", name="normalization"
+    )(image)
+    features = builder.convolve(
+        features, spec.stem_channels, "stem_conv", kernel=3, stride=builder.plan.advance(2)
+    )
+    ends = []
+    for number, stage in enumerate(spec.stages, start=1):
+        for block in range(1, stage.blocks + 1):
+            stride = stage.stride if block == 1 else 1
+            features = builder.block(features, stage, stride, f"stage{number}_block{block}")
+        ends.append(features)
+    return keras.Model(image, {"low": ends[1], "mid": ends[2], "high": ends[-1]}, name=name)
+
+
+def _fan_out_initializer() -> keras.initializers.Initializer:
+    """A new normal initializer that keeps the variance of gradients (official EfficientNet code).
+
+    New for each layer: an initializer of Keras gives the same numbers each time it is called.
+    """
+    return keras.initializers.VarianceScaling(
+        scale=2.0, mode="fan_out", distribution="untruncated_normal"
+    )

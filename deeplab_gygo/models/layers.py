@@ -1,0 +1,76 @@
+"""Layers without weights that the networks share: resizing, broadcasting, matching by a guide."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from deeplab_gygo import backend
+
+
+@keras.saving.register_keras_serializable("deeplab_gygo")
+class ResizeToFeatures(keras.layers.Layer):
+    """Bilinear resize of the first input to the height and width of the second.
+
+    Inputs: [B, h, w, C] and [B, H, W, D]; output: [B, H, W, C].
+    """
+
+    def call(self, inputs):
+        features, reference = inputs
+        shape = ops.shape(reference)
+        return backend.resize(features, shape[1], shape[2])
+
+    def compute_output_shape(self, input_shape):
+        features, reference = input_shape
+        return (features[0], reference[1], reference[2], features[3])
+
+    def compute_output_spec(self, inputs):
+        features, _ = inputs
+        shape = self.compute_output_shape([i.shape for i in inputs])
+        return keras.KerasTensor(shape, dtype=features.dtype)
+
+
+@keras.saving.register_keras_serializable("deeplab_gygo")
+class BroadcastLike(keras.layers.Layer):
+    """Repeats pooled features over the places of a reference.
+
+    Inputs: [B, 1, 1, C] and [B, H, W, D]; output: [B, H, W, C].
+    """
+
+    def call(self, inputs):
+        pooled, reference = inputs
+        return pooled * ops.ones_like(reference[..., :1])
+
+    def compute_output_shape(self, input_shape):
+        pooled, reference = input_shape
+        return (*reference[:3], pooled[3])
+
+
+@keras.saving.register_keras_serializable("deeplab_gygo")
+class GuideMatching(keras.layers.Layer):
+    r"""Cosine similarity of every place to what lies under the guide.
+
+    With embeddings $e_p$ and guide $g_p \in [-1, 1]$, the object's prototype is
+    $\sum_p \max(g_p, 0)\, e_p$, the background's $\sum_p \max(-g_p, 0)\, e_p$, each brought to
+    length one. Both similarities are 0 where the guide is unknown everywhere, so that the same
+    network runs without a guide. Computed in float32.
+
+    Inputs: [B, H, W, C] and guide [B, H, W, 1]; output: [B, H, W, 2].
+    """
+
+    def call(self, inputs):
+        embedding, guide = (ops.cast(value, "float32") for value in inputs)
+        embedding = _unit(embedding)
+        similarities = []
+        for weight in (ops.relu(guide), ops.relu(-guide)):
+            prototype = ops.sum(weight * embedding, axis=(1, 2), keepdims=True)
+            similarities.append(ops.sum(_unit(prototype) * embedding, axis=-1, keepdims=True))
+        return ops.cast(ops.concatenate(similarities, axis=-1), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[0][:3], 2)
+
+
+def _unit(values):
+    """Brings vectors on the last axis to length one; the zero vector stays zero."""
+    return values * ops.rsqrt(ops.sum(ops.square(values), axis=-1, keepdims=True) + 1e-6)

@@ -1,0 +1,52 @@
+"""Frames of any size go through the network's sizes and back."""
+
+import numpy as np
+import pytest
+
+from deeplab_gygo.models.geometry import Geometry, sigmoid
+
+
+@pytest.mark.parametrize(
+    ("frame", "working", "padded"),
+    [
+        ((480, 854), (480, 854), (480, 864)),
+        ((1080, 1920), (480, 853), (480, 864)),
+        ((854, 480), (854, 480), (864, 480)),
+        ((101, 67), (101, 67), (112, 80)),
+    ],
+)
+def test_sizes(frame, working, padded):
+    geometry = Geometry.fit(frame, 480, 16)
+    assert (geometry.working, geometry.padded) == (working, padded)
+    assert geometry.image(np.zeros((*frame, 3), np.uint8)).shape == (*padded, 3)
+    assert geometry.guide(np.zeros(frame, np.uint8)).shape == (padded[0] // 4, padded[1] // 4, 1)
+    coarse = np.zeros((padded[0] // 4, padded[1] // 4), np.float32)
+    assert geometry.logits(coarse).shape == frame
+
+
+def test_a_mask_survives_the_way_there_and_back():
+    frame = (203, 331)
+    rows, columns = np.mgrid[: frame[0], : frame[1]]
+    mask = ((rows - 90) ** 2 + (columns - 150) ** 2 < 60**2).astype(np.uint8)
+    geometry = Geometry.fit(frame, 480, 16)
+    back = geometry.logits(geometry.guide(mask)[..., 0]) > 0
+    union = np.count_nonzero(back | (mask > 0))
+    assert np.count_nonzero(back & (mask > 0)) / union > 0.97
+
+
+def test_padding_repeats_the_border():
+    image = np.full((20, 20, 3), 77, np.uint8)
+    assert (Geometry.fit((20, 20), 480, 16).image(image) == 77).all()
+
+
+def test_guide_codes_object_background_and_unknown():
+    geometry = Geometry.fit((32, 32), 480, 16)
+    assert (geometry.guide(np.ones((32, 32))) == 1).all()
+    assert (geometry.guide(np.zeros((32, 32))) == -1).all()
+    assert (geometry.guide(None) == 0).all()
+
+
+def test_sigmoid_does_not_overflow():
+    with np.errstate(all="raise"):
+        values = sigmoid(np.array([-1e4, 0.0, 1e4]))
+    np.testing.assert_allclose(values, [0, 0.5, 1], atol=1e-6)
