@@ -1,0 +1,1 @@
+"""Losses and the offline training of a parent."""

@@ -1,0 +1,268 @@
+"""Offline training of a parent: one loop, any backend, exactly resumable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import time
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from deeplab_gygo import backend
+from deeplab_gygo.config import TrainConfig, to_plain
+from deeplab_gygo.data.material import build_source
+from deeplab_gygo.data.sources import training_example
+from deeplab_gygo.errors import DeepLabGygoError, UsageError
+from deeplab_gygo.models.backbones import layers_up_to
+from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.weights import assign, save_parent, variables_by_name
+from deeplab_gygo.training.batches import batches
+from deeplab_gygo.training.checkpoints import load_checkpoint, save_checkpoint
+from deeplab_gygo.training.optimization import ParentStep
+from deeplab_gygo.training.summaries import Summaries
+from deeplab_gygo.training.validation import Validation
+
+logger = logging.getLogger(__name__)
+
+AVERAGE_EVERY = 10
+"""Steps between updates of the moving average: it is kept on the host, where every step would
+cost more than it changes."""
+
+
+class ParentTrainer:
+    """Trains a parent and writes checkpoints, logs and the parent file into a folder.
+
+    Files: `parent.npz` (the best by validation, or the last where there is no validation),
+    `last.npz`, `checkpoint.npz`, `log.csv`, TensorBoard events, `config.json`.
+
+    Args:
+        config: What to train on what.
+        folder: Where to write; an unfinished training in it is resumed.
+        backbone_weights: `imagenet`, a path, or None for random ones.
+        progress: Show a progress bar.
+
+    Raises:
+        UsageError: The folder holds a training of another configuration.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: str | Path,
+        *,
+        backbone_weights: str | None = "imagenet",
+        progress: bool = True,
+    ):
+        self.config, self.folder, self.progress = config, Path(folder), progress
+        self.folder.mkdir(parents=True, exist_ok=True)
+        cv2.setNumThreads(1)  # the examples' threads are the parallelism
+        self.precision = backend.set_precision(config.precision)
+        keras.utils.set_random_seed(config.seed)
+        self.parent = DeepLabV3Plus(config.model, backbone_weights)
+        self._freeze()
+        self._step_function = ParentStep(self.parent, config)
+        self.source = build_source(config.sources, config.data_root, config.cache_gb)
+        self.validation = Validation(self.parent, config.validation, config.data_root)
+        self.step, self.seconds, self.best = 0, 0.0, -1.0
+        self.average = self._trained_values() if config.ema else {}
+        self._resume()
+
+    def _freeze(self) -> None:
+        if self.config.frozen_stages >= 0:
+            for layer in layers_up_to(self.parent.encoder, self.config.frozen_stages):
+                layer.trainable = False
+        for layer in self.parent.encoder.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+
+    # === State ===
+
+    @property
+    def _identity(self) -> str:
+        """Hash of the configuration, but for what may change between runs of one training."""
+        plain = to_plain(self.config)
+        for key in ("steps", "seconds", "workers", "cache_gb", "data_root", "log_every"):
+            plain.pop(key)
+        for key in ("validate_every", "checkpoint_every"):
+            plain.pop(key)
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+    def _trained_values(self) -> dict[str, np.ndarray]:
+        return {
+            name: np.array(variable.numpy(), np.float32)
+            for name, variable in variables_by_name(self.parent).items()
+            if variable.trainable
+        }
+
+    def _random_states(self) -> list[keras.Variable]:
+        """Returns the states of the random numbers of dropout."""
+        return [v for v in self.parent.head.variables if "seed_generator" in v.path]
+
+    def _resume(self) -> None:
+        found = load_checkpoint(self.folder)
+        if found is None:
+            (self.folder / "config.json").write_text(json.dumps(to_plain(self.config), indent=1))
+            return
+        groups, state = found
+        if state["identity"] != self._identity:
+            raise UsageError(
+                "A folder holds trainings of one configuration",
+                met="a checkpoint of another configuration",
+                where=self.folder,
+                remedy="Give another --out, or delete the folder",
+            )
+        assign(self.parent, groups["network"], self.folder)
+        self.average = groups.get("average", {})
+        self._step_function.set_state(groups["optimizer"])
+        for index, variable in enumerate(self._random_states()):
+            variable.assign(groups["random"][str(index)])
+        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        logger.info("resumed at step %d after %.0f s", self.step, self.seconds)
+
+    def _checkpoint(self) -> None:
+        network = {n: v.numpy() for n, v in variables_by_name(self.parent).items()}
+        random = {str(i): v.numpy() for i, v in enumerate(self._random_states())}
+        groups = {
+            "network": network,
+            "optimizer": self._step_function.state(),
+            "random": random,
+        }
+        if self.average:
+            groups["average"] = self.average
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+            "identity": self._identity,
+        }
+        save_checkpoint(self.folder, groups, state)
+
+    # === Schedule ===
+
+    def progress_fraction(self) -> float:
+        """Returns how much of the schedule is done, in 0..1, by steps or by time."""
+        by_time = self.seconds / self.config.seconds if self.config.seconds else 0.0
+        return min(1.0, max(self.step / self.config.steps, by_time))
+
+    def _rate_factor(self) -> float:
+        warm = min(1.0, (self.step + 1) / max(1, self.config.warmup))
+        return warm * 0.5 * (1.0 + math.cos(math.pi * self.progress_fraction()))
+
+    # === The loop ===
+
+    def run(self) -> Path:
+        """Trains until the steps or the seconds of the configuration are used up.
+
+        Returns:
+            Path of the parent file.
+
+        Raises:
+            DeepLabGygoError: The loss is no longer finite, or a file cannot be written.
+        """
+        config = self.config
+        summaries = Summaries(self.folder)
+        bar = tqdm(
+            total=config.steps,
+            initial=self.step,
+            unit="step",
+            disable=None if self.progress else True,
+        )
+        feed = batches(
+            self._example,
+            first_step=self.step,
+            last_step=config.steps,
+            batch=config.batch,
+            workers=config.workers,
+        )
+        losses: list[float] = []
+        clock = time.monotonic()
+        try:
+            for inputs, targets in feed:
+                losses.append(self._train_step(inputs, targets))
+                clock = self._count_time(clock)
+                bar.update()
+                if self.step % config.log_every == 0:
+                    self._log(summaries, bar, losses)
+                if self.step % config.validate_every == 0:
+                    self._validate(summaries)
+                    clock = time.monotonic()  # measuring is no training
+                if self.step % config.checkpoint_every == 0:
+                    self._checkpoint()
+                if self.progress_fraction() >= 1.0:
+                    break
+        except KeyboardInterrupt:
+            self._checkpoint()
+            raise
+        finally:
+            bar.close()
+            feed.close()
+        if self.step % config.validate_every or not (self.folder / "parent.npz").is_file():
+            self._validate(summaries)
+        self._checkpoint()
+        summaries.close()
+        return self.folder / "parent.npz"
+
+    def _example(self, step: int, item: int) -> dict[str, np.ndarray]:
+        config = self.config
+        return training_example(
+            self.source, step, item, config.seed, config.crop, config.augment, config.guide_dropout
+        )
+
+    def _train_step(self, inputs: dict[str, np.ndarray], targets: np.ndarray) -> float:
+        loss = self._step_function(inputs, targets, self._rate_factor())
+        self.step += 1
+        if not math.isfinite(loss):
+            raise DeepLabGygoError(
+                "The loss of a training stays finite",
+                met=loss,
+                where=f"step {self.step}",
+                remedy="Lower head_rate and backbone_rate, or train in float32; the last "
+                "checkpoint is whole",
+            )
+        if self.config.ema and self.step % AVERAGE_EVERY == 0:
+            self._update_average()
+        return loss
+
+    def _count_time(self, clock: float) -> float:
+        now = time.monotonic()
+        self.seconds += now - clock
+        return now
+
+    def _update_average(self) -> None:
+        # In the beginning the average follows closely, or it would remember the initial weights.
+        keep = min(self.config.ema, (1 + self.step) / (10 + self.step)) ** AVERAGE_EVERY
+        for name, variable in variables_by_name(self.parent).items():
+            if name in self.average:
+                self.average[name] += (1.0 - keep) * (variable.numpy() - self.average[name])
+
+    def _log(self, summaries: Summaries, bar: tqdm, losses: list[float]) -> None:
+        loss = float(np.mean(losses))
+        losses.clear()
+        rate = self._rate_factor() * self.config.head_rate
+        summaries.write(self.step, {"loss": loss, "rate": rate, "seconds": self.seconds})
+        bar.set_postfix(loss=f"{loss:.3f}")
+
+    def _validate(self, summaries: Summaries) -> None:
+        """Measures J with the averaged weights, and keeps the best parent."""
+        current = {n: v.numpy() for n, v in variables_by_name(self.parent).items()}
+        if self.average:
+            assign(self.parent, {**current, **self.average}, self.folder)
+        try:
+            scores = self.validation.run()
+            summaries.write(self.step, {f"validation/{k}": v for k, v in scores.items()})
+            score = float(np.mean(list(scores.values()))) if scores else math.inf
+            card = {"step": self.step, "seconds": round(self.seconds), "validation": scores,
+                    "training": to_plain(self.config)}  # fmt: skip
+            save_parent(self.folder / "last.npz", self.parent, card)
+            if score >= self.best or not scores:
+                self.best = score if scores else self.best
+                save_parent(self.folder / "parent.npz", self.parent, card)
+            logger.info("step %d: %s", self.step, scores)
+        finally:
+            assign(self.parent, current, self.folder)

@@ -1,0 +1,106 @@
+"""Training a tiny parent: it learns, logs, keeps its best, and resumes exactly."""
+
+import csv
+
+import cv2
+import numpy as np
+import pytest
+
+from deeplab_gygo.config import ModelConfig, SourceConfig, TrainConfig
+from deeplab_gygo.errors import UsageError
+from deeplab_gygo.models.weights import read_parent_file
+from deeplab_gygo.training.parent import ParentTrainer
+
+
+@pytest.fixture
+def material(tmp_path):
+    """Photos of a bright disk on noise."""
+    folder = tmp_path / "stills"
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        image = rng.integers(0, 90, (80, 96, 3)).astype(np.uint8)
+        mask = np.zeros((80, 96), np.uint8)
+        cv2.circle(mask, (int(rng.integers(30, 66)), int(rng.integers(30, 50))), 22, 255, -1)
+        image[mask > 0] = (230, 60, 40)
+        cv2.imwrite(str(folder / "images" / f"{index}.png"), image)
+        cv2.imwrite(str(folder / "masks" / f"{index}.png"), mask)
+    return folder
+
+
+def _config(material, **changes) -> TrainConfig:
+    values = dict(
+        model=ModelConfig(aspp_channels=16, low_level_channels=8, decoder_channels=16),
+        sources=[SourceConfig(kind="stills", root=str(material))],
+        crop=(64, 64),
+        batch=2,
+        steps=6,
+        warmup=2,
+        frozen_stages=5,
+        log_every=2,
+        checkpoint_every=2,
+        validate_every=100,
+        cache_gb=0.1,
+        precision="float32",
+    )
+    return TrainConfig(**{**values, **changes})
+
+
+def _trainer(config, folder) -> ParentTrainer:
+    return ParentTrainer(config, folder, backbone_weights=None, progress=False)
+
+
+def test_killed_and_resumed_training_equals_an_undisturbed_one(material, tmp_path):
+    config = _config(material)
+    whole = _trainer(config, tmp_path / "whole").run()
+    killed = _trainer(config, tmp_path / "killed")
+    train_step = killed._train_step
+
+    def dies(inputs, targets):
+        if killed.step == 3:
+            raise KeyboardInterrupt
+        return train_step(inputs, targets)
+
+    killed._train_step = dies
+    with pytest.raises(KeyboardInterrupt):
+        killed.run()
+    resumed = _trainer(config, tmp_path / "killed")
+    assert resumed.step == 3
+    again = resumed.run()
+    _, expected, _ = read_parent_file(whole)
+    _, got, _ = read_parent_file(again)
+    for name, values in expected.items():
+        np.testing.assert_allclose(
+            got[name].astype(np.float32), values.astype(np.float32), rtol=2e-3, atol=2e-5
+        )
+
+
+def test_learns_logs_and_writes_a_parent(material, tmp_path):
+    trainer = _trainer(_config(material, steps=40, head_rate=5e-3, ema=0.0), tmp_path / "run")
+    path = trainer.run()
+    with open(tmp_path / "run" / "log.csv", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["name"] == "loss"]
+    losses = [float(row["value"]) for row in rows]
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+    config, _, card = read_parent_file(path)
+    assert config == trainer.config.model
+    assert card["step"] == 40 and card["training"]["sources"][0]["kind"] == "stills"
+
+
+def test_another_configuration_is_refused(material, tmp_path):
+    _trainer(_config(material, steps=2), tmp_path / "run").run()
+    with pytest.raises(UsageError, match="another configuration"):
+        _trainer(_config(material, steps=2, head_rate=1e-4), tmp_path / "run")
+    # More steps of the same training are a continuation.
+    assert _trainer(_config(material, steps=4), tmp_path / "run").step == 2
+
+
+def test_frozen_stages_and_statistics_stay(material, tmp_path):
+    trainer = _trainer(_config(material, steps=2, ema=0.0), tmp_path / "run")
+    before = {v.path: v.numpy() for v in trainer.parent.encoder.variables}
+    trainer.run()
+    for variable in trainer.parent.encoder.variables:
+        changed = not np.array_equal(before[variable.path], variable.numpy())
+        trained = "stage6" in variable.path or "stage7" in variable.path
+        assert changed == (trained and variable.trainable), variable.path
