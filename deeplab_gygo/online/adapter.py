@@ -1,0 +1,220 @@
+"""Fine-tuning of a parent on the first frame: one compiled step for the life of the process."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from deeplab_gygo import backend
+from deeplab_gygo.config import OnlineConfig
+from deeplab_gygo.errors import UsageError
+from deeplab_gygo.models.backbones import layers_up_to
+from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.online.views import View
+from deeplab_gygo.training.losses import segmentation_loss
+
+logger = logging.getLogger(__name__)
+
+Report = Callable[[int, int, float], None]
+"""`report(step, steps, loss)`, called after every step."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What one fine-tuning did.
+
+    Attributes:
+        steps: Optimizer steps.
+        losses: Loss before every step.
+        seconds: Wall time, views and cached features included.
+    """
+
+    steps: int = 0
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class OnlineAdapter:
+    """Adapts a parent's weights to one object, and puts them back bit by bit.
+
+    The network is built once; between sequences weights, optimizer slots and the loss scale return
+    to a snapshot. BatchNorm is frozen: it runs on its moving statistics (decision of the official
+    FAQ for small batches), and dropout is off.
+
+    Args:
+        parent: Network; its weights at this moment are the parent's.
+        config: What is adapted, how fast, and what holds it to the parent.
+        encode: Compiled encoder.
+    """
+
+    def __init__(self, parent: DeepLabV3Plus, config: OnlineConfig, encode: Callable[[Any], Any]):
+        self._parent, self._config, self._encode = parent, config, encode
+        self._full = config.adapt == "full"
+        self._groups = self._make_groups()
+        self.variables = [v for _, variables in self._groups for v in variables]
+        self._step = backend.GradientStep(
+            parent.network if self._full else parent.head,
+            segmentation_loss(config.dice),
+            self._groups,
+            training=False,
+            regularizer=self._anchor() if config.anchor else None,
+        )
+        self._state = self.variables + [v for o, _ in self._groups for v in o.variables]
+        self._snapshot = [np.array(v.numpy()) for v in self._state]
+        self._replay: list[tuple[dict[str, Any], np.ndarray]] = []
+
+    def _make_groups(self) -> list[tuple[keras.optimizers.Optimizer, list[keras.Variable]]]:
+        config, encoder = self._config, self._parent.encoder
+        groups = [(_adam(config.rate), _adapted(self._parent.head.layers))]
+        if self._full:
+            frozen = {id(layer) for layer in layers_up_to(encoder, config.frozen_stages)}
+            trained = [layer for layer in encoder.layers if id(layer) not in frozen]
+            groups.append((_adam(config.backbone_rate), _adapted(trained)))
+        return groups
+
+    def _anchor(self) -> Callable[[list[Any]], Any]:
+        """L2-SP: half the squared distance to the parent's values, weighted."""
+        start = [ops.convert_to_tensor(v.numpy()) for v in self.variables]
+        weight = 0.5 * self._config.anchor
+
+        def regularizer(values: list[Any]) -> Any:
+            distances = [
+                ops.sum(ops.square(ops.cast(v, "float32") - ops.cast(s, "float32")))
+                for v, s in zip(values, start, strict=True)
+            ]
+            return weight * sum(distances[1:], distances[0])
+
+        return regularizer
+
+    # === State ===
+
+    def reset(self) -> None:
+        """Puts weights and optimizer back to what they were at construction, bit by bit."""
+        for variable, value in zip(self._state, self._snapshot, strict=True):
+            variable.assign(value)
+
+    def weights(self) -> list[np.ndarray]:
+        """Returns copies of the adapted variables."""
+        return [np.array(v.numpy()) for v in self.variables]
+
+    def set_weights(self, values: list[np.ndarray]) -> None:
+        """Sets what `weights` returned."""
+        for variable, value in zip(self.variables, values, strict=True):
+            variable.assign(value)
+
+    # === Fine-tuning ===
+
+    def adapt(
+        self,
+        views: list[View],
+        rng: np.random.Generator,
+        *,
+        replay: list[View] | None = None,
+        report: Report | None = None,
+    ) -> Adaptation:
+        """Fine-tunes from the present weights on views of one frame.
+
+        Args:
+            views: Views of the annotated frame, all of one size.
+            rng: Order of the views.
+            replay: Pictures of other things, one of which joins every step.
+            report: Called after every step.
+
+        Returns:
+            What was done.
+
+        Raises:
+            UsageError: The loss is no longer finite.
+        """
+        started = time.monotonic()
+        config = self._config
+        cached = [self._inputs(view) for view in views]
+        others = [self._inputs(view) for view in replay or []]
+        order = _order(len(cached), config.steps, rng)
+        losses: list[float] = []
+        for step, index in enumerate(order):
+            samples = [cached[index]]
+            if others:
+                samples.append(others[int(rng.integers(len(others)))])
+            for (optimizer, _), rate in zip(self._groups, self._rates(step), strict=True):
+                optimizer.learning_rate = rate
+            losses.append(self._step(*_joined(samples)))
+            if not math.isfinite(losses[-1]):
+                raise UsageError(
+                    "The loss of fine-tuning stays finite",
+                    met=losses[-1],
+                    where=f"step {step + 1}",
+                    remedy="Lower the rate, or use --precision float32",
+                )
+            if report is not None:
+                report(step + 1, config.steps, losses[-1])
+            if config.seconds and time.monotonic() - started >= config.seconds:
+                break
+        if config.keep:
+            self._mix_back(config.keep)
+        return Adaptation(len(losses), losses, time.monotonic() - started)
+
+    def _rates(self, step: int) -> list[float]:
+        # Full speed at first, then down to a tenth: the last views must not decide alone.
+        factor = 0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * step / max(1, self._config.steps)))
+        rates = [self._config.rate, self._config.backbone_rate]
+        return [rate * factor for rate in rates[: len(self._groups)]]
+
+    def _inputs(self, view: View) -> tuple[dict[str, Any], np.ndarray]:
+        target = view.mask[None, ..., None]
+        if self._full:
+            inputs: dict[str, Any] = {"image": view.image[None]}
+        else:
+            inputs = dict(self._encode(view.image[None]))
+        if self._parent.config.guide:
+            inputs["guide"] = view.guide[None]
+        return inputs, target
+
+    def _mix_back(self, part: float) -> None:
+        for variable, start in zip(self.variables, self._snapshot, strict=False):
+            value = variable.numpy()
+            variable.assign(value + part * (start - value))
+
+
+def _adapted(layers: list[keras.layers.Layer]) -> list[keras.Variable]:
+    """Returns the weights of layers but for BatchNorm's: those stay the parent's."""
+    return [
+        variable
+        for layer in layers
+        if not isinstance(layer, keras.layers.BatchNormalization)
+        for variable in layer.trainable_variables
+    ]
+
+
+def _adam(rate: float) -> keras.optimizers.Optimizer:
+    optimizer = keras.optimizers.Adam(rate)
+    if keras.config.dtype_policy().name == "mixed_float16":
+        # 2^15, Keras's default, overflows at once and loses the first of few steps.
+        return keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**10)
+    return optimizer
+
+
+def _order(count: int, steps: int, rng: np.random.Generator) -> list[int]:
+    """Draws views so that all are seen equally often."""
+    rounds = [rng.permutation(count) for _ in range(-(-steps // count))]
+    return [int(i) for i in np.concatenate(rounds)[:steps]] if rounds else []
+
+
+def _joined(
+    samples: list[tuple[dict[str, Any], np.ndarray]],
+) -> tuple[dict[str, Any], np.ndarray]:
+    inputs = {
+        key: ops.concatenate([ops.convert_to_tensor(s[0][key]) for s in samples])
+        if len(samples) > 1
+        else samples[0][0][key]
+        for key in samples[0][0]
+    }
+    return inputs, np.concatenate([s[1] for s in samples])

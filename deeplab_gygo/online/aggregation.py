@@ -1,0 +1,63 @@
+"""From probabilities to masks: several objects, stray components."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+REACH = 0.2
+"""How far a part may lie from the previous mask, as a part of the root of its area (measured)."""
+
+LEAST_KEPT = 0.2
+"""Below this part of the object's predicted area, stray parts are kept: the object has jumped."""
+
+
+def soft_aggregate(probabilities: np.ndarray) -> np.ndarray:
+    r"""Makes the probabilities of several objects compete (Oh et al., STM, ICCV 2019, eq. 5).
+
+    With $p_0 = \prod_k (1 - p_k)$ for the background, the merged probability is the share of the
+    odds, $\frac{p_k / (1 - p_k)}{\sum_j p_j / (1 - p_j)}$ over $j = 0 \dots N$.
+
+    Args:
+        probabilities: float32 [N, H, W] in 0..1, one plane an object.
+
+    Returns:
+        float32 [N + 1, H, W]; plane 0 is the background, and the planes sum to 1.
+    """
+    bounded = np.clip(probabilities.astype(np.float32), 1e-5, 1.0 - 1e-5)
+    background = np.clip(np.prod(1.0 - bounded, axis=0, keepdims=True), 1e-5, 1.0 - 1e-5)
+    stacked = np.concatenate([background, bounded])
+    odds = stacked / (1.0 - stacked)
+    return odds / odds.sum(axis=0, keepdims=True)
+
+
+def keep_connected(probability: np.ndarray, previous: np.ndarray, threshold: float) -> np.ndarray:
+    """Drops predicted parts that do not touch the previous mask, grown by its own size.
+
+    Nothing is dropped where there was no previous object, or where too little would remain.
+
+    Args:
+        probability: float32 [H, W] in 0..1.
+        previous: bool or uint8 [H, W], the previous mask.
+        threshold: Probability above which a pixel is object.
+
+    Returns:
+        float32 [H, W]: 0 inside dropped parts, unchanged elsewhere.
+    """
+    predicted = (probability > threshold).astype(np.uint8)
+    area = np.count_nonzero(previous)
+    if not area or not predicted.any():
+        return probability
+    count, labels = cv2.connectedComponents(predicted, connectivity=8)
+    if count <= 2:
+        return probability
+    radius = max(1, round(REACH * float(np.sqrt(area))))
+    distance = cv2.distanceTransform((previous == 0).astype(np.uint8), cv2.DIST_L2, 3)
+    reached = np.zeros(count, bool)
+    reached[np.unique(labels[distance <= radius])] = True
+    reached[0] = True
+    stray = ~reached[labels]
+    kept = np.count_nonzero(predicted[~stray])
+    if kept < LEAST_KEPT * np.count_nonzero(predicted):
+        return probability
+    return np.where(stray, np.float32(0), probability)

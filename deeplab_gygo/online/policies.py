@@ -1,0 +1,58 @@
+"""What is adapted when, as objects that a segmenter asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from deeplab_gygo.config import OnlineConfig
+
+
+class OnlinePolicy(Protocol):
+    """Decides how a segmenter uses the annotated first frame.
+
+    Attributes:
+        adapts: Whether the network is fine-tuned on the first frame.
+        guided: Whether the previous mask guides the decoder.
+        sees_mask: Whether the annotated mask is used at all.
+    """
+
+    adapts: bool
+    guided: bool
+    sees_mask: bool
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """The parent alone: it never looks at the mask."""
+
+    adapts: bool = False
+    guided: bool = False
+    sees_mask: bool = False
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """The parent, guided by the first mask and then by its own previous one."""
+
+    adapts: bool = False
+    guided: bool = True
+    sees_mask: bool = True
+
+
+@dataclass(frozen=True)
+class FirstFrame:
+    """The parent, fine-tuned on the first frame (Caelles et al., OSVOS, CVPR 2017)."""
+
+    guided: bool
+    adapts: bool = True
+    sees_mask: bool = True
+
+
+def policy_for(config: OnlineConfig) -> OnlinePolicy:
+    """Returns the policy that a configuration names."""
+    if config.mode == "zero-shot":
+        return ZeroShot()
+    if config.mode == "one-shot":
+        return OneShot()
+    return FirstFrame(guided=config.guide)

@@ -1,0 +1,45 @@
+"""Objects compete; stray parts are dropped."""
+
+import numpy as np
+
+from deeplab_gygo.online.aggregation import keep_connected, soft_aggregate
+
+
+def test_one_object_keeps_its_order_and_planes_sum_to_one():
+    probability = np.linspace(0.01, 0.99, 25, dtype=np.float32).reshape(1, 5, 5)
+    merged = soft_aggregate(probability)
+    np.testing.assert_allclose(merged.sum(axis=0), 1, rtol=1e-5)
+    assert (np.diff(merged[1].ravel()) > 0).all()
+    np.testing.assert_array_equal(merged[1] > 0.5, probability[0] > 0.5)
+
+
+def test_the_surer_object_wins_and_certain_ones_do_not_overflow():
+    merged = soft_aggregate(np.array([[[1.0, 0.9, 0.0]], [[1.0, 0.6, 0.0]]], np.float32))
+    assert np.isfinite(merged).all()
+    assert merged[1, 0, 1] > merged[2, 0, 1]
+    np.testing.assert_allclose(merged[1, 0, 0], merged[2, 0, 0])
+    assert merged[0, 0, 2] > 0.99
+
+
+def _square(top: int, left: int, side: int) -> np.ndarray:
+    plane = np.zeros((100, 100), np.float32)
+    plane[top : top + side, left : left + side] = 0.9
+    return plane
+
+
+def test_a_stray_part_is_dropped_and_a_near_one_kept():
+    previous = _square(10, 10, 30) > 0.5
+    near, stray = _square(12, 42, 5), _square(80, 80, 8)
+    kept = keep_connected(_square(12, 12, 28) + near + stray, previous, 0.5)
+    np.testing.assert_array_equal(kept, _square(12, 12, 28) + near)
+
+
+def test_everything_is_kept_when_the_object_has_jumped():
+    previous = _square(10, 10, 30) > 0.5
+    jumped = _square(60, 60, 30) + _square(12, 12, 3)
+    np.testing.assert_array_equal(keep_connected(jumped, previous, 0.5), jumped)
+
+
+def test_everything_is_kept_after_an_empty_mask():
+    found = _square(10, 10, 30) + _square(60, 60, 30)
+    np.testing.assert_array_equal(keep_connected(found, np.zeros((100, 100)), 0.5), found)
