@@ -18,6 +18,7 @@ from deeplab_gygo.errors import UsageError
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Mode = Literal["zero-shot", "one-shot", "fine-tune"]
 Adapt = Literal["decoder", "full"]
+GuideUse = Literal["off", "previous", "blend"]
 Backbone = Literal[
     "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2", "resnet50"
 ]
@@ -223,7 +224,10 @@ class OnlineConfig:
             forgotten; 0 does without.
         keep: Part of the parent's weights mixed back after fine-tuning (WiSE-FT: Wortsman et al.,
             CVPR 2022).
-        guide: Whether the fine-tuned network is guided by its previous mask.
+        guide: How the fine-tuned network uses its previous mask: `off`, `previous`, or `blend`
+            (the mean of the logits with and without it).
+        lost: Below this part of its usual area an object counts as lost: the guide is then
+            unknown, so that the object can be found again anywhere.
         filter_components: Drop parts that do not touch the previous mask.
         window: Frames encoded at once.
         threshold: Probability above which a pixel is object.
@@ -242,10 +246,11 @@ class OnlineConfig:
     frozen_stages: int = 3
     dice: float = 1.0
     guide_dropout: float = 0.5
-    anchor: float = 0.0
+    anchor: float = 0.1
     replay: int = 0
     keep: float = 0.0
-    guide: bool = True
+    guide: GuideUse = "off"
+    lost: float = 0.25
     filter_components: bool = True
     window: int = 4
     threshold: float = 0.5

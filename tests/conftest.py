@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -28,3 +32,86 @@ def shared_data() -> Path:
 def golden() -> Path:
     """Folder with values of the official evaluation; skips where it is absent."""
     return _material("DEEPLAB_GYGO_GOLDEN", "golden")
+
+
+# === The real command, on small material ===
+
+FRAME_SIZE = (64, 96)  # height and width; small, so that a command takes seconds
+
+
+@pytest.fixture(scope="session")
+def tiny_parent(tmp_path_factory) -> Path:
+    """A parent file with random weights: good for everything but scores."""
+    import keras
+
+    from deeplab_gygo.config import ModelConfig
+    from deeplab_gygo.models.deeplab import DeepLabV3Plus
+    from deeplab_gygo.models.weights import save_parent
+
+    keras.utils.set_random_seed(5)
+    config = ModelConfig(aspp_channels=16, low_level_channels=8, decoder_channels=16)
+    path = tmp_path_factory.mktemp("weights") / "tiny.npz"
+    return save_parent(path, DeepLabV3Plus(config), {"made for": "tests"})
+
+
+@pytest.fixture(scope="session")
+def make_clip():
+    """Function that writes frames and exact masks of a moving square: `(folder, count, seed)`."""
+    return write_clip
+
+
+@pytest.fixture(scope="session")
+def make_dataset():
+    """Function that writes a data set in GyGO's layout: `(root, {name: frame count})`."""
+
+    def make(root: Path, sequences: dict[str, int]) -> Path:
+        for number, (name, count) in enumerate(sequences.items()):
+            images = root / "JPEGImages" / "480p" / name
+            masks = root / "Annotations" / "480p" / name
+            write_clip(images, count, seed=number, masks=masks)
+        lists = root / "ImageSets"
+        lists.mkdir(parents=True, exist_ok=True)
+        for split in ("Train", "val"):
+            (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in sequences))
+        return root
+
+    return make
+
+
+def write_clip(folder: Path, count: int, seed: int = 0, masks: Path | None = None) -> Path:
+    """Writes `<folder>/00000.jpg` and so on, and masks of 0 and 255 beside it or in `masks`."""
+    masks = masks or folder.with_name(f"{folder.name}-masks")
+    folder.mkdir(parents=True, exist_ok=True)
+    masks.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        image = rng.integers(60, 120, (*FRAME_SIZE, 3)).astype(np.uint8)
+        mask = np.zeros(FRAME_SIZE, np.uint8)
+        left = 20 + index % 20
+        mask[18:46, left : left + 28] = 255
+        image[mask > 0] = (230, 210, 40)
+        Image.fromarray(image).save(folder / f"{index:05d}.jpg", quality=95)
+        Image.fromarray(mask).save(masks / f"{index:05d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def command():
+    """Function that runs `python -m deeplab_gygo` in a process of its own."""
+
+    def run(*words: object, **options) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "deeplab_gygo", *map(str, words)],
+            capture_output=True,
+            text=True,
+            env=command_environment(),
+            **{"timeout": 300, **options},
+        )
+
+    return run
+
+
+def command_environment() -> dict[str, str]:
+    """The environment of a command: this checkout first, one thread, no graphics card."""
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from deeplab_gygo.config import OnlineConfig
+from deeplab_gygo.config import GuideUse, OnlineConfig
 
 
 class OnlinePolicy(Protocol):
@@ -13,12 +13,12 @@ class OnlinePolicy(Protocol):
 
     Attributes:
         adapts: Whether the network is fine-tuned on the first frame.
-        guided: Whether the previous mask guides the decoder.
+        guide: How the previous mask guides the decoder.
         sees_mask: Whether the annotated mask is used at all.
     """
 
     adapts: bool
-    guided: bool
+    guide: GuideUse
     sees_mask: bool
 
 
@@ -27,7 +27,7 @@ class ZeroShot:
     """The parent alone: it never looks at the mask."""
 
     adapts: bool = False
-    guided: bool = False
+    guide: GuideUse = "off"
     sees_mask: bool = False
 
 
@@ -36,7 +36,7 @@ class OneShot:
     """The parent, guided by the first mask and then by its own previous one."""
 
     adapts: bool = False
-    guided: bool = True
+    guide: GuideUse = "previous"
     sees_mask: bool = True
 
 
@@ -44,7 +44,7 @@ class OneShot:
 class FirstFrame:
     """The parent, fine-tuned on the first frame (Caelles et al., OSVOS, CVPR 2017)."""
 
-    guided: bool
+    guide: GuideUse
     adapts: bool = True
     sees_mask: bool = True
 
@@ -55,4 +55,4 @@ def policy_for(config: OnlineConfig) -> OnlinePolicy:
         return ZeroShot()
     if config.mode == "one-shot":
         return OneShot()
-    return FirstFrame(guided=config.guide)
+    return FirstFrame(guide=config.guide)

@@ -21,9 +21,13 @@ from deeplab_gygo.models.geometry import Geometry, sigmoid
 from deeplab_gygo.online.adapter import Adaptation, OnlineAdapter, Report
 from deeplab_gygo.online.aggregation import keep_connected, soft_aggregate
 from deeplab_gygo.online.policies import policy_for
+from deeplab_gygo.online.replay import rendered_views
 from deeplab_gygo.online.views import View, first_frame_views
 
 logger = logging.getLogger(__name__)
+
+AREA_PACE = 0.2
+"""Share of a new frame in the running area of an object."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,20 @@ class _Target:
     label: int
     weights: list[np.ndarray] | None
     previous: np.ndarray
+    usual_area: float = 0.0
+
+    def update(self, probability: np.ndarray, threshold: float) -> None:
+        """Remembers the object's last probability and its usual area."""
+        self.previous = probability
+        area = float(np.count_nonzero(probability > threshold))
+        # Growth is believed slowly and shrinking more slowly: an object that is being hidden
+        # must not make its own remainder the usual size.
+        pace = AREA_PACE if area > self.usual_area else 0.2 * AREA_PACE
+        self.usual_area += pace * (area - self.usual_area)
+
+    def is_lost(self, threshold: float, part: float) -> bool:
+        """Says whether too little of the object was seen to guide by."""
+        return np.count_nonzero(self.previous > threshold) < part * self.usual_area
 
 
 class DeepLabSegmenter:
@@ -85,7 +103,7 @@ class DeepLabSegmenter:
     def __init__(self, parent: DeepLabV3Plus, config: OnlineConfig, seed: int = 0):
         self.config, self._parent, self._seed = config, parent, seed
         self._policy = policy_for(config)
-        if self._policy.guided and not parent.config.guide:
+        if self._policy.guide != "off" and not parent.config.guide:
             raise UsageError(
                 "A guided mode needs weights that were trained with a guide",
                 met=f"mode {config.mode} with weights without one",
@@ -133,7 +151,8 @@ class DeepLabSegmenter:
             if self._adapter is not None:
                 done.append(self._adapt(image, single, label, report))
                 weights = self._adapter.weights()
-            self._targets.append(_Target(label, weights, single.astype(np.float32)))
+            area = float(np.count_nonzero(single))
+            self._targets.append(_Target(label, weights, single.astype(np.float32), area))
         self._active = self._targets[-1]
         self.adaptation = Adaptation(
             sum(a.steps for a in done),
@@ -150,12 +169,13 @@ class DeepLabSegmenter:
         self._adapter.reset()
         views = first_frame_views(image, mask, self._geometry, self.config, rng)
         adaptation = self._adapter.adapt(views, rng, replay=self._replay_views(), report=report)
-        return Adaptation(
-            adaptation.steps, adaptation.losses, time.monotonic() - started
-        )
+        return Adaptation(adaptation.steps, adaptation.losses, time.monotonic() - started)
 
     def _replay_views(self) -> list[View]:
-        return []
+        if not self.config.replay:
+            return []
+        guided = self._parent.config.guide
+        return rendered_views(self.config.replay, self._geometry.padded, guided)
 
     # === Propagation ===
 
@@ -231,24 +251,30 @@ class DeepLabSegmenter:
             self._active = target
 
     def _probability(self, features: dict[str, Any], target: _Target) -> np.ndarray:
-        inputs = dict(features)
-        if self._parent.config.guide:
-            guide = target.previous if self._policy.guided else None
-            inputs["guide"] = self._geometry.guide(guide)[None]
-        coarse = backend.to_numpy(self._decode(inputs))[0, ..., 0]
+        threshold, policy = self.config.threshold, self._policy
+        lost = target.is_lost(threshold, self.config.lost)
+        guides: list[np.ndarray | None] = [None]
+        if policy.guide != "off" and not lost:
+            guides = [target.previous, None] if policy.guide == "blend" else [target.previous]
+        coarse = np.mean([self._logits(features, guide) for guide in guides], axis=0)
         probability = sigmoid(self._geometry.logits(coarse))
-        if self._policy.sees_mask and self.config.filter_components:
-            threshold = self.config.threshold
+        if policy.sees_mask and self.config.filter_components and not lost:
             probability = keep_connected(probability, target.previous > threshold, threshold)
         return probability
 
+    def _logits(self, features: dict[str, Any], guide: np.ndarray | None) -> np.ndarray:
+        inputs = dict(features)
+        if self._parent.config.guide:
+            inputs["guide"] = self._geometry.guide(guide)[None]
+        return backend.to_numpy(self._decode(inputs))[0, ..., 0]
+
     def _merge(self, planes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         if len(planes) == 1:
-            self._targets[0].previous = planes[0]
+            self._targets[0].update(planes[0], self.config.threshold)
             mask = (planes[0] > self.config.threshold).astype(np.uint8) * self._targets[0].label
             return planes[0], mask
         merged = soft_aggregate(np.stack(planes))
         labels = np.array([0] + [t.label for t in self._targets], np.uint8)
         for target, plane in zip(self._targets, merged[1:], strict=True):
-            target.previous = plane
+            target.update(plane, self.config.threshold)
         return merged[1:], labels[np.argmax(merged, axis=0)]

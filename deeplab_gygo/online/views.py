@@ -82,9 +82,7 @@ def first_frame_views(
 
 def _guide(labels: np.ndarray, dropout: float, rng: np.random.Generator) -> np.ndarray:
     known = rng.random() >= dropout
-    return guide_at_stride(
-        encode_guide(deform_guide(labels, rng) if known else None, labels.shape)
-    )
+    return guide_at_stride(encode_guide(deform_guide(labels, rng) if known else None, labels.shape))
 
 
 def fill_object(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -132,7 +130,9 @@ def lucid(
     scale = float(np.exp(rng.uniform(-0.25, 0.25)))
     turn = cv2.getRotationMatrix2D(tuple(center), float(rng.uniform(-15, 15)), scale)
     shift = rng.uniform(-0.7, 0.7, 2) * size
-    place = np.clip(center + shift, 0.1 * np.array([width, height]), 0.9 * np.array([width, height]))
+    place = np.clip(
+        center + shift, 0.1 * np.array([width, height]), 0.9 * np.array([width, height])
+    )
     turn[:, 2] += place - center
     flip = rng.random() < 0.3
     if flip:

@@ -43,9 +43,7 @@ def _sequence(clip, mask):
 @pytest.fixture(scope="module")
 def parent() -> DeepLabV3Plus:
     keras.utils.set_random_seed(5)
-    return DeepLabV3Plus(
-        ModelConfig(aspp_channels=16, low_level_channels=8, decoder_channels=16)
-    )
+    return DeepLabV3Plus(ModelConfig(aspp_channels=16, low_level_channels=8, decoder_channels=16))
 
 
 def _config(**changes) -> OnlineConfig:
@@ -148,6 +146,4 @@ def test_guided_modes_need_a_guided_parent(clip):
     )
     with pytest.raises(UsageError, match="guide"):
         DeepLabSegmenter(parent, _config(mode="one-shot"))
-    assert list(
-        DeepLabSegmenter(parent, _config(guide=False)).run(_sequence(clip, _truth(0)))
-    )
+    assert list(DeepLabSegmenter(parent, _config(guide="off")).run(_sequence(clip, _truth(0))))

@@ -1,0 +1,115 @@
+"""Readers of the data sets GyGO, DAVIS-2016 and DAVIS-2017 as they lie on disk.
+
+All three have `JPEGImages/<resolution>/<sequence>/`, `Annotations/<resolution>/<sequence>/` and
+lists of sequences in `ImageSets`; they differ in where the lists lie and in what a mask means.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError, UsageError
+from .layout import LIST_FOLDER, find_lists, shorten, subfolders
+from .masks import VOID
+from .video_dataset import Dataset
+
+__all__ = ["Dataset", "Davis2016", "Davis2017", "Gygo", "KINDS", "open_dataset"]
+
+# Names that the published data sets give their splits.
+STANDARD_SPLITS = frozenset({"train", "val", "trainval", "test", "test-dev", "test-challenge"})
+
+
+class Gygo(Dataset):
+    """GyGO (https://github.com/ilchemla/gygo-dataset): e-commerce objects, one object a clip."""
+
+    kind = "gygo"
+    published_counts = {"train": 131, "val": 24}
+
+    def _find_lists(self, folder: Path) -> dict[str, Path]:
+        return find_lists(folder / self.resolution) | find_lists(folder)
+
+
+class Davis2016(Dataset):
+    """DAVIS-2016: one object a sequence, which is everything that is not background.
+
+    Reads the DAVIS-2016 download, whose lists lie in `ImageSets/480p`, and the lists of 2016 that
+    the DAVIS-2017 download has in `ImageSets/2016`.
+    """
+
+    kind = "davis2016"
+    published_counts = {"train": 30, "val": 20}
+
+    def _find_lists(self, folder: Path) -> dict[str, Path]:
+        own = [folder / "2016", folder / "480p", folder / self.resolution]
+        return _lists_of_year(self.kind, folder, own, other=folder / "2017")
+
+
+class Davis2017(Dataset):
+    """DAVIS-2017: object ids 1..N in each mask; 255, void, marks pixels that do not count."""
+
+    kind = "davis2017"
+    multi_object = True
+    void_label = VOID
+    # The indices of the palette are the ids, whatever their colors.
+    mask_format = "ids"
+    published_counts = {"train": 60, "val": 30}
+
+    def _find_lists(self, folder: Path) -> dict[str, Path]:
+        own = [folder / "2017"]
+        if not own[0].is_dir():
+            there = shorten(path.name for path in subfolders(folder)) or "none"
+            raise InputError(
+                f"DAVIS-2017 has its lists in {LIST_FOLDER}/2017",
+                met=f"folders there: {there}",
+                where=folder,
+                remedy="Open it as davis2016, or give the root of the DAVIS-2017 download",
+            )
+        return _lists_of_year(self.kind, folder, own, other=None)
+
+
+KINDS: dict[str, type[Dataset]] = {reader.kind: reader for reader in (Gygo, Davis2016, Davis2017)}
+
+
+def open_dataset(kind: str, root: str | Path, resolution: str = "480p") -> Dataset:
+    """Opens a data set; nothing is decoded and no sequence is listed yet.
+
+    Args:
+        kind: "gygo", "davis2016" or "davis2017"; case, dashes and "davis16" are tolerated.
+        root: Folder of the data set, or the folder that its archive was unpacked in.
+        resolution: Folder below `JPEGImages`: "480p", or "original" for GyGO.
+
+    Returns:
+        The reader.
+
+    Raises:
+        UsageError: There is no such kind.
+        InputError: The root or the resolution is absent, or the lists are of another year.
+    """
+    key = kind.lower().replace("-", "").replace("_", "").replace(" ", "")
+    key = {"davis16": "davis2016", "davis17": "davis2017"}.get(key, key)
+    if key not in KINDS:
+        raise UsageError(f"A data set is one of {', '.join(KINDS)}", met=kind)
+    return KINDS[key](root, resolution)
+
+
+def _lists_of_year(
+    kind: str, folder: Path, own: list[Path], *, other: Path | None
+) -> dict[str, Path]:
+    """Finds the lists of a year of DAVIS without those of the other year.
+
+    A list that lies in `ImageSets` itself belongs to no year. Beside folders of years it may add
+    splits of its own, yet not say what train or val are; without them it is all there is.
+    """
+    lists = find_lists(folder)
+    if any(path is not None and path.is_dir() for path in (*own, other)):
+        lists = {split: lists[split] for split in lists if split not in STANDARD_SPLITS}
+    for place in own:  # in rising precedence
+        lists |= find_lists(place)
+    if not lists and other is not None and other.is_dir():
+        raise InputError(
+            f"{kind} has its lists in {LIST_FOLDER}/480p, {LIST_FOLDER}/2016 or {LIST_FOLDER}",
+            met=f"lists in {LIST_FOLDER}/{other.name} only, which are of another year",
+            where=folder,
+            remedy=f"Open it as davis{other.name}, or add the lists of {kind}",
+        )
+    return lists

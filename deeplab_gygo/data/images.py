@@ -1,0 +1,158 @@
+"""Decoding of still images, strict about damage and upright as EXIF says."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..errors import InputError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 exchange width and height
+_JPEG_END = b"\xff\xd9"
+_ZERO_RUN = 32  # bytes; entropy-coded data has no such run
+# What Pillow raises on damaged files, besides OSError.
+_DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Reads the size of an image from its header, without decoding it.
+
+    Args:
+        path: The image.
+
+    Returns:
+        Height and width in pixels, after EXIF orientation.
+
+    Raises:
+        InputError: The file is absent or no image.
+    """
+    try:
+        with Image.open(path) as picture:
+            return _upright_size(picture)
+    except _DECODING_ERRORS as error:
+        raise _unreadable(path, error) from error
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Decodes an image; transparency is dropped, 16 bits are reduced to 8.
+
+    OpenCV decodes JPEG about five times faster than Pillow, but fills a truncated file with gray
+    and says nothing. It is used only for files that end with the marker of a JPEG's end; Pillow,
+    which raises on truncation, does the rest.
+
+    Args:
+        path: The image.
+
+    Returns:
+        uint8 [H, W, 3], RGB, upright.
+
+    Raises:
+        InputError: The file is absent, no image, or damaged.
+    """
+    try:
+        data = Path(path).read_bytes()
+        with Image.open(io.BytesIO(data)) as picture:
+            if _is_plain_jpeg(picture) and data.endswith(_JPEG_END):
+                image = _decode_jpeg(data)
+                if image is not None and image.shape[:2] == _upright_size(picture):
+                    return image
+            _check_not_zero_filled(picture, data)
+            picture.load()
+            return _to_rgb(ImageOps.exif_transpose(picture))
+    except _DECODING_ERRORS as error:
+        raise _unreadable(path, error) from error
+
+
+def open_picture(path: str | Path) -> Image.Image:
+    """Decodes an image as Pillow represents it, palette and transparency kept.
+
+    Args:
+        path: The image.
+
+    Returns:
+        The decoded picture, upright; `format` tells the file format.
+
+    Raises:
+        InputError: The file is absent, no image, or damaged.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            upright = ImageOps.exif_transpose(picture)
+            upright.format = picture.format
+            return upright
+    except _DECODING_ERRORS as error:
+        raise _unreadable(path, error) from error
+
+
+def _is_plain_jpeg(picture: Image.Image) -> bool:
+    """Says whether OpenCV decodes it as Pillow does: upright, and gray or YCbCr, not CMYK."""
+    return (
+        picture.format == "JPEG"
+        and picture.mode in ("RGB", "L")
+        and picture.getexif().get(_ORIENTATION, 1) == 1
+    )
+
+
+def _check_not_zero_filled(picture: Image.Image, data: bytes) -> None:
+    """Finds a transfer that reserved the whole file and broke off: zeros decode without complaint.
+
+    Raises:
+        OSError: A JPEG ends in zeros that do not follow its end.
+    """
+    written = data.rstrip(b"\0")
+    is_filled = len(data) - len(written) >= _ZERO_RUN and not written.endswith(_JPEG_END)
+    if picture.format == "JPEG" and is_filled:
+        raise OSError(f"image file is truncated, zeros follow byte {len(written)}")
+
+
+def _decode_jpeg(data: bytes) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        )
+    except cv2.error:
+        return None  # Pillow will say what is wrong
+
+
+def _upright_size(picture: Image.Image) -> tuple[int, int]:
+    width, height = picture.size
+    turned = picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    return (width, height) if turned else (height, width)
+
+
+def _to_rgb(picture: Image.Image) -> np.ndarray:
+    if picture.mode.startswith("I"):
+        # 16-bit gray; Pillow would clip it at 255 instead of scaling.
+        gray = np.asarray(picture).astype(np.int64)
+        gray = (gray >> 8 if gray.max(initial=0) > 255 else gray).clip(0, 255).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2)
+    return np.array(picture.convert("RGB"))
+
+
+def _unreadable(path: str | Path, error: Exception) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        met = "no such file"
+    elif isinstance(error, Image.UnidentifiedImageError):
+        met = "an empty file" if not Path(path).stat().st_size else "not an image, or damaged"
+    else:
+        met = str(error) or type(error).__name__
+    return InputError(
+        "An image must be readable and complete",
+        met=met,
+        where=path,
+        remedy="Replace the file by an intact one",
+    )

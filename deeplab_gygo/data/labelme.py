@@ -1,0 +1,192 @@
+"""Masks from the JSON files of labelme.
+
+A pixel belongs to a shape when its center lies inside; labelme's coordinates put the center of the
+first pixel at (0.5, 0.5). Later shapes lie on top of earlier ones.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InputError
+
+# Names that labelme's own converters give to no object and to pixels that do not count.
+_BACKGROUND_LABELS = frozenset({"_background_", "__background__", "background"})
+_VOID_LABELS = frozenset({"__ignore__", "_ignore_"})
+_VOID = 255
+# A shape with absent or odd points, or a mask that is no PNG; binascii.Error is a ValueError.
+_SHAPE_ERRORS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OSError,
+    SyntaxError,
+    Image.DecompressionBombError,
+)
+_NO_AREA = frozenset({"line", "linestrip", "point", "points"})
+
+
+def read_labelme(
+    path: str | Path, size: tuple[int, int] | None = None
+) -> tuple[np.ndarray, list[str]]:
+    """Draws the shapes of a labelme file.
+
+    Args:
+        path: The JSON file.
+        size: Height and width in pixels, used only where the file does not say them.
+
+    Returns:
+        uint8 [H, W]: 0 background; 255 where a shape is labeled `__ignore__`; else an id per
+        label: the labels' own numbers where all are numbers from 1 to 254, else 1, 2, ... in the
+        order in which labels appear. And notes: which label has which id, which shapes have no
+        area.
+
+    Raises:
+        InputError: The file is absent, not JSON, not of labelme, or has a shape that cannot be
+            drawn.
+    """
+    path = Path(path)
+    content = _load(path)
+    height, width = _size_of(content, size, path)
+    shapes = [shape for shape in content["shapes"] if shape.get("shape_type") not in _NO_AREA]
+    ids = _ids_of_labels([str(shape.get("label")) for shape in shapes], path)
+    mask = np.zeros((height, width), np.uint8)
+    for number, shape in enumerate(shapes):
+        try:
+            inside = _draw(shape, (height, width))
+        except _SHAPE_ERRORS as error:
+            raise InputError(
+                "A shape is a polygon, rectangle, circle or mask with its points",
+                met=f"shape {number} ({shape.get('shape_type')}, {shape.get('label')}): {error}",
+                where=path,
+                remedy="Correct or remove the shape in labelme",
+            ) from error
+        mask[inside] = ids[str(shape.get("label"))]
+    notes = []
+    without_area = len(content["shapes"]) - len(shapes)
+    if without_area:
+        notes.append(f"{without_area} lines or points have no area and are left out")
+    objects = {label: id_ for label, id_ in ids.items() if 0 < id_ < _VOID}
+    if len(objects) > 1:
+        notes.append("ids: " + ", ".join(f"{label} is {id_}" for label, id_ in objects.items()))
+    return mask, notes
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "A labelme file must be readable JSON",
+            met="no such file" if isinstance(error, FileNotFoundError) else error,
+            where=path,
+        ) from error
+    shapes = content.get("shapes") if isinstance(content, dict) else None
+    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
+        raise InputError(
+            "A mask in JSON must be of labelme: an object with 'shapes'",
+            met=f"the keys {sorted(content)[:6]}" if isinstance(content, dict) else "no object",
+            where=path,
+            remedy="Save the annotation with labelme, or give a PNG mask",
+        )
+    return content
+
+
+def _size_of(content: dict[str, Any], size: tuple[int, int] | None, path: Path) -> tuple[int, int]:
+    height, width = content.get("imageHeight"), content.get("imageWidth")
+    if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
+        return height, width
+    if size is None:
+        raise InputError(
+            "A labelme file says imageHeight and imageWidth",
+            met=f"{height} and {width}",
+            where=path,
+            remedy="Save it again with labelme",
+        )
+    return size
+
+
+def _ids_of_labels(labels: list[str], path: Path) -> dict[str, int]:
+    ids: dict[str, int] = {}
+    names = list(dict.fromkeys(labels))
+    objects = [name for name in names if name not in _BACKGROUND_LABELS | _VOID_LABELS]
+    numbers = all(name.isdecimal() and 0 < int(name) < _VOID for name in objects)
+    if len(objects) >= _VOID:
+        raise InputError("A mask has at most 254 objects", met=len(objects), where=path)
+    for name in names:
+        if name in _VOID_LABELS:
+            ids[name] = _VOID
+        elif name in _BACKGROUND_LABELS:
+            ids[name] = 0
+        else:
+            ids[name] = int(name) if numbers else objects.index(name) + 1
+    return ids
+
+
+def _draw(shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+    """Draws one shape: bool [H, W]."""
+    kind = shape.get("shape_type") or "polygon"
+    points = np.array(shape["points"], np.float64).reshape(-1, 2)
+    if not np.isfinite(points).all():
+        raise ValueError("a point is not a number")
+    if kind == "mask":
+        return _place_mask(points, shape["mask"], size)
+    if kind == "circle":
+        center, rim = points
+        y, x = np.ogrid[: size[0], : size[1]]
+        squared = (x + 0.5 - center[0]) ** 2 + (y + 0.5 - center[1]) ** 2
+        return squared <= ((rim - center) ** 2).sum()
+    if kind == "rectangle" and len(points) == 2:
+        (left, top), (right, bottom) = points
+        points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    if kind not in ("polygon", "rectangle", "oriented_rectangle"):
+        raise ValueError(f"the kind of shape '{kind}' is not known")
+    if len(points) < 3:
+        raise ValueError(f"{len(points)} points enclose no area")
+    return _fill(points, size)
+
+
+def _fill(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Fills a polygon by the even-odd rule at pixel centers.
+
+    Args:
+        points: float64 [N, 2], x and y in pixels.
+        size: Height and width in pixels.
+
+    Returns:
+        bool [H, W].
+    """
+    height, width = size
+    inside = np.zeros(size, bool)
+    following = np.roll(points, -1, axis=0)
+    for row in range(max(0, int(points[:, 1].min())), min(height, int(points[:, 1].max()) + 1)):
+        y = row + 0.5
+        crossing = (points[:, 1] <= y) != (following[:, 1] <= y)
+        start, end = points[crossing], following[crossing]
+        x = start[:, 0] + (y - start[:, 1]) / (end[:, 1] - start[:, 1]) * (end[:, 0] - start[:, 0])
+        columns = np.clip(np.ceil(np.sort(x) - 0.5), 0, width).astype(int)
+        for left, right in zip(columns[::2], columns[1::2], strict=True):
+            inside[row, left:right] = True
+    return inside
+
+
+def _place_mask(points: np.ndarray, encoded: str, size: tuple[int, int]) -> np.ndarray:
+    """Puts a base64 PNG at the upper left corner of its box, cut at the edges of the picture."""
+    with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
+        pixels = np.asarray(picture.convert("L")) > 0
+    left, top = (int(round(value)) for value in points.min(axis=0))
+    inside = np.zeros(size, bool)
+    target = inside[max(top, 0) : max(top + pixels.shape[0], 0), max(left, 0) :]
+    source = pixels[max(-top, 0) :, max(-left, 0) :]
+    height = min(target.shape[0], source.shape[0])
+    width = min(target.shape[1], source.shape[1])
+    target[:height, :width] = source[:height, :width]
+    return inside

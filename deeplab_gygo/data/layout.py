@@ -1,0 +1,199 @@
+"""How data sets lie on disk: their root, the litter between their files, and their split lists.
+
+GyGO and DAVIS name their splits in text files below `ImageSets`. Three spellings are met:
+one sequence name a line; per-frame pairs of an image and a mask, as in the DAVIS-2016 download;
+and single image paths. All are read to the same thing: sequence names in the order of the list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import InputError
+
+IMAGE_FOLDER = "JPEGImages"
+ANNOTATION_FOLDER = "Annotations"
+LIST_FOLDER = "ImageSets"
+_SHOWN = 12  # names in a message before it says "and N more"
+
+# A path to an image at the start of a line, perhaps followed by the path of its mask.
+_FRAME_LINE = re.compile(r"^(\S.*?\.(?:jpe?g|png|bmp|webp|tiff?))(?:\s|$)", re.IGNORECASE)
+_COMMENT = re.compile(r"(?:^|\s)#.*$")
+# The makers of GyGO wrote early lists with `Frames/` where the archive has `JPEGImages/480p/`.
+_EARLY_IMAGE_FOLDER = "frames"
+_RESOLUTION = re.compile(r"^(?:\d+p|original|full-resolution)$", re.IGNORECASE)
+
+
+def is_stray(name: str) -> bool:
+    """Says whether a file or folder is litter of an operating system, not part of a data set.
+
+    Args:
+        name: Name without its folder.
+
+    Returns:
+        True for hidden entries (`.DS_Store`, AppleDouble `._x`), `Thumbs.db`, `desktop.ini` and
+        `__MACOSX`.
+    """
+    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini", "__macosx")
+
+
+def find_dataset_root(folder: str | Path) -> Path | None:
+    """Finds the folder with `JPEGImages`: the given one or its only sub-folder that has it.
+
+    Args:
+        folder: Where to look.
+
+    Returns:
+        The folder; None where there is none or more than one.
+    """
+    folder = Path(folder)
+    if (folder / IMAGE_FOLDER).is_dir():
+        return folder
+    within = [path for path in subfolders(folder) if (path / IMAGE_FOLDER).is_dir()]
+    return within[0] if len(within) == 1 else None
+
+
+def require_dataset_root(root: Path, kind: str) -> Path:
+    """Like `find_dataset_root`, but raises where there is no data set.
+
+    Args:
+        root: Where to look.
+        kind: Kind of the data set, for the message.
+
+    Returns:
+        The folder that holds `JPEGImages`.
+
+    Raises:
+        InputError: The root is absent or holds no data set, or several.
+    """
+    if not root.is_dir():
+        raise InputError(
+            f"The root of {kind} must be a folder",
+            met="a file" if root.exists() else "no such folder",
+            where=root,
+            remedy="Give the folder that holds JPEGImages, Annotations and ImageSets",
+        )
+    found = find_dataset_root(root)
+    if found is None:
+        raise InputError(
+            f"The root of {kind} must hold {IMAGE_FOLDER}, {ANNOTATION_FOLDER} and {LIST_FOLDER}, "
+            "or one sub-folder that does",
+            met=f"folders there: {shorten(path.name for path in subfolders(root)) or 'none'}",
+            where=root,
+            remedy="Give the folder that holds them",
+        )
+    return found
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Sub-folders of a folder without stray ones, sorted; none where it is absent."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_stray(path.name))
+
+
+def shorten(names: Iterable[str]) -> str:
+    """Joins names by commas, the first ones only where there are many."""
+    names = list(names)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def find_lists(folder: Path) -> dict[str, Path]:
+    """Finds the list files in a folder.
+
+    Args:
+        folder: The folder; may be absent.
+
+    Returns:
+        Split name in lower case -> list file.
+
+    Raises:
+        InputError: The folder holds two different lists whose names differ in case only.
+    """
+    lists: dict[str, Path] = {}
+    for path in sorted(folder.glob("*")) if folder.is_dir() else []:
+        split = path.stem.lower()
+        if path.suffix.lower() != ".txt" or is_stray(path.name) or not path.is_file():
+            continue
+        if split in lists and path.read_bytes() != lists[split].read_bytes():
+            raise InputError(
+                "The names of split lists must differ in more than upper and lower case",
+                met=f"{lists[split].name} and {path.name}, with different contents",
+                where=folder,
+                remedy="Remove or rename one of them",
+            )
+        lists.setdefault(split, path)
+    return lists
+
+
+def read_split_list(path: str | Path) -> dict[str, list[str]]:
+    """Reads a split list of any of the three spellings.
+
+    Blank lines, comments behind `#`, a byte order mark, CRLF ends and repeated names are
+    tolerated.
+
+    Args:
+        path: The list file.
+
+    Returns:
+        Sequence name -> names (file stems) of the frames that the list names; the frame names
+        are empty where the list names whole sequences. In the order of the list.
+
+    Raises:
+        InputError: The file is absent, not text, names nothing, or names a path outside the
+            data set.
+    """
+    path = Path(path)
+    sequences: dict[str, list[str]] = {}
+    for number, line in enumerate(_text_of(path).splitlines(), start=1):
+        line = _COMMENT.sub("", line).strip().replace("\\", "/")
+        if not line:
+            continue
+        frame = _FRAME_LINE.match(line)
+        place = Path(frame.group(1)) if frame else None
+        name = _sequence_name(str(place.parent) if place else line)
+        if not name or ".." in name.split("/"):
+            raise InputError(
+                "A line of a split list names a sequence or a frame inside the data set",
+                met=repr(line),
+                where=f"{path}, line {number}",
+                remedy="Correct or remove the line",
+            )
+        frames = sequences.setdefault(name, [])
+        if place and place.stem not in frames[-1:]:
+            frames.append(place.stem)
+    if not sequences:
+        raise InputError(
+            "A split list names at least one sequence", met="an empty list", where=path
+        )
+    return sequences
+
+
+def _text_of(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError("A split list must exist", met="no such file", where=path) from None
+    except (UnicodeDecodeError, IsADirectoryError):
+        text = "\0"
+    if "\0" in text:
+        raise InputError("A split list is a text file in UTF-8", met="something else", where=path)
+    return text
+
+
+def _sequence_name(text: str) -> str:
+    """Cuts slashes and the folders of images and resolution from the front of a path."""
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    lowered = [part.lower() for part in parts]
+    for folder in (IMAGE_FOLDER.lower(), ANNOTATION_FOLDER.lower()):
+        if folder in lowered:
+            parts = parts[lowered.index(folder) + 1 :]
+            if parts and _RESOLUTION.match(parts[0]):
+                parts = parts[1:]
+            return "/".join(parts)
+    if len(parts) > 1 and lowered[0] == _EARLY_IMAGE_FOLDER:
+        parts = parts[1:]
+    return "/".join(parts)

@@ -1,0 +1,195 @@
+"""Masks in and out: every encoding that people bring becomes uint8 [H, W] of object ids.
+
+What is understood, by content: pictures of 0 and 255, 0 and 1, or small ids; palette PNG;
+transparent background; colors of the DAVIS palette, or others on black or white; smooth or
+JPEG-noisy edges; JSON of labelme.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import InputError, UsageError
+from .images import open_picture
+from .labelme import read_labelme
+from .mask_encodings import VOID, decode_picture
+from .palette import davis_palette, write_mask
+
+__all__ = [
+    "MASK_FORMATS",
+    "MASK_SUFFIXES",
+    "VOID",
+    "check_first_mask",
+    "davis_palette",
+    "fit_mask",
+    "read_mask",
+    "read_mask_with_notes",
+    "write_mask",
+]
+
+logger = logging.getLogger(__name__)
+
+MASK_FORMATS = ("auto", "binary", "ids", "alpha", "labelme")
+MASK_SUFFIXES = (".png", ".json", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jpg", ".jpeg")
+_ASPECT_TOLERANCE = 0.01  # 854x480 is called 16:9 and is .1 % off; rounding does more in thumbnails
+_FULL_SHARE = 0.995  # of the frame; more than that leaves no background to learn from
+
+
+def read_mask(
+    path: str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    mask_format: str = "auto",
+    keep_void: bool | None = None,
+) -> np.ndarray:
+    """Reads a mask; what had to be guessed is logged at the level of information.
+
+    Args:
+        path: Picture or labelme JSON.
+        size: Height and width of the frame in pixels; a mask of the same aspect is resized to it.
+        mask_format: How the file encodes the mask: "auto" finds out; "binary" cuts gray at the
+            middle and counts every palette index but 0 as the object; "ids" takes the values as
+            they are stored; "alpha" takes what is not transparent; "labelme".
+        keep_void: Whether 255 beside ids, void, stays 255 rather than becoming background. By
+            default only with the format "ids".
+
+    Returns:
+        uint8 [H, W] of object ids, 0 background. A mask without ids has 1 for its object.
+
+    Raises:
+        InputError: The file is absent, damaged, no mask, or does not fit `size`.
+        UsageError: There is no such format.
+    """
+    mask, notes = read_mask_with_notes(
+        path, size=size, mask_format=mask_format, keep_void=keep_void
+    )
+    for note in notes:
+        logger.info("%s: %s", path, note)
+    return mask
+
+
+def read_mask_with_notes(
+    path: str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    mask_format: str = "auto",
+    keep_void: bool | None = None,
+) -> tuple[np.ndarray, list[str]]:
+    """Reads a mask and says what had to be guessed or repaired.
+
+    Args:
+        path: As in `read_mask`.
+        size: As in `read_mask`.
+        mask_format: As in `read_mask`.
+        keep_void: As in `read_mask`.
+
+    Returns:
+        The mask as in `read_mask`, and notes for the reader; empty for a clean mask.
+
+    Raises:
+        InputError: As in `read_mask`.
+        UsageError: As in `read_mask`.
+    """
+    path = Path(path)
+    if mask_format not in MASK_FORMATS:
+        raise UsageError(f"A mask format is one of {', '.join(MASK_FORMATS)}", met=mask_format)
+    if mask_format == "labelme" or (mask_format == "auto" and path.suffix.lower() == ".json"):
+        mask, notes = read_labelme(path, size)
+    else:
+        mask, notes = decode_picture(open_picture(path), mask_format, path)
+    if not (mask_format == "ids" if keep_void is None else keep_void):
+        mask[mask == VOID] = 0
+    if size is not None:
+        mask, resized = fit_mask(mask, size, path)
+        notes = notes + resized
+    return mask, notes
+
+
+def fit_mask(
+    mask: np.ndarray, size: tuple[int, int], where: str | Path
+) -> tuple[np.ndarray, list[str]]:
+    """Resizes a mask of the frame's aspect to the frame.
+
+    Args:
+        mask: uint8 [H, W] of object ids.
+        size: Height and width of the frame in pixels.
+        where: The file or object concerned, for messages.
+
+    Returns:
+        uint8 [H, W] of that size, resized by the nearest neighbor; and a note if it was.
+
+    Raises:
+        InputError: The mask has another aspect; the message says so when it is turned by 90
+            degrees.
+    """
+    if mask.shape == tuple(size):
+        return mask, []
+    if not _same_aspect(mask.shape, size):
+        raise _wrong_size(mask.shape, size, where)
+    resized = cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
+    return resized, [f"the mask is {_words(mask.shape)}; resized to the frame, {_words(size)}"]
+
+
+def check_first_mask(mask: np.ndarray, size: tuple[int, int], where: str | Path) -> None:
+    """Checks that a mask can be learned from.
+
+    Args:
+        mask: uint8 [H, W] of object ids; 0 is background and 255 void.
+        size: Height and width of the frame in pixels.
+        where: The file or object concerned, for messages.
+
+    Raises:
+        InputError: The mask is not uint8 [H, W], has another size than the frame, has no object,
+            or covers more than 99.5 % of the frame.
+    """
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        raise InputError(
+            "A mask is uint8 [H, W]", met=f"{mask.dtype} {list(mask.shape)}", where=where
+        )
+    if mask.shape != tuple(size):
+        raise _wrong_size(mask.shape, size, where)
+    share = float(((mask > 0) & (mask < VOID)).mean())
+    if not share:
+        raise InputError(
+            "The first mask must show the object",
+            met="void (255) only" if mask.any() else "background only",
+            where=where,
+            remedy="Paint the object white on black, or give a mask of a frame that shows it",
+        )
+    if share > _FULL_SHARE:
+        raise InputError(
+            "The first mask must leave some background",
+            met=f"{share:.1%} of the frame is object",
+            where=where,
+            remedy="Give a mask in which object and background differ; is it inverted?",
+        )
+
+
+def _same_aspect(size: tuple[int, ...], other: tuple[int, int]) -> bool:
+    ratio = size[0] * other[1] / (size[1] * other[0])
+    return abs(ratio - 1) <= _ASPECT_TOLERANCE
+
+
+def _wrong_size(size: tuple[int, ...], frame: tuple[int, int], where: str | Path) -> InputError:
+    if _same_aspect(size[::-1], frame) and not _same_aspect(size, frame):
+        return InputError(
+            "The mask must be turned as the frame is shown",
+            met=f"the mask is {_words(size)}, for the unrotated frame; the frame is shown as "
+            f"{_words(frame)}",
+            where=where,
+            remedy="Rotate the mask by 90 degrees as the video is rotated",
+        )
+    return InputError(
+        "The mask must have the size of the frame",
+        met=f"the mask is {_words(size)}, the frame is {_words(frame)}",
+        where=where,
+        remedy="Draw the mask on the frame itself, without cropping or padding",
+    )
+
+
+def _words(size: tuple[int, ...]) -> str:
+    return f"{size[1]}x{size[0]}"

@@ -1,0 +1,70 @@
+"""Decoding of frames ahead of their use, so that decoding and the network work at the same time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+
+from deeplab_gygo.data.sequence import Frame
+
+_POLL = 0.05  # seconds between looks whether the decoding thread has ended
+
+
+def prefetched(frames: Iterable[Frame], *, depth: int = 8, first: int = 0) -> Iterator[Frame]:
+    """Streams frames whose images a thread decodes ahead.
+
+    Closing the iterator ends the thread; so does its last frame.
+
+    Args:
+        frames: The frames; walked in the thread alone.
+        depth: Frames that may wait decoded. Memory is bounded by this number of images.
+        first: Frames of a smaller index are passed on without decoding them.
+
+    Yields:
+        The same frames in their order, with the image at hand.
+
+    Raises:
+        InputError: The source is damaged; raised where the damaged frame would have come.
+    """
+    line: queue.Queue[Frame | BaseException | None] = queue.Queue(max(1, depth))
+    abandoned = threading.Event()
+
+    def decode() -> None:
+        source = iter(frames)
+        end: BaseException | None = None
+        try:
+            for frame in source:
+                if abandoned.is_set():
+                    break
+                if frame.index >= first:
+                    _ = frame.image  # decoded now, kept with the frame
+                line.put(frame)
+        except BaseException as error:  # handed to the reader, whatever it is
+            end = error
+        finally:
+            close = getattr(source, "close", None)
+            if close is not None:
+                close()
+        line.put(end)
+
+    thread = threading.Thread(target=decode, name="decode", daemon=True)
+    thread.start()
+    try:
+        while isinstance(item := line.get(), Frame):
+            yield item
+        if item is not None:
+            raise item
+    finally:
+        abandoned.set()
+        _drain(line, thread)
+
+
+def _drain(line: queue.Queue, thread: threading.Thread) -> None:
+    """Makes room until the thread has put its last item and ended."""
+    while thread.is_alive():
+        try:
+            line.get(timeout=_POLL)
+        except queue.Empty:
+            continue
+    thread.join()

@@ -1,0 +1,184 @@
+"""The checks of one sequence: numbering, pairing of frames and masks, sizes and contents."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from .datasets import Dataset
+from .images import image_size, open_picture, read_image
+from .layout import shorten
+from .masks import check_first_mask
+from .verify_report import ERROR, WARNING, Problem
+from .video_dataset import list_images
+
+
+class SequenceCheck:
+    """The checks of one sequence, and what they found.
+
+    Attributes:
+        name: Name of the sequence.
+        frames: Frame name -> image file.
+        masks: Frame name -> mask file.
+        fingerprint: Hash of the file of the first frame; None where there is none.
+        problems: What was found.
+    """
+
+    def __init__(self, dataset: Dataset, name: str, *, decode: bool, only_first_mask: bool):
+        self.name, self.problems = name, []
+        self.fingerprint: str | None = None
+        self._dataset, self._decode, self._only_first = dataset, decode, only_first_mask
+        self.frames = self._list(dataset.image_folder / name)
+        self.masks = self._list(dataset.annotation_folder / name)
+
+    def run(self, listed_frames: Iterable[list[str]]) -> None:
+        """Makes all checks."""
+        if not self.frames:
+            self._report(
+                "A sequence has frames", "no image", self._dataset.image_folder / self.name
+            )
+            return
+        first = next(iter(self.frames.values()))
+        content = first.read_bytes()
+        self.fingerprint = hashlib.sha256(content).hexdigest() if content else None
+        self._check_numbering()
+        self._check_pairing(listed_frames)
+        self._check_contents()
+
+    def _report(
+        self,
+        rule: str,
+        met: str,
+        file: Path | None = None,
+        remedy: str | None = None,
+        severity: str = ERROR,
+    ) -> None:
+        place = str(file) if file is not None else None
+        self.problems.append(Problem(severity, rule, met, self.name, place, remedy))
+
+    def _list(self, folder: Path) -> dict[str, Path]:
+        files: dict[str, Path] = {}
+        for path in list_images(folder):
+            if path.stem in files:
+                self._report(
+                    "A frame has one file",
+                    f"{files[path.stem].name} and {path.name}",
+                    folder,
+                    "Remove one of them",
+                )
+            files.setdefault(path.stem, path)
+        return files
+
+    def _check_numbering(self) -> None:
+        if len(self.frames) < 3 or not all(stem.isdecimal() for stem in self.frames):
+            return
+        stems, numbers = list(self.frames), [int(stem) for stem in self.frames]
+        steps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
+        usual = min(steps)
+        if not usual or any(step % usual for step in steps):
+            return  # moments rather than counted frames
+        gaps = [
+            f"{stems[position]} is followed by {stems[position + 1]}"
+            for position, step in enumerate(steps)
+            if step > usual
+        ]
+        if gaps:
+            self._report(
+                f"The numbers of the frames go up in equal steps, here of {usual}",
+                shorten(gaps),
+                self._dataset.image_folder / self.name,
+                "Look whether frames are missing",
+                WARNING,
+            )
+
+    def _check_pairing(self, listed_frames: Iterable[list[str]]) -> None:
+        folder = self._dataset.annotation_folder / self.name
+        first = next(iter(self.frames))
+        remedy = "Fetch the data set again; files are missing"
+        if first not in self.masks:
+            self._report("The first frame has a mask", f"no mask for {first}", folder, remedy)
+        unpaired = [stem for stem in self.frames if stem not in self.masks and stem != first]
+        if unpaired and not self._only_first:
+            met = f"{len(unpaired)} frames without: {shorten(unpaired)}"
+            self._report("Every frame has a mask of its name", met, folder, remedy)
+        orphans = [stem for stem in self.masks if stem not in self.frames]
+        if orphans:
+            met = f"{len(orphans)} masks without: {shorten(orphans)}"
+            self._report("Every mask has a frame of its name", met, folder, remedy)
+        absent = sorted({stem for stems in listed_frames for stem in stems} - set(self.frames))
+        if absent:
+            met = f"{len(absent)} absent: {shorten(absent)}"
+            image_folder = self._dataset.image_folder / self.name
+            self._report("Every frame that a list names is on disk", met, image_folder, remedy)
+
+    def _check_contents(self) -> None:
+        expected: tuple[int, int] | None = None
+        first = next(iter(self.frames))
+        for stem, path in self.frames.items():
+            size = self._size_of(path)
+            if size is not None and expected is not None and size != expected:
+                met = f"{size[1]}x{size[0]} after {expected[1]}x{expected[0]}"
+                self._report("All frames of a sequence have one size", met, path)
+            expected = expected or size
+            if stem in self.masks:
+                self._check_mask(self.masks[stem], size, first=stem == first)
+
+    def _check_mask(self, path: Path, size: tuple[int, int] | None, *, first: bool) -> None:
+        try:
+            if self._decode or first:
+                picture = open_picture(path)
+                mask_size = picture.height, picture.width
+                values = np.asarray(picture.convert("L") if picture.mode == "1" else picture)
+                self._check_values(path, values, first)
+            else:
+                mask_size = image_size(path)
+        except InputError as error:
+            self.problems.append(Problem.of(error, self.name))
+            return
+        if size is not None and size != mask_size:
+            met = f"{mask_size[1]}x{mask_size[0]} for a frame of {size[1]}x{size[0]}"
+            self._report("A mask has the size of its frame", met, path)
+
+    def _check_values(self, path: Path, values: np.ndarray, first: bool) -> None:
+        """Checks what a mask says.
+
+        Args:
+            path: The mask.
+            values: uint8 [H, W] or [H, W, channels] as stored.
+            first: Whether it belongs to the first frame.
+
+        Raises:
+            InputError: It is the first mask and cannot be learned from.
+        """
+        if values.dtype != np.uint8:
+            self._report("A mask has 8 bits a pixel", str(values.dtype), path)
+            return
+        ids = np.flatnonzero(np.bincount(values.reshape(-1), minlength=256))
+        objects = [int(value) for value in ids if value]
+        met = f"{len(ids)} values: {shorten(str(value) for value in ids)}"
+        if self._dataset.multi_object and objects == [self._dataset.void_label]:
+            self._report(
+                "A mask of this data set holds ids of objects",
+                f"{met}; {objects[0]} marks pixels that do not count",
+                path,
+                "Look whether the masks are those of DAVIS-2016",
+            )
+            return
+        if not self._dataset.multi_object and len(objects) > 1:
+            remedy = "It is read as one object; look whether it is the mask that was meant"
+            self._report("A mask has two values, background and object", met, path, remedy, WARNING)
+        if first:
+            mask = self._dataset.read_annotation(path)
+            check_first_mask(mask, mask.shape, path)
+
+    def _size_of(self, path: Path) -> tuple[int, int] | None:
+        """Height and width of an image; None, and a problem, where it cannot be read."""
+        try:
+            return read_image(path).shape[:2] if self._decode else image_size(path)
+        except InputError as error:
+            self.problems.append(Problem.of(error, self.name))
+            return None

@@ -1,0 +1,162 @@
+"""Videos as sequences; `VideoWriter` is the way back.
+
+Frames come upright (rotation and mirroring of phones applied), with their times, in RGB of BT.709:
+HDR is tone mapped. Pixels are taken as square.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+
+from ..errors import InputError
+from .listing import Annotations
+from .sequence import Frame, Sequence
+from .tone_mapping import is_hdr, tone_map
+from .video_reading import (
+    decode_frames,
+    incomplete,
+    open_video,
+    orientation,
+    scan_video,
+    upright,
+)
+from .video_writer import VideoWriter
+
+__all__ = ["VideoSequence", "VideoWriter", "sequence_from_video"]
+
+logger = logging.getLogger(__name__)
+
+
+class VideoSequence(Sequence):
+    """Frames of a video file, named 00000, 00001, ...
+
+    Iterating decodes a frame at a time and holds none. There is no cheap way to a single frame:
+    `frame(index)` decodes from the beginning up to it.
+
+    The number of frames is counted without decoding. The rare video whose decoder gives another
+    number, though nothing is damaged, has its length corrected by the first whole iteration.
+
+    Args:
+        path: The file.
+        name: Name of the sequence; by default that of the file without suffix.
+        annotations: As in `Sequence`; a mask in a folder is named as its frame, 00000.png.
+
+    Raises:
+        InputError: The file is absent, no video, truncated or damaged.
+    """
+
+    def __init__(
+        self, path: str | Path, *, name: str | None = None, annotations: Annotations = None
+    ):
+        path = Path(path)
+        scan = scan_video(path)
+        names = [_name_of(index) for index in range(len(scan.times))]
+        super().__init__(name or path.stem, path, scan.size, names, annotations)
+        self._times = scan.times
+        self._frame_rate = scan.frame_rate
+        self._warned = False
+
+    @property
+    def frame_rate(self) -> Fraction | None:
+        """Average frames per second; None where the file does not say."""
+        return self._frame_rate
+
+    @property
+    def times(self) -> list[float]:
+        """When each frame is shown, in seconds."""
+        return self._times
+
+    def __iter__(self) -> Iterator[Frame]:
+        index, time = 0, 0.0
+        with open_video(self.source) as (container, stream):
+            frames = decode_frames(container, stream)
+            while True:
+                try:
+                    decoded = next(frames, None)
+                except av.FFmpegError as error:
+                    raise incomplete(self.source, len(self), index, error) from error
+                if decoded is None:
+                    break
+                time = self._time_of(decoded, index)
+                decode = partial(self._convert, decoded, index)
+                yield Frame(index, _name_of(index), time, decode=decode)
+                index += 1
+        self._settle_length(index, time)
+
+    def frame(self, index: int) -> Frame:
+        """Gives one frame; decodes the video from its beginning. See `Sequence.frame`."""
+        self._require(index)
+        for frame in self:
+            if frame.index == index:
+                return frame
+        raise IndexError(f"frame {index} of a video of {len(self)} frames ({self.source})")
+
+    def _time_of(self, decoded: av.VideoFrame, index: int) -> float:
+        if decoded.pts is not None:
+            return float(decoded.time)
+        return self._times[min(index, len(self._times) - 1)]
+
+    def _convert(self, decoded: av.VideoFrame, index: int) -> np.ndarray:
+        image = decoded.to_ndarray(format="rgb24")
+        image = upright(image, orientation(decoded))
+        if image.shape[:2] != self.size:
+            raise InputError(
+                "All frames of a video must have one size",
+                met=f"frame {index} is {image.shape[1]}x{image.shape[0]}, "
+                f"the first is {self.size[1]}x{self.size[0]}",
+                where=self.source,
+                remedy="Recode it to one size with ffmpeg",
+            )
+        if is_hdr(decoded.color_trc):
+            if not self._warned:
+                self._warned = True
+                logger.warning("%s is HDR; its frames are tone mapped to BT.709", self.source)
+            image = tone_map(image, decoded.color_trc)
+        return image
+
+    def _settle_length(self, decoded: int, last_time: float) -> None:
+        """Compares what was decoded with what was counted; raises where the end is missing."""
+        counted = len(self)
+        if decoded == counted:
+            return
+        if decoded < counted and last_time < self._times[-1] - 1e-6:
+            raise incomplete(self.source, counted, decoded)
+        logger.warning("%s has %d frames, not %d", self.source, decoded, counted)
+        self.frame_names = [_name_of(index) for index in range(decoded)]
+        step = float(1 / self._frame_rate) if self._frame_rate else 0.0
+        extra = [last_time + step * k for k in range(1, decoded - counted + 1)]
+        self._times = self._times[:decoded] + extra
+
+
+def sequence_from_video(
+    path: str | Path, *, name: str | None = None, annotations: Annotations = None
+) -> VideoSequence:
+    """Opens a video.
+
+    All packets are read once, to count the frames and to be sure that the file is whole, and one
+    frame is decoded.
+
+    Args:
+        path: The file.
+        name: Name of the sequence; by default that of the file without suffix.
+        annotations: Masks by index of frame, or a folder of masks named 00000.png and so on.
+
+    Returns:
+        The sequence.
+
+    Raises:
+        InputError: The file is absent, no video, truncated or damaged; or the masks do not fit.
+        UsageError: A mask belongs to no frame.
+    """
+    return VideoSequence(path, name=name, annotations=annotations)
+
+
+def _name_of(index: int) -> str:
+    return f"{index:05d}"

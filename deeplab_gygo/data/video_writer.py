@@ -1,0 +1,227 @@
+"""Writing of videos: H.264 for overlays, VP9 with alpha for cut-outs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+
+from ..errors import StorageError, UsageError
+from .storage import remove_side, side_path, storage_error
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_FRAME_RATE = Fraction(24)  # at which the sequences of DAVIS are played
+# Unit of times: that of MPEG systems, in which all usual frame rates are whole; that of Matroska.
+_TIME_BASE = Fraction(1, 90000)
+_MATROSKA_TIME_BASE = Fraction(1, 1000)
+_BT709 = 1  # code point of primaries, transfer and matrix alike: ITU-T H.273
+_LIMITED_RANGE = 1
+_CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+# Without B-frames the decoding order is the order of showing; with them the containers of varying
+# frame rates would state a duration that ends before the last frames.
+_H264_OPTIONS = {"crf": "20", "preset": "veryfast", "bf": "0"}
+_VP9_OPTIONS = {"crf": "30", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"}
+_ALPHA_OPTIONS = {"auto-alt-ref": "0"}  # libvpx does not code alpha with alternate references
+
+
+class VideoWriter:
+    """Writes frames to a video, one at a time. A context manager: an aborted video leaves no file.
+
+    The codec follows from the suffix: H.264 for .mp4, .m4v, .mov and .mkv, VP9 for .webm. Colors
+    are converted and tagged as BT.709. An odd height or width grows by one pixel to be even, as
+    4:2:0 needs: the last row or column repeated, transparent where there is alpha.
+
+    Args:
+        path: Destination. The video is written beside it and renamed when it is whole.
+        size: Height and width of the frames in pixels.
+        times: When each frame is shown, in seconds, rising. Excludes `frame_rate`.
+        frame_rate: Frames per second; 24 where there are no times either.
+        alpha: Whether frames are RGBA with straight alpha; needs .webm.
+
+    Raises:
+        UsageError: The suffix is not known or cannot have alpha, times and a frame rate are both
+            given, times do not rise, or the frame rate is not positive.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        size: tuple[int, int],
+        *,
+        times: Sequence[float] | None = None,
+        frame_rate: Fraction | float | None = None,
+        alpha: bool = False,
+    ):
+        self.path = Path(path)
+        self.size = size
+        self.frames_written = 0
+        self._alpha = alpha
+        self._format = _container_of(self.path, alpha)
+        self._times = times
+        self._rate = _rate_of(times, frame_rate)
+        self._side = side_path(self.path)
+        self._time_base = (
+            _MATROSKA_TIME_BASE if self._format in ("matroska", "webm") else _TIME_BASE
+        )
+        self._last_stamp = -1
+
+    def __enter__(self) -> Self:
+        options = {"movflags": "+faststart"} if self._format in ("mp4", "mov") else {}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._container = av.open(str(self._side), "w", format=self._format, options=options)
+            self._stream = self._add_stream()
+        except (av.FFmpegError, OSError) as error:
+            remove_side(self._side)
+            raise self._worded(error) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._discard()
+
+    def write(self, image: np.ndarray) -> None:
+        """Appends a frame.
+
+        Args:
+            image: uint8 [H, W, 3] RGB, or [H, W, 4] RGBA of a writer with alpha.
+
+        Raises:
+            UsageError: The image has another form, or there are fewer times than frames.
+            StorageError: The file cannot be written: disk full.
+        """
+        expected = (*self.size, 4 if self._alpha else 3)
+        if image.shape != expected or image.dtype != np.uint8:
+            raise UsageError(
+                f"A frame of this video is uint8 {list(expected)}",
+                met=f"{image.dtype} {list(image.shape)}",
+                where=self.path,
+            )
+        frame = self._frame(image)
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
+        except av.FFmpegError as error:
+            raise self._worded(error) from error
+        self.frames_written += 1
+
+    def _add_stream(self) -> av.VideoStream:
+        is_vp9 = self._format == "webm"
+        options = dict(_VP9_OPTIONS if is_vp9 else _H264_OPTIONS)
+        if self._alpha:
+            options |= _ALPHA_OPTIONS
+        codec = "libvpx-vp9" if is_vp9 else "libx264"
+        stream = self._container.add_stream(codec, rate=self._rate, options=options)
+        stream.height, stream.width = (length + length % 2 for length in self.size)
+        stream.pix_fmt = "yuva420p" if self._alpha else "yuv420p"
+        context = stream.codec_context
+        context.time_base = 1 / self._rate if self._times is None else self._time_base
+        context.color_primaries = context.color_trc = context.colorspace = _BT709
+        context.color_range = _LIMITED_RANGE
+        return stream
+
+    def _finish(self) -> None:
+        """Writes what the encoder still holds and the index, and puts the file in its place."""
+        if not self.frames_written:
+            raise UsageError("A video needs at least one frame", where=self.path)
+        try:
+            for packet in self._stream.encode():
+                self._container.mux(packet)
+            self._container.close()
+            os.replace(self._side, self.path)
+        except (av.FFmpegError, OSError) as error:
+            raise self._worded(error) from error
+
+    def _discard(self) -> None:
+        """Closes and removes what is left of a video that is given up; nothing after a rename."""
+        try:
+            self._container.close()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            logger.debug("%s: %s", self._side, error)
+        remove_side(self._side)
+
+    def _frame(self, image: np.ndarray) -> av.VideoFrame:
+        height, width = self.size
+        if height % 2 or width % 2:
+            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            if self._alpha:
+                image[height:, :, 3] = 0
+                image[:, width:, 3] = 0
+        frame = av.VideoFrame.from_ndarray(
+            np.ascontiguousarray(image), "rgba" if self._alpha else "rgb24"
+        )
+        frame = frame.reformat(
+            format=self._stream.pix_fmt,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            dst_colorspace=Colorspace.ITU709,
+        )
+        frame.pts = self._stamp()
+        frame.time_base = self._stream.codec_context.time_base
+        return frame
+
+    def _stamp(self) -> int:
+        """When the next frame is shown, in units of the time base."""
+        index = self.frames_written
+        if self._times is None:
+            return index
+        if index >= len(self._times):
+            raise UsageError(
+                "Every frame needs a time", met=f"{len(self._times)} times", where=self.path
+            )
+        # Of two frames at one time, which broken recorders write, the second moves by one unit.
+        stamp = max(round(self._times[index] / self._time_base), self._last_stamp + 1)
+        self._last_stamp = stamp
+        return stamp
+
+    def _worded(self, error: Exception) -> StorageError:
+        if isinstance(error, OSError):
+            return storage_error(self.path, error)
+        return StorageError("A video must be writable", met=error, where=self.path)
+
+
+def _container_of(path: Path, alpha: bool) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in _CONTAINERS:
+        raise UsageError(
+            f"A video is written to a file with one of the suffixes {', '.join(_CONTAINERS)}",
+            met=suffix or "none",
+            where=path,
+        )
+    if alpha and suffix != ".webm":
+        raise UsageError("A video with alpha is written as .webm", met=suffix, where=path)
+    return _CONTAINERS[suffix]
+
+
+def _rate_of(times: Sequence[float] | None, frame_rate: Fraction | float | None) -> Fraction:
+    """Frames per second; those of times on average, as a hint for the encoder."""
+    if times is not None and frame_rate is not None:
+        raise UsageError("A video has times or a frame rate, not both", met=f"rate {frame_rate}")
+    if times is None:
+        rate = DEFAULT_FRAME_RATE if frame_rate is None else Fraction(frame_rate)
+        if rate <= 0:
+            raise UsageError("A frame rate is positive", met=frame_rate)
+        return rate.limit_denominator(1001)
+    falling = [k for k in range(1, len(times)) if not times[k] >= times[k - 1]]
+    if falling:
+        k = falling[0]
+        raise UsageError("Times rise from frame to frame", met=f"{times[k - 1]}, then {times[k]}")
+    seconds = times[-1] - times[0] if len(times) > 1 else 0
+    return Fraction((len(times) - 1) / seconds).limit_denominator(1001) if seconds else Fraction(24)

@@ -1,0 +1,296 @@
+"""Folders of frames: order, gaps, damage, sizes, orientation, pairing with masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeplab_gygo.data.masks import write_mask
+from deeplab_gygo.data.sequence import Frame, open_input, sequence_from_folder
+from deeplab_gygo.errors import InputError, UsageError
+
+
+def picture(seed: int, height: int = 24, width: int = 36) -> np.ndarray:
+    """A smooth picture that differs with the seed, so that JPEG keeps it nearly."""
+    y, x = np.mgrid[:height, :width]
+    channels = [(x * 5 + seed * 7) % 200, (y * 7 + seed * 11) % 200, np.full_like(x, seed * 13)]
+    return np.stack(channels, axis=2).astype(np.uint8)
+
+
+def save(path: Path, image: np.ndarray, **options) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path, **options)
+    return path
+
+
+def folder_of(place: Path, names: list[str], **size) -> Path:
+    for seed, name in enumerate(names):
+        save(place / name, picture(seed, **size))
+    return place
+
+
+def test_frames_come_in_order_with_name_size_and_content(tmp_path):
+    sequence = sequence_from_folder(folder_of(tmp_path / "bear", ["00000.png", "00001.png"]))
+    assert (sequence.name, sequence.size, len(sequence)) == ("bear", (24, 36), 2)
+    assert sequence.frame_names == ["00000", "00001"]
+    assert sequence.frame_rate is None and sequence.times is None
+    frames = list(sequence)
+    assert [(frame.index, frame.name, frame.time) for frame in frames] == [
+        (0, "00000", None),
+        (1, "00001", None),
+    ]
+    for seed, frame in enumerate(frames):
+        assert frame.image.dtype == np.uint8
+        np.testing.assert_array_equal(frame.image, picture(seed))
+    np.testing.assert_array_equal(sequence.frame(1).image, picture(1))
+
+
+def test_a_name_with_a_slash_is_kept(tmp_path):
+    folder = folder_of(tmp_path / "car", ["0.png"])
+    assert sequence_from_folder(folder, name="batch-2/car").name == "batch-2/car"
+
+
+def test_order_is_natural(tmp_path):
+    names = ["frame10.png", "frame9.png", "frame2.png", "Frame_b.png"]
+    sequence = sequence_from_folder(folder_of(tmp_path, names))
+    assert sequence.frame_names[-3:] == ["frame2", "frame9", "frame10"]
+    sequence = sequence_from_folder(folder_of(tmp_path / "n", [f"{k}.bmp" for k in range(1, 13)]))
+    assert sequence.frame_names == [str(k) for k in range(1, 13)]
+
+
+def test_stray_files_are_no_frames(tmp_path):
+    folder_of(tmp_path, ["00000.jpg", "00001.JPG"])
+    for name in (".DS_Store", "._00000.jpg", "Thumbs.db", "notes.txt"):
+        (tmp_path / name).write_bytes(b"stray")
+    (tmp_path / "00002.jpg").mkdir()
+    assert sequence_from_folder(tmp_path).frame_names == ["00000", "00001"]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "jpeg", "png", "webp", "bmp"])
+@pytest.mark.parametrize("size", [(24, 36), (23, 37), (1, 1)])
+def test_every_format_and_odd_sizes_decode(tmp_path, suffix, size):
+    options = {"quality": 95, "subsampling": 0} if suffix.startswith("jp") else {"quality": 95}
+    save(tmp_path / f"a.{suffix}", picture(3, *size), **({} if suffix == "bmp" else options))
+    sequence = sequence_from_folder(tmp_path)
+    assert sequence.size == size
+    difference = sequence.frame(0).image.astype(int) - picture(3, *size)
+    assert np.abs(difference).mean() < (0.01 if suffix in ("png", "bmp") else 8)
+
+
+def test_jpeg_decodes_as_pillow_decodes_it(tmp_path):
+    path = save(tmp_path / "a.jpg", picture(1, 64, 96), quality=90)
+    own = sequence_from_folder(tmp_path).frame(0).image.astype(int)
+    with Image.open(path) as reference:
+        assert np.abs(own - np.asarray(reference.convert("RGB"))).max() <= 4
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "I;16"])
+def test_other_modes_become_rgb(tmp_path, mode):
+    gray = np.tile(np.arange(0, 240, 10, dtype=np.uint8), (8, 1))
+    if mode == "I;16":
+        Image.fromarray(gray.astype(np.uint16) * 257).save(tmp_path / "a.png")
+    else:
+        Image.fromarray(gray).convert(mode).save(tmp_path / "a.png")
+    image = sequence_from_folder(tmp_path).frame(0).image
+    np.testing.assert_array_equal(image, np.repeat(gray[..., None], 3, axis=2))
+
+
+def test_cmyk_jpeg_has_its_colors(tmp_path):
+    cmyk = Image.new("CMYK", (32, 16), (0, 255, 255, 0))  # red
+    cmyk.save(tmp_path / "a.jpg", quality=95)
+    image = sequence_from_folder(tmp_path).frame(0).image
+    assert image[..., 0].min() > 240 and image[..., 1:].max() < 15
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_exif_orientation_is_applied(tmp_path, orientation, suffix):
+    image = np.full((16, 32, 3), 40, np.uint8)
+    image[:8, :16] = (220, 40, 40)  # upper left as stored
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    save(tmp_path / f"a.{suffix}", image, exif=exif)
+    sequence = sequence_from_folder(tmp_path)
+    assert sequence.size == ((16, 32) if orientation < 5 else (32, 16))
+    upright = sequence.frame(0).image
+    assert upright.shape[:2] == sequence.size
+    height, width = sequence.size
+    # Where row 0 and column 0 of the stored image are shown: EXIF 2.3, tag 274.
+    top, left = {
+        1: (1, 1), 2: (1, 0), 3: (0, 0), 4: (0, 1), 5: (1, 1), 6: (1, 0), 7: (0, 0), 8: (0, 1)
+    }[orientation]  # fmt: skip
+    row = height // 4 if top else 3 * height // 4
+    column = width // 4 if left else 3 * width // 4
+    assert upright[row, column, 0] > 180
+    assert (upright[..., 0] > 130).mean() == pytest.approx(0.25, abs=0.02)
+
+
+def test_a_gap_names_what_is_missing(tmp_path):
+    names = [f"{k:05d}.jpg" for k in (0, 1, 3, 4, 8, 9)]
+    with pytest.raises(InputError, match="4 missing: 00002, 00005 to 00007") as caught:
+        sequence_from_folder(folder_of(tmp_path, names))
+    assert str(tmp_path) in str(caught.value) and caught.value.exit_status == 65
+
+
+def test_equal_steps_and_free_names_have_no_gap(tmp_path):
+    steps = folder_of(tmp_path / "a", ["00000.jpg", "00005.jpg", "00010.jpg"])
+    assert len(sequence_from_folder(steps)) == 3
+    free = folder_of(tmp_path / "b", ["front.jpg", "side1.jpg", "side3.jpg"])
+    assert len(sequence_from_folder(free)) == 3
+    moments = folder_of(tmp_path / "c", ["1403636579.jpg", "1403636612.jpg", "1403636646.jpg"])
+    assert len(sequence_from_folder(moments)) == 3
+
+
+def test_two_files_of_one_name_are_an_error(tmp_path):
+    with pytest.raises(InputError, match="00000.jpg and 00000.png|00000.png and 00000.jpg"):
+        sequence_from_folder(folder_of(tmp_path / "a", ["00000.jpg", "00000.png", "00001.jpg"]))
+    with pytest.raises(InputError, match="name of its own"):
+        sequence_from_folder(folder_of(tmp_path / "b", ["1.jpg", "01.jpg", "2.jpg"]))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp"])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_truncated_frame_is_named_when_decoded(tmp_path, suffix, share):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    save(tmp_path / f"00000.{suffix}", noise)
+    path = save(tmp_path / f"00001.{suffix}", noise)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(InputError, match=f"00001.{suffix}"):
+        frames = iter(sequence_from_folder(tmp_path))
+        assert next(frames).image.shape == (64, 64, 3)
+        _ = next(frames).image
+
+
+def test_a_jpeg_cut_and_filled_with_zeros_is_truncated(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    path = save(tmp_path / "00000.jpg", noise)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) // 2))
+    with pytest.raises(InputError, match="truncated"):
+        _ = sequence_from_folder(tmp_path).frame(0).image
+
+
+def test_a_jpeg_with_bytes_behind_its_end_is_whole(tmp_path):
+    path = save(tmp_path / "00000.jpg", picture(2))
+    whole = sequence_from_folder(tmp_path).frame(0).image
+    path.write_bytes(path.read_bytes() + b"\0" * 40 + b"appended by a phone")
+    tail = sequence_from_folder(tmp_path).frame(0).image
+    assert np.abs(whole.astype(int) - tail).max() <= 4
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no image"])
+def test_what_is_no_image_is_named_at_once(tmp_path, content):
+    folder_of(tmp_path, ["00000.jpg", "00002.jpg"])
+    (tmp_path / "00001.jpg").write_bytes(content)
+    with pytest.raises(InputError, match="00001.jpg"):
+        sequence_from_folder(tmp_path)
+
+
+def test_mixed_sizes_are_an_error_with_both_sizes(tmp_path):
+    folder_of(tmp_path, ["00000.png", "00001.png"])
+    save(tmp_path / "00002.png", picture(2, 24, 40))
+    with pytest.raises(InputError, match="40x24, but 00000.png is 36x24.*00002.png"):
+        sequence_from_folder(tmp_path)
+
+
+def test_a_frame_that_changes_its_size_later_is_an_error(tmp_path):
+    sequence = sequence_from_folder(folder_of(tmp_path, ["00000.png", "00001.png"]))
+    save(tmp_path / "00001.png", picture(2, 24, 40))
+    with pytest.raises(InputError, match="00001.png"):
+        _ = sequence.frame(1).image
+
+
+def test_an_empty_folder_says_what_it_holds(tmp_path):
+    with pytest.raises(InputError, match="an empty folder"):
+        sequence_from_folder(tmp_path)
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    with pytest.raises(InputError, match="clip.mp4"):
+        sequence_from_folder(tmp_path)
+
+
+def test_frames_are_decoded_once_and_only_when_asked(tmp_path):
+    calls = []
+
+    def decode() -> np.ndarray:
+        calls.append(1)
+        return np.zeros((2, 2, 3), np.uint8)
+
+    frame = Frame(0, "00000", decode=decode)
+    assert not calls
+    assert frame.image is frame.image and len(calls) == 1
+    with pytest.raises(ValueError):
+        frame.image[0] = 1
+
+
+def test_a_frame_outside_is_an_index_error(tmp_path):
+    sequence = sequence_from_folder(folder_of(tmp_path, ["00000.png"]))
+    for index in (-1, 1):
+        with pytest.raises(IndexError):
+            sequence.frame(index)
+
+
+def test_masks_are_paired_by_name(tmp_path):
+    folder = folder_of(tmp_path / "frames", ["00000.jpg", "00001.jpg", "00002.jpg"])
+    mask = np.zeros((24, 36), np.uint8)
+    mask[4:10, 5:9] = 1
+    write_mask(tmp_path / "masks" / "00001.png", mask)
+    save(tmp_path / "masks" / "00001.jpg", mask * 255)
+    write_mask(tmp_path / "masks" / "00007.png", mask)
+    (tmp_path / "masks" / ".DS_Store").write_bytes(b"stray")
+    sequence = sequence_from_folder(folder, annotations=tmp_path / "masks")
+    assert dict(sequence.annotations) == {1: tmp_path / "masks" / "00001.png"}
+    assert sequence.first_annotated == 1
+    np.testing.assert_array_equal(sequence.annotation(1), mask)
+    with pytest.raises(InputError, match="Frame 0 must have a mask"):
+        sequence.annotation(0)
+
+
+def test_masks_by_index_and_other_masks_later(tmp_path):
+    folder = folder_of(tmp_path / "frames", ["00000.jpg", "00001.jpg"])
+    mask = np.eye(24, 36, dtype=np.uint8)
+    write_mask(tmp_path / "any.png", mask)
+    bare = sequence_from_folder(folder)
+    assert not bare.annotations
+    with pytest.raises(InputError, match="must have a mask"):
+        _ = bare.first_annotated
+    sequence = bare.with_annotations({0: tmp_path / "any.png"})
+    assert not bare.annotations and sequence.first_annotated == 0
+    np.testing.assert_array_equal(sequence.annotation(0), mask)
+    with pytest.raises(UsageError, match="a mask for frame 5"):
+        bare.with_annotations({5: tmp_path / "any.png"})
+
+
+def test_a_folder_of_masks_without_partners_is_an_error(tmp_path):
+    folder = folder_of(tmp_path / "frames", ["00000.jpg"])
+    write_mask(tmp_path / "masks" / "mask.png", np.zeros((24, 36), np.uint8))
+    with pytest.raises(InputError, match="named as their frames.*mask"):
+        sequence_from_folder(folder, annotations=tmp_path / "masks")
+    with pytest.raises(InputError, match="must exist"):
+        sequence_from_folder(folder, annotations=tmp_path / "nowhere")
+
+
+def test_open_input_tells_kinds_apart(tmp_path):
+    folder = folder_of(tmp_path / "frames", ["00000.jpg"])
+    assert open_input(folder).name == "frames"
+    with pytest.raises(InputError, match="no such file"):
+        open_input(tmp_path / "nothing")
+    with pytest.raises(InputError, match="a single image"):
+        open_input(folder / "00000.jpg")
+    (tmp_path / "notes.txt").write_text("no video\n" * 50)
+    with pytest.raises(InputError, match="must be a video"):
+        open_input(tmp_path / "notes.txt")
+
+
+def test_davis_folder_reads_as_stored(shared_data):
+    root = shared_data / "davis16"
+    name = sorted(path.name for path in (root / "JPEGImages/480p").iterdir())[0]
+    sequence = sequence_from_folder(
+        root / "JPEGImages/480p" / name, annotations=root / "Annotations/480p" / name
+    )
+    assert sorted(sequence.annotations) == list(range(len(sequence)))
+    assert sequence.frame(0).image.shape[:2] == sequence.size
+    assert set(np.unique(sequence.annotation(0))) <= {0, 1}

@@ -1,0 +1,81 @@
+"""Dependencies between rooms point one way."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "deeplab_gygo"
+
+# Every room may import from itself and from the rooms named.
+ALLOWED = {
+    "errors": set(),
+    "config": {"errors"},
+    "backend": {"errors"},
+    "data": {"errors", "config"},
+    "evaluation": {"errors", "config", "data"},
+    "models": {"errors", "config", "backend", "data"},
+    "training": {"errors", "config", "backend", "data", "evaluation", "models"},
+    "online": {"errors", "config", "backend", "data", "models", "training"},
+    "outputs": {"errors", "config", "data", "evaluation", "online"},
+    "export": {"errors", "config", "backend", "data", "models", "online", "outputs"},
+}
+TOP = {"cli", "commands", "batch", "__main__", "__init__"}
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    here = ("deeplab_gygo", *path.relative_to(PACKAGE).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(here[: len(here) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (base, node.module or "") if part)
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "deeplab_gygo" and len(parts) > 1:
+                rooms.add(parts[1])
+    return {
+        room for room in rooms if (PACKAGE / room).exists() or (PACKAGE / f"{room}.py").exists()
+    }
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_rooms_import_only_what_they_may(path):
+    room = _room(path)
+    if room in TOP:
+        return
+    assert room in ALLOWED, f"a room without a rule: {room}"
+    assert _imported_rooms(path) <= ALLOWED[room] | {room}
+
+
+def test_only_the_backend_knows_the_backends():
+    for path in PACKAGE.rglob("*.py"):
+        # Exporting a SavedModel is TensorFlow's own business.
+        if _room(path) in {"backend", "export"} or path.name == "summaries.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            assert not {n.split(".")[0] for n in names} & {"tensorflow", "jax", "torch"}, path
+
+
+def test_light_rooms_do_not_import_keras():
+    code = (
+        "import sys, deeplab_gygo, deeplab_gygo.config, deeplab_gygo.data.datasets,"
+        "deeplab_gygo.evaluation.protocol, deeplab_gygo.data.video;"
+        "assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
