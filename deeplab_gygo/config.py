@@ -143,6 +143,7 @@ class TrainConfig:
     Attributes:
         model: Architecture.
         sources: Material, as a weighted mix.
+        initial: Parent file to start from instead of the backbone's ImageNet weights.
         data_root: Folder that relative roots start at; the environment variable
             `DEEPLAB_GYGO_DATA` fills it when it is empty.
         validation: Sets measured every `validate_every` steps.
@@ -155,6 +156,8 @@ class TrainConfig:
         backbone_rate: Peak learning rate of the encoder.
         frozen_stages: The stem and the encoder's stages up to this one are not trained; -1 trains
             all.
+        freeze_batch_norm: Run ASPP and decoder on their moving statistics and without dropout:
+            right for batches of a few large crops, after a training on larger batches.
         weight_decay: Decoupled, on kernels that are not depthwise.
         clip: Largest global norm of the gradient.
         warmup: Steps of linear warm-up; the rest is a cosine to zero.
@@ -174,6 +177,7 @@ class TrainConfig:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     sources: list[SourceConfig] = field(default_factory=list)
+    initial: str = ""
     data_root: str = ""
     validation: list[ValidationConfig] = field(default_factory=list)
     crop: tuple[int, int] = (288, 352)
@@ -183,6 +187,7 @@ class TrainConfig:
     head_rate: float = 1.5e-3
     backbone_rate: float = 3e-4
     frozen_stages: int = 3
+    freeze_batch_norm: bool = False
     weight_decay: float = 1e-4
     clip: float = 5.0
     warmup: int = 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -55,6 +56,15 @@ def tiny_parent(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def parent_header(tmp_path_factory) -> Path:
+    """A file that is a parent as far as its header goes, for tests that build no network."""
+    head = json.dumps({"format": "deeplab_gygo.parent.1", "model": {}, "card": {}})
+    path = tmp_path_factory.mktemp("weights") / "header.npz"
+    np.savez(path, __card__=np.frombuffer(head.encode(), np.uint8))
+    return path
+
+
+@pytest.fixture(scope="session")
 def make_clip():
     """Function that writes frames and exact masks of a moving square: `(folder, count, seed)`."""
     return write_clip
@@ -96,7 +106,14 @@ def write_clip(folder: Path, count: int, seed: int = 0, masks: Path | None = Non
 
 
 @pytest.fixture(scope="session")
-def command():
+def command_environment() -> dict[str, str]:
+    """The environment of a command: this checkout first, one thread, no graphics card."""
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture(scope="session")
+def command(command_environment):
     """Function that runs `python -m deeplab_gygo` in a process of its own."""
 
     def run(*words: object, **options) -> subprocess.CompletedProcess:
@@ -104,14 +121,8 @@ def command():
             [sys.executable, "-m", "deeplab_gygo", *map(str, words)],
             capture_output=True,
             text=True,
-            env=command_environment(),
+            env=command_environment,
             **{"timeout": 300, **options},
         )
 
     return run
-
-
-def command_environment() -> dict[str, str]:
-    """The environment of a command: this checkout first, one thread, no graphics card."""
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -158,23 +158,20 @@ def _decode_gray(levels: np.ndarray, mask_format: str, lossy: bool, where: Path)
     if len(used) == 2 and used[0] == 0:
         note = f"the mask has the gray levels 0 and {used[1]}; {used[1]} is taken as the object"
         return (levels != 0).astype(np.uint8), [note]
-    mask = levels > _HALF
     if mask_format == "auto" and not _is_matte(levels):
         raise _no_mask(f"{len(used)} gray levels", where)
     note = f"the mask has {len(used)} gray levels; those above {_HALF} are taken as the object"
-    return mask.astype(np.uint8), [note]
+    return (levels > _HALF).astype(np.uint8), [note]
 
 
 def _is_matte(levels: np.ndarray) -> bool:
     """Says whether gray is found at edges only, as in a smooth or noisy mask, not as in a photo."""
     reach = 2 * max(8, min(levels.shape) // 50) + 1
     kernel = np.ones((reach, reach), np.uint8)
-    far_from_edges = np.ones(levels.shape, bool)
-    for level in (_MIDDLE[0], _HALF):  # thin parts that were smoothed have only the lower edge
-        side = (levels > level).astype(np.uint8)
-        far_from_edges &= cv2.dilate(side, kernel) == cv2.erode(side, kernel)
+    mask = (levels > _HALF).astype(np.uint8)
+    edges = cv2.dilate(mask, kernel) != cv2.erode(mask, kernel)
     gray = (levels >= _MIDDLE[0]) & (levels <= _MIDDLE[1])
-    return float((gray & far_from_edges).mean()) <= _PHOTO_SHARE
+    return float((gray & ~edges).mean()) <= _PHOTO_SHARE
 
 
 def _decode_colors(rgb: np.ndarray, where: Path) -> Decoded:

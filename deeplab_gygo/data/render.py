@@ -13,11 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from deeplab_gygo.data.masks import write_mask
 from deeplab_gygo.data.rendering.catalog import KINDS
 from deeplab_gygo.data.rendering.optics import Phone, develop, draw_opening
 from deeplab_gygo.data.rendering.scene import Scene, build_scene
 from deeplab_gygo.data.rendering.shading import render
-from deeplab_gygo.errors import StorageError, UsageError
+from deeplab_gygo.data.storage import storage_error
+from deeplab_gygo.errors import UsageError
 
 _SMALLEST = 32  # Pixels: below that a product has no shape.
 
@@ -115,8 +117,6 @@ def write_product_clip(
         UsageError: A value is out of range, or the kind is unknown.
         StorageError: A file cannot be written.
     """
-    from deeplab_gygo.data.masks import write_mask
-
     folder = Path(folder)
     clip = render_product_clip(
         frames=frames, size=size, seed=seed, frame_rate=frame_rate, kind=kind
@@ -131,12 +131,7 @@ def write_product_clip(
             (image_folder / f"{index:05d}.jpg").write_bytes(encoded.tobytes())
             write_mask(mask_folder / f"{index:05d}.png", frame.mask)
     except OSError as error:
-        raise StorageError(
-            "The rendered clip must be writable",
-            met=error.strerror or error,
-            where=error.filename or folder,
-            remedy="Free some space or choose another folder",
-        ) from error
+        raise storage_error(error.filename or folder, error) from error
     return folder
 
 

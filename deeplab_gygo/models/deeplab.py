@@ -76,9 +76,7 @@ def guide_at_stride(guide: np.ndarray, stride: int = DECODER_STRIDE) -> np.ndarr
 
 
 def _encoder(config: ModelConfig, weights: str | None) -> keras.Model:
-    backbone = build_backbone(
-        config.backbone, output_stride=config.output_stride, weights=weights
-    )
+    backbone = build_backbone(config.backbone, output_stride=config.output_stride, weights=weights)
     outputs = {key: backbone.output[key] for key in ("low", "high")}
     return keras.Model(backbone.input, outputs, name="encoder")
 

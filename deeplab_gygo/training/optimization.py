@@ -34,6 +34,7 @@ class ParentStep:
             segmentation_loss(config.dice),
             [(optimizer, variables) for _, optimizer, variables in self._groups],
             clip=config.clip,
+            training=not config.freeze_batch_norm,
         )
 
     def __call__(

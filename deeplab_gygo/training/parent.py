@@ -21,7 +21,7 @@ from deeplab_gygo.data.sources import training_example
 from deeplab_gygo.errors import DeepLabGygoError, UsageError
 from deeplab_gygo.models.backbones import layers_up_to
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.weights import assign, save_parent, variables_by_name
+from deeplab_gygo.models.weights import assign, load_parent, save_parent, variables_by_name
 from deeplab_gygo.training.batches import batches
 from deeplab_gygo.training.checkpoints import load_checkpoint, save_checkpoint
 from deeplab_gygo.training.optimization import ParentStep
@@ -64,7 +64,7 @@ class ParentTrainer:
         cv2.setNumThreads(1)  # the examples' threads are the parallelism
         self.precision = backend.set_precision(config.precision)
         keras.utils.set_random_seed(config.seed)
-        self.parent = DeepLabV3Plus(config.model, backbone_weights)
+        self.parent = self._initial_parent(backbone_weights)
         self._freeze()
         self._step_function = ParentStep(self.parent, config)
         self.source = build_source(config.sources, config.data_root, config.cache_gb)
@@ -72,6 +72,19 @@ class ParentTrainer:
         self.step, self.seconds, self.best = 0, 0.0, -1.0
         self.average = self._trained_values() if config.ema else {}
         self._resume()
+
+    def _initial_parent(self, backbone_weights: str | None) -> DeepLabV3Plus:
+        if not self.config.initial:
+            return DeepLabV3Plus(self.config.model, backbone_weights)
+        parent, _ = load_parent(self.config.initial)
+        if parent.config != self.config.model:
+            raise UsageError(
+                "A parent to start from has the architecture of the configuration",
+                met=to_plain(parent.config),
+                where=self.config.initial,
+                remedy="Correct `model` or `initial`",
+            )
+        return parent
 
     def _freeze(self) -> None:
         if self.config.frozen_stages >= 0:

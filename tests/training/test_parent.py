@@ -8,7 +8,7 @@ import pytest
 
 from deeplab_gygo.config import ModelConfig, SourceConfig, TrainConfig
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.models.weights import read_parent_file
+from deeplab_gygo.models.weights import read_parent_file, variables_by_name
 from deeplab_gygo.training.parent import ParentTrainer
 
 
@@ -104,3 +104,25 @@ def test_frozen_stages_and_statistics_stay(material, tmp_path):
         changed = not np.array_equal(before[variable.path], variable.numpy())
         trained = "stage6" in variable.path or "stage7" in variable.path
         assert changed == (trained and variable.trainable), variable.path
+
+
+def test_a_second_stage_starts_from_a_parent_and_keeps_frozen_statistics(material, tmp_path):
+    first = _trainer(_config(material, steps=2, ema=0.0), tmp_path / "first").run()
+    config = _config(
+        material, steps=2, ema=0.0, initial=str(first), freeze_batch_norm=True, crop=(96, 96)
+    )
+    second = _trainer(config, tmp_path / "second")
+    names = [n for n in variables_by_name(second.parent) if n.endswith("moving_mean")]
+    before = {n: variables_by_name(second.parent)[n].numpy() for n in names}
+    _, arrays, _ = read_parent_file(first)
+    np.testing.assert_array_equal(before[names[-1]], arrays[names[-1]])
+    second.run()
+    for name in names:
+        np.testing.assert_array_equal(variables_by_name(second.parent)[name].numpy(), before[name])
+
+
+def test_a_start_of_another_architecture_is_refused(material, tmp_path):
+    first = _trainer(_config(material, steps=2), tmp_path / "first").run()
+    config = _config(material, initial=str(first), model=ModelConfig(aspp_channels=8))
+    with pytest.raises(UsageError, match="architecture"):
+        _trainer(config, tmp_path / "second")

@@ -58,7 +58,10 @@ class Phone:
         weight = np.exp(-(x * x + y * y) / 0.6)
         luma = light.mean(axis=2)
         mean = float(np.exp((np.log(luma + 1e-3) * weight).sum() / weight.sum()))
-        exposure = min(0.17 / mean, 0.75 / max(float(np.percentile(luma, 96)), 1e-3))
+        # Dark scenes stay somewhat darker, bright ones brighter, as people see them.
+        middle = luma[height // 4 : -(height // 4), width // 4 : -(width // 4)]
+        highlight = max(float(np.percentile(middle, 97)), 1e-3)
+        exposure = min(0.17 / mean**0.75 / 0.25**0.25, 0.7 / highlight)
         gray = light.reshape(-1, 3).mean(axis=0)
         neutral = (gray.mean() / gray) ** rng.uniform(0.0, 0.7)
         tint = rng.normal(0, 0.035, 3)

@@ -1,0 +1,58 @@
+"""TensorFlow and JAX give the same numbers, and anything else is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PROBE = Path(__file__).with_name("backend_probe.py")
+
+
+def _probe(name: str, code: list[str] | None = None) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "KERAS_BACKEND": name, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, *(code or [str(PROBE)])]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def reports() -> dict[str, dict]:
+    found = {}
+    for name in ("tensorflow", "jax"):
+        done = _probe(name)
+        assert done.returncode == 0, done.stderr[-2000:]
+        found[name] = json.loads(done.stdout.strip().splitlines()[-1])
+        assert found[name]["backend"] == name
+    return found
+
+
+def test_forward_passes_agree(reports):
+    np.testing.assert_allclose(
+        reports["jax"]["before"], reports["tensorflow"]["before"], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_run_time_resizes_agree(reports):
+    np.testing.assert_allclose(
+        reports["jax"]["resized"], reports["tensorflow"]["resized"], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_gradient_steps_agree_and_learn(reports):
+    losses = {name: report["losses"] for name, report in reports.items()}
+    np.testing.assert_allclose(losses["jax"], losses["tensorflow"], rtol=1e-3)
+    assert losses["jax"][-1] < losses["jax"][0]
+    np.testing.assert_allclose(
+        reports["jax"]["after"], reports["tensorflow"]["after"], rtol=1e-2, atol=1e-2
+    )
+    assert not np.allclose(reports["jax"]["after"], reports["jax"]["before"], atol=1e-3)
+
+
+def test_another_backend_is_refused():
+    code = "import keras; from deeplab_gygo import backend; keras.backend.backend = lambda: 'torch'"
+    done = _probe("tensorflow", ["-c", f"{code}; backend.name()"])
+    assert done.returncode != 0
+    assert "UsageError" in done.stderr and "KERAS_BACKEND" in done.stderr

@@ -1,0 +1,106 @@
+"""Puts measured results into `experiments/results` and the table of the README.
+
+    python tools/update_results.py add NAME OUT/summary.json   # keep a batch's summary
+    python tools/update_results.py render                      # write the table into README.md
+
+No number of the README is typed: the table between its markers is made of the kept summaries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "experiments" / "results"
+BEGIN, END = "<!-- results: made by tools/update_results.py -->", "<!-- end of results -->"
+
+
+def add(name: str, summary: Path) -> None:
+    """Keeps what a batch measured: per sequence and mean, with settings and hardware."""
+    data = json.loads(summary.read_text(encoding="utf-8"))
+    records = list(summary.parent.rglob("run.json"))
+    record = json.loads(records[0].read_text(encoding="utf-8")) if records else {}
+    keep = ("sequence", "frames", "adaptation_seconds", "amortized_fps", "J", "F")
+    kept = {
+        "name": name,
+        "mean": {key: data["mean"][key] for key in keep},
+        "sequences": [{key: row[key] for key in keep} for row in data["sequences"]],
+        "online": data["settings"]["online"],
+        "seed": data["settings"]["seed"],
+        "weights_sha256": record.get("hashes", {}).get("weights"),
+        "hardware": record.get("hardware"),
+        "versions": record.get("versions"),
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(_rounded(kept), indent=1) + "\n", encoding="utf-8")
+    print(path)
+
+
+def _rounded(value):
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
+
+
+def table() -> str:
+    """Returns the kept results as a Markdown table, with the hardware below."""
+    lines = [
+        "| material | mode | J | F | adaptation, s | FPS, amortised | worst sequence (J) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    hardware = set()
+    for path in sorted(RESULTS.glob("*.json")):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if "mean" not in data:
+            continue
+        mean, online = data["mean"], data["online"]
+        mode = online["mode"] + (", `--adapt full`" if online["adapt"] == "full" else "")
+        if online["mode"] != "fine-tune":
+            mode = online["mode"]
+        worst = min(data["sequences"], key=lambda row: row["J"])
+        lines.append(
+            f"| {data['name'].split('--')[0]} | {mode} | {mean['J']:.3f} | {mean['F']:.3f} "
+            f"| {mean['adaptation_seconds']:.1f} | {mean['amortized_fps']:.1f} "
+            f"| {worst['sequence']} ({worst['J']:.2f}) |"
+        )
+        hardware.add(_words(data["hardware"]))
+    return "\n".join([*lines, "", "Measured on: " + "; ".join(sorted(hardware)) + "."])
+
+
+def _words(hardware) -> str:
+    if not isinstance(hardware, dict):
+        return str(hardware)
+    return ", ".join(f"{key} {value}" for key, value in hardware.items() if value)
+
+
+def render() -> None:
+    """Writes the table between the markers of the README."""
+    path = ROOT / "README.md"
+    text = path.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    path.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    """Runs the sub-command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    adding = commands.add_parser("add", help="keep the summary of a batch")
+    adding.add_argument("name", help="such as davis-val_dev--zero-shot")
+    adding.add_argument("summary", type=Path)
+    commands.add_parser("render", help="write the table of the README")
+    options = parser.parse_args()
+    if options.command == "add":
+        add(options.name, options.summary)
+    else:
+        render()
+
+
+if __name__ == "__main__":
+    main()
