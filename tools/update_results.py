@@ -69,7 +69,25 @@ def table() -> str:
             f"| {worst['sequence']} ({worst['J']:.2f}) |"
         )
         hardware.add(_words(data["hardware"]))
-    return "\n".join([*lines, "", "Measured on: " + "; ".join(sorted(hardware)) + "."])
+    return "\n".join([*lines, "", *_losses(), "Measured on: " + "; ".join(sorted(hardware)) + "."])
+
+
+def _losses() -> list[str]:
+    """Names the sequences that fine-tuning left more than .05 below zero-shot."""
+    kept = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*--*.json")}
+    lines = []
+    for name, data in sorted(kept.items()):
+        base = kept.get(name.split("--")[0] + "--zero-shot")
+        if base is None or data["online"]["mode"] != "fine-tune":
+            continue
+        before = {row["sequence"]: row["J"] for row in base["sequences"]}
+        lost = [
+            f"{row['sequence']} ({before[row['sequence']]:.2f} to {row['J']:.2f})"
+            for row in data["sequences"]
+            if row["J"] < before[row["sequence"]] - 0.05
+        ]
+        lines.append(f"More than .05 below zero-shot in {name}: {', '.join(lost) or 'none'}.")
+    return [*lines, ""]
 
 
 def _words(hardware) -> str:

@@ -23,7 +23,6 @@ from .video_reading import (
     decode_frames,
     incomplete,
     open_video,
-    orientation,
     scan_video,
     upright,
 )
@@ -61,6 +60,7 @@ class VideoSequence(Sequence):
         super().__init__(name or path.stem, path, scan.size, names, annotations)
         self._times = scan.times
         self._frame_rate = scan.frame_rate
+        self._turn = scan.turn
         self._warned = False
 
     @property
@@ -105,7 +105,7 @@ class VideoSequence(Sequence):
 
     def _convert(self, decoded: av.VideoFrame, index: int) -> np.ndarray:
         image = decoded.to_ndarray(format="rgb24")
-        image = upright(image, orientation(decoded))
+        image = upright(image, self._turn)
         if image.shape[:2] != self.size:
             raise InputError(
                 "All frames of a video must have one size",

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from ..errors import InputError
@@ -28,11 +29,13 @@ class VideoScan:
         size: Height and width of the frames in pixels, after rotation.
         times: When each frame is shown, in seconds, in order.
         frame_rate: Average frames per second; None where the file does not say.
+        turn: How stored frames are turned to be upright, see `orientation`.
     """
 
     size: tuple[int, int]
     times: list[float]
     frame_rate: Fraction | None
+    turn: tuple[bool, bool, bool]
 
 
 @dataclass
@@ -112,7 +115,9 @@ def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     """Reads how a frame must be turned to be upright.
 
     The display matrix of a file maps stored to shown coordinates: x' = a x + c y, y' = b x + d y
-    (ISO/IEC 14496-12, section 6.2.2). Only turns by 90 degrees and mirrors are applied.
+    (ISO/IEC 14496-12, section 6.2.2). Only turns by 90 degrees and mirrors are applied. It is a
+    property of the stream: to ask every frame would cost memory, because a frame that was asked
+    for its side data lives until the garbage collector finds it.
 
     Args:
         frame: A decoded frame.
@@ -164,7 +169,6 @@ def scan_video(path: Path) -> VideoScan:
         expected = _frames_expected(path, container, stream, packets)
         if expected is not None:
             raise incomplete(path, expected, len(packets.times))
-        rate = rate or None
     with open_video(path) as (container, stream):
         try:
             first = next(decode_frames(container, stream), None)
@@ -172,11 +176,11 @@ def scan_video(path: Path) -> VideoScan:
             raise incomplete(path, len(packets.times), 0, error) from error
         if first is None:
             raise incomplete(path, len(packets.times), 0)
-        shown = (first.height, first.width)
-        size = shown[::-1] if orientation(first)[0] else shown
+        turn = orientation(first)
+        size = (first.width, first.height) if turn[0] else (first.height, first.width)
         if first.pts is not None:  # what precedes the first frame cannot be decoded
             packets.times = [time for time in packets.times if time >= first.time - 1e-6]
-    return VideoScan(size, packets.times, rate)
+    return VideoScan(size, packets.times, rate or None, turn)
 
 
 def incomplete(
@@ -203,15 +207,13 @@ def incomplete(
 
 
 def _is_cover(stream: VideoStream) -> bool:
-    return bool(stream.disposition & stream.disposition.attached_pic)
+    return Disposition.attached_pic in stream.disposition
 
 
 def _not_openable(path: Path, error: Exception) -> InputError:
     met: object = getattr(error, "strerror", None) or error
     if isinstance(error, av.error.InvalidDataError):
-        met = "not a video, or truncated before its index"
-        if not path.stat().st_size:
-            met = "an empty file"
+        met = "not a video, or truncated before its index" if path.stat().st_size else "empty file"
     return InputError(
         "The input must be a video",
         met=met,

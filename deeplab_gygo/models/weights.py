@@ -56,7 +56,7 @@ def file_hash(path: str | Path) -> str:
 
 
 def variables_by_name(parent: DeepLabV3Plus) -> dict[str, Any]:
-    """Returns every variable of encoder and head under a name that does not depend on the process."""
+    """Returns every variable of encoder and head under a name that every process gives it."""
     named = {}
     for part in (parent.encoder, parent.head):
         for layer in part.layers:

@@ -61,3 +61,9 @@ def keep_connected(probability: np.ndarray, previous: np.ndarray, threshold: flo
     if kept < LEAST_KEPT * np.count_nonzero(predicted):
         return probability
     return np.where(stray, np.float32(0), probability)
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Returns intersection over union of two masks, bool or uint8 [H, W]; 1 for two empty ones."""
+    union = np.count_nonzero((one != 0) | (other != 0))
+    return np.count_nonzero((one != 0) & (other != 0)) / union if union else 1.0

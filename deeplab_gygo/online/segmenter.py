@@ -19,7 +19,7 @@ from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.geometry import Geometry, sigmoid
 from deeplab_gygo.online.adapter import Adaptation, OnlineAdapter, Report
-from deeplab_gygo.online.aggregation import keep_connected, soft_aggregate
+from deeplab_gygo.online.aggregation import keep_connected, overlap, soft_aggregate
 from deeplab_gygo.online.policies import policy_for
 from deeplab_gygo.online.replay import rendered_views
 from deeplab_gygo.online.views import View, first_frame_views
@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 AREA_PACE = 0.2
 """Share of a new frame in the running area of an object."""
+
+WORSE, POOR = 0.05, 0.6
+"""Loss of J on the first frame, and J on it, from which a fine-tuning is warned about."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +170,32 @@ class DeepLabSegmenter:
         started = time.monotonic()
         rng = np.random.default_rng([self._seed, label])
         self._adapter.reset()
+        features = self._encode(self._geometry.image(image)[None])
+        before = overlap(self._geometry.logits(self._logits(features, None)) > 0, mask)
         views = first_frame_views(image, mask, self._geometry, self.config, rng)
         adaptation = self._adapter.adapt(views, rng, replay=self._replay_views(), report=report)
+        if self.config.adapt == "full":
+            features = self._encode(self._geometry.image(image)[None])
+        after = overlap(self._geometry.logits(self._logits(features, None)) > 0, mask)
+        self._judge(before, after, label)
         return Adaptation(adaptation.steps, adaptation.losses, time.monotonic() - started)
+
+    def _judge(self, before: float, after: float, label: int) -> None:
+        """Says so when fine-tuning did not reach the object even on the frame it was shown."""
+        if after < before - WORSE:
+            note = (
+                f"object {label}: fine-tuning made the first frame worse (J {before:.2f} to "
+                f"{after:.2f}); --mode zero-shot or a lower --online.rate may serve better"
+            )
+        elif after < POOR:
+            note = (
+                f"object {label}: fine-tuning reached J {after:.2f} only on the first frame; "
+                "check the mask, or give more --steps"
+            )
+        else:
+            return
+        logger.warning("%s", note)
+        self.warnings.append(note)
 
     def _replay_views(self) -> list[View]:
         if not self.config.replay:

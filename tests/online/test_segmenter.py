@@ -147,3 +147,15 @@ def test_guided_modes_need_a_guided_parent(clip):
     with pytest.raises(UsageError, match="guide"):
         DeepLabSegmenter(parent, _config(mode="one-shot"))
     assert list(DeepLabSegmenter(parent, _config(guide="off")).run(_sequence(clip, _truth(0))))
+
+
+def test_a_fine_tuning_that_did_not_reach_the_object_says_so(parent, clip):
+    segmenter = DeepLabSegmenter(parent, _config(steps=1, rate=1e-8))
+    frame = next(iter(_sequence(clip, _truth(0))))
+    segmenter.begin(frame, _truth(0))
+    assert any("first frame" in note for note in segmenter.warnings)
+    segmenter._judge(0.9, 0.7, 1)
+    assert "worse" in segmenter.warnings[-1]
+    noted = len(segmenter.warnings)
+    segmenter._judge(0.7, 0.9, 1)
+    assert len(segmenter.warnings) == noted

@@ -1,0 +1,109 @@
+"""Compares settings of online fine-tuning on chosen sequences: what the defaults rest on.
+
+Every setting is a group of `name=value` of `OnlineConfig`, groups are separated by `--`:
+
+    python tools/compare_online.py --dataset davis2016 --root DAVIS --split train \
+        --sequences boat dance-jump mallard-fly scooter-gray soccerball --stride 3 --frames 15 \
+        --out online_choices.json \
+        --settings mode=zero-shot -- guide=off -- guide=off anchor=0 -- guide=off keep=0.3
+
+Frames are taken `--stride` apart, which makes motion faster and the comparison shorter. J is over
+all frames taken but the annotated one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from deeplab_gygo.config import OnlineConfig, from_dict
+from deeplab_gygo.data.datasets import Dataset, open_dataset
+from deeplab_gygo.evaluation.measures import jaccard
+from deeplab_gygo.models.weights import load_parent
+from deeplab_gygo.online.segmenter import DeepLabSegmenter
+
+
+def measure(segmenter: DeepLabSegmenter, dataset: Dataset, name: str, indices: list[int]) -> dict:
+    """Segments chosen frames of a sequence and returns J and seconds."""
+    sequence = dataset.sequence(name)
+    segmenter.begin(sequence.frame(indices[0]), dataset.annotation(name, indices[0]))
+    started, values = time.monotonic(), []
+    for index in indices[1:]:
+        mask = segmenter.step(sequence.frame(index)).mask
+        values.append(jaccard(mask > 0, dataset.annotation(name, index) > 0))
+    return {
+        "J": float(np.mean(values)),
+        "last_quarter_J": float(np.mean(values[-max(1, len(values) // 4) :])),
+        "adaptation_seconds": segmenter.adaptation.seconds,
+        "frame_seconds": (time.monotonic() - started) / len(values),
+    }
+
+
+def parse_settings(words: list[str]) -> list[dict[str, str]]:
+    """Divides `name=value ... -- name=value ...` into groups."""
+    groups: list[dict[str, str]] = [{}]
+    for word in words:
+        if word == "--":
+            groups.append({})
+        else:
+            name, value = word.split("=", 1)
+            groups[-1][name] = value
+    return groups
+
+
+def typed(settings: dict[str, str]) -> OnlineConfig:
+    """Builds a configuration from words; an unknown name is an error."""
+    defaults = {field.name: getattr(OnlineConfig(), field.name) for field in fields(OnlineConfig)}
+    values = {
+        name: [float(v) for v in text.split(",")]
+        if isinstance(defaults.get(name), tuple)
+        else text == "true"
+        if isinstance(defaults.get(name), bool)
+        else type(defaults[name])(text)
+        if name in defaults
+        else text
+        for name, text in settings.items()
+    }
+    return from_dict(OnlineConfig, values, "--settings")
+
+
+def main() -> None:
+    """Measures every setting and writes the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="davis2016")
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--sequences", nargs="*", help="of the split; all of it when left out")
+    parser.add_argument("--stride", type=int, default=3)
+    parser.add_argument("--frames", type=int, default=15)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="JSON file; rows are added to what is in it")
+    parser.add_argument("--settings", nargs=argparse.REMAINDER, default=[])
+    options = parser.parse_args()
+    dataset = open_dataset(options.dataset, options.root)
+    names = options.sequences or dataset.names(options.split)
+    rows = json.loads(options.out.read_text()) if options.out and options.out.is_file() else []
+    for settings in parse_settings(options.settings):
+        parent, _ = load_parent(options.weights)
+        segmenter = DeepLabSegmenter(parent, typed(settings), options.seed)
+        scores = {}
+        for name in names:
+            count = len(dataset.sequence(name))
+            indices = list(range(0, count, options.stride))[: options.frames]
+            scores[name] = measure(segmenter, dataset, name, indices)
+        mean = {key: float(np.mean([s[key] for s in scores.values()])) for key in scores[names[0]]}
+        rows.append({"settings": settings, "stride": options.stride, "mean": mean, **scores})
+        print(json.dumps({"settings": settings, **{k: round(v, 3) for k, v in mean.items()}}))
+        print("   ", {name: round(score["J"], 2) for name, score in scores.items()}, flush=True)
+        if options.out:
+            options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
