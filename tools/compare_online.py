@@ -1,11 +1,11 @@
 """Compares settings of online fine-tuning on chosen sequences: what the defaults rest on.
 
-Every setting is a group of `name=value` of `OnlineConfig`, groups are separated by `--`:
+Every `--settings` is a group of `name=value` of `OnlineConfig`:
 
     python tools/compare_online.py --dataset davis2016 --root DAVIS --split train \
         --sequences boat dance-jump mallard-fly scooter-gray soccerball --stride 3 --frames 15 \
         --out online_choices.json \
-        --settings mode=zero-shot -- guide=off -- guide=off anchor=0 -- guide=off keep=0.3
+        --settings mode=zero-shot --settings guide=off --settings guide=off anchor=0
 
 Frames are taken `--stride` apart, which makes motion faster and the comparison shorter. J is over
 all frames taken but the annotated one.
@@ -44,20 +44,9 @@ def measure(segmenter: DeepLabSegmenter, dataset: Dataset, name: str, indices: l
     }
 
 
-def parse_settings(words: list[str]) -> list[dict[str, str]]:
-    """Divides `name=value ... -- name=value ...` into groups."""
-    groups: list[dict[str, str]] = [{}]
-    for word in words:
-        if word == "--":
-            groups.append({})
-        else:
-            name, value = word.split("=", 1)
-            groups[-1][name] = value
-    return groups
-
-
-def typed(settings: dict[str, str]) -> OnlineConfig:
+def typed(words: list[str]) -> OnlineConfig:
     """Builds a configuration from words; an unknown name is an error."""
+    settings = dict(word.split("=", 1) for word in words)
     defaults = {field.name: getattr(OnlineConfig(), field.name) for field in fields(OnlineConfig)}
     values = {
         name: [float(v) for v in text.split(",")]
@@ -84,12 +73,12 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file; rows are added to what is in it")
-    parser.add_argument("--settings", nargs=argparse.REMAINDER, default=[])
+    parser.add_argument("--settings", nargs="+", action="append", required=True)
     options = parser.parse_args()
     dataset = open_dataset(options.dataset, options.root)
     names = options.sequences or dataset.names(options.split)
     rows = json.loads(options.out.read_text()) if options.out and options.out.is_file() else []
-    for settings in parse_settings(options.settings):
+    for settings in options.settings:
         parent, _ = load_parent(options.weights)
         segmenter = DeepLabSegmenter(parent, typed(settings), options.seed)
         scores = {}

@@ -141,7 +141,7 @@ class DeepLabSegmenter:
         """
         image = frame.image
         check_first_mask(mask, image.shape[:2], frame.name)
-        self._geometry = Geometry.fit(image.shape[:2], self.config.size, self._parent.stride)
+        self._geometry = Geometry.fit(image.shape[:2], self.config.short_side, self._parent.stride)
         self._targets, self._active, self.warnings = [], None, []
         if not self._policy.sees_mask:
             self._targets = [_Target(1, None, np.zeros(mask.shape, np.float32))]

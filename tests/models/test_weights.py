@@ -8,9 +8,11 @@ from deeplab_gygo.errors import WeightsError
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.weights import (
     assign,
+    file_hash,
     load_parent,
     read_parent_file,
     save_parent,
+    shipped_parent,
     variables_by_name,
 )
 
@@ -78,3 +80,11 @@ def test_an_archive_of_something_else_is_refused(tmp_path):
 def test_absent_file_is_said(tmp_path):
     with pytest.raises(WeightsError, match="absent.npz"):
         load_parent(tmp_path / "absent.npz")
+
+
+def test_the_shipped_parent_is_the_one_its_hash_names_and_small():
+    path = shipped_parent()
+    assert file_hash(path) == path.with_suffix(".sha256").read_text().split()[0]
+    assert path.stat().st_size < 12e6
+    config, arrays, card = read_parent_file(path)
+    assert config.guide and card["training"]["sources"] and len(arrays) > 100

@@ -1,0 +1,157 @@
+"""The model card of an export: what the network is, how it is called, and where it comes from."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import keras
+import numpy as np
+
+import deeplab_gygo
+from deeplab_gygo.config import to_plain
+from deeplab_gygo.models.deeplab import DeepLabV3Plus
+
+CARD_FORMAT = "deeplab_gygo.model_card.1"
+
+_FRAMES = {
+    "dtype": "uint8",
+    "shape": ["N", "H", "W", 3],
+    "meaning": "RGB frames in 0..255, of any height and width; all of a call have one size",
+}
+_PREVIOUS = {
+    "dtype": "float32",
+    "shape": ["N", "H", "W"],
+    "meaning": "the object's probability in the frame before each frame, in 0..1, at the frames' "
+    "size; for the first call the annotated mask as 0 and 1",
+}
+_PROBABILITY = {
+    "dtype": "float32",
+    "shape": ["N", "H", "W"],
+    "meaning": "probability in 0..1 that a pixel belongs to the object, at the frames' size",
+}
+
+_UNLIKE = [
+    "no component filter: parts that do not touch the previous mask stay; the package drops them "
+    "unless its filter_components is off",
+    "the caller decides when an object is lost and `guided` is no longer of use; the package does "
+    "by the object's usual area",
+    "no blend of guided and unguided logits",
+    "one object only: several are merged outside, by soft aggregation",
+]
+"""What the package does around the network and an export does not."""
+
+
+def model_card(
+    parent: DeepLabV3Plus,
+    provenance: Mapping[str, Any],
+    *,
+    size: int,
+    threshold: float,
+    sequence_name: str | None,
+    files: Mapping[str, str],
+    parity: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Builds the card of an exported network.
+
+    Args:
+        parent: Network that was exported.
+        provenance: Card of the parent's weights: its data, terms and scores, as far as it has them;
+            `adaptation` tells what fine-tuning did.
+        size: Short side at which the network sees frames, pixels.
+        threshold: Probability above which a pixel is object.
+        sequence_name: Sequence whose first frame the weights were fine-tuned on; None for a parent.
+        files: SHA-256 in hexadecimal by path inside the export.
+        parity: Result of the comparison with the Python path.
+
+    Returns:
+        Plain values for JSON.
+    """
+    config = parent.config
+    return {
+        "format": CARD_FORMAT,
+        "name": f"DeepLabV3+ on {config.backbone}",
+        "task": "segmentation of one foreground object (a product) in frames of a video",
+        "kind": "parent" if sequence_name is None else "fine-tuned",
+        "fine_tuned_on": sequence_name,
+        "adaptation": provenance.get("adaptation"),
+        "scope": _scope(sequence_name),
+        "signatures": _signatures(config.guide, threshold, sequence_name is not None),
+        "threshold": threshold,
+        "internal_size": _internal_size(size, parent.stride),
+        "unlike_the_package": _UNLIKE,
+        "architecture": to_plain(config),
+        "parent": _origin(provenance),
+        "parity": dict(parity),
+        "versions": _versions(),
+        "sha256": dict(files),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _scope(sequence_name: str | None) -> str:
+    if sequence_name is None:
+        return "any clip with one product in view"
+    return (
+        f"only the object annotated in the first frame of {sequence_name}; for another object "
+        "export its own fine-tuned network, or the parent"
+    )
+
+
+def _signatures(guide: bool, threshold: float, fine_tuned: bool) -> dict[str, Any]:
+    outputs = {
+        "probability": _PROBABILITY,
+        "mask": {
+            "dtype": "uint8",
+            "shape": ["N", "H", "W"],
+            "meaning": f"1 where the probability is above {threshold}, else 0",
+        },
+    }
+    alone = "every frame by itself, without a previous mask; the package's "
+    alone += "fine-tune mode with guide off" if fine_tuned else "zero-shot mode"
+    signatures = {
+        "serving_default": {"inputs": {"frames": _FRAMES}, "outputs": outputs, "use": alone}
+    }
+    if guide:
+        mode = "fine-tune mode with guide previous" if fine_tuned else "one-shot mode"
+        signatures["guided"] = {
+            "inputs": {"frames": _FRAMES, "previous": _PREVIOUS},
+            "outputs": outputs,
+            "use": "propagation, frame after frame, each call given the last call's probability; "
+            f"the package's {mode}",
+        }
+    return signatures
+
+
+def _internal_size(size: int, stride: int) -> dict[str, Any]:
+    return {
+        "short_side": size,
+        "stride": stride,
+        "resize": "area average where the frames are larger, none where they are smaller; the "
+        "border is repeated up to a multiple of the stride; logits are resized back bilinearly",
+    }
+
+
+def _origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Lifts data, terms and scores out of a parent's card, and keeps the rest."""
+    rest = {key: value for key, value in provenance.items() if key != "adaptation"}
+    training = dict(rest.pop("training", None) or {})
+    training.pop("data_root", None)  # a path of the machine that trained, of no use to others
+    data = rest.pop("data", None) or training.get("sources")
+    scores = rest.pop("scores", None) or rest.pop("validation", None)
+    origin = {"data": data, "terms": rest.pop("terms", None), "scores": scores}
+    return {**origin, **rest, **({"training": training} if training else {})}
+
+
+def _versions() -> dict[str, str]:
+    import tensorflow as tf
+
+    return {
+        "deeplab_gygo": deeplab_gygo.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

@@ -1,0 +1,198 @@
+"""Does an exported network answer as the Python path does? Compared by numbers, on pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+
+from deeplab_gygo import backend
+from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.geometry import Geometry, sigmoid
+
+Answer = Mapping[str, np.ndarray]
+"""`probability` float32 [N, H, W] in 0..1 and `mask` uint8 [N, H, W]."""
+
+EXACT = 1e-4
+"""Tolerance on probabilities in float32 on a CPU. Both paths resize bit by bit alike and run the
+same kernels; what is left, about 1e-6, comes from the order of sums in other batch sizes."""
+
+ROUNDED = 2e-2
+"""Tolerance on probabilities in 16-bit precision, and on accelerators, whose convolutions keep 10
+bits of a float32 (TF32) and choose their algorithm by batch size."""
+
+
+@dataclass(frozen=True)
+class ParityCheck:
+    """One comparison of an exported network with the Python path.
+
+    Attributes:
+        signature: Name of the endpoint.
+        frames: Number, height and width of the frames.
+        difference: Largest difference of a probability.
+        mask_share: Share of mask pixels that differ.
+        unexplained: Mask pixels that differ although the Python path's probability is farther
+            from the threshold than the tolerance.
+    """
+
+    signature: str
+    frames: tuple[int, int, int]
+    difference: float
+    mask_share: float
+    unexplained: int
+
+    def holds(self, tolerance: float) -> bool:
+        """Tells whether the difference is within a tolerance; NaN is not."""
+        return self.difference <= tolerance and not self.unexplained
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values for JSON."""
+        return {**asdict(self), "frames": list(self.frames)}
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a comparison is made on.
+
+    Attributes:
+        frames: uint8 [N, H, W, 3] RGB.
+        previous: float32 [N, H, W] in 0..1: a soft mask of the object in every frame.
+    """
+
+    frames: np.ndarray
+    previous: np.ndarray
+
+
+def tolerance() -> float:
+    """Returns the tolerance on probabilities for the precision and the device in use."""
+    rounded = keras.config.dtype_policy().compute_dtype != "float32" or backend.devices()
+    return ROUNDED if rounded else EXACT
+
+
+def parity_pictures(size: int) -> Iterator[Pictures]:
+    """Makes pictures that every branch of the geometry has to work on; always the same ones.
+
+    They are a batch that keeps its size, odd sizes that are padded, a portrait larger than the
+    working size by an odd factor, and a landscape twice as large, which OpenCV averages in
+    integers.
+
+    Args:
+        size: Short side of the working size, pixels.
+
+    Yields:
+        Pictures of four sizes.
+    """
+    sizes = (
+        (2, size, size * 4 // 3),
+        (1, size * 2 // 3 | 1, size * 9 // 10 | 1),
+        (1, size * 8 // 3 | 1, size * 3 // 2),
+        (1, size * 2, size * 8 // 3 // 2 * 2),
+    )
+    rng = np.random.default_rng(0)
+    for count, height, width in sizes:
+        drawn = [_picture(height, width, rng) for _ in range(count)]
+        yield Pictures(np.stack([d[0] for d in drawn]), np.stack([d[1] for d in drawn]))
+
+
+def _picture(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draws an ellipse of one texture on another, and its soft mask."""
+    unit = min(height, width)
+    center = (round(width * rng.uniform(0.4, 0.6)), round(height * rng.uniform(0.4, 0.6)))
+    axes = (round(unit * rng.uniform(0.2, 0.3)), round(unit * rng.uniform(0.2, 0.3)))
+    mask = np.zeros((height, width), np.float32)
+    cv2.ellipse(mask, center, axes, float(rng.uniform(0, 180)), 0, 360, 1.0, -1)
+    inside, outside = _texture(height, width, rng), _texture(height, width, rng)
+    image = np.where(mask[..., None] > 0, inside, outside) + rng.normal(0, 6, (height, width, 3))
+    soft = cv2.GaussianBlur(mask, (0, 0), max(0.5, unit / 100))
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8), soft
+
+
+def _texture(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws smooth blobs of random colors: float32 [H, W, 3] in 0..255."""
+    coarse = rng.uniform(0, 255, (7, 7, 3)).astype(np.float32)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+class PythonPath:
+    """The package's own way from frames to probabilities, without the component filter.
+
+    Args:
+        parent: Network with its current weights.
+        size: Short side of the working size, pixels.
+    """
+
+    def __init__(self, parent: DeepLabV3Plus, size: int):
+        self._parent, self._size = parent, size
+        self._encode = backend.compiled(parent.encoder)
+        self._decode = backend.compiled(parent.head)
+
+    def __call__(self, frames: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
+        """Segments frames one by one.
+
+        Args:
+            frames: uint8 [N, H, W, 3] RGB.
+            previous: float32 [N, H, W] in 0..1; None runs without a guide.
+
+        Returns:
+            Probabilities float32 [N, H, W].
+        """
+        geometry = Geometry.fit(frames.shape[1:3], self._size, self._parent.stride)
+        probabilities = []
+        for position, frame in enumerate(frames):
+            inputs = dict(self._encode(geometry.image(frame)[None]))
+            if self._parent.config.guide:
+                guide = None if previous is None else previous[position]
+                inputs["guide"] = geometry.guide(guide)[None]
+            coarse = backend.to_numpy(self._decode(inputs))[0, ..., 0]
+            probabilities.append(sigmoid(geometry.logits(coarse)))
+        return np.stack(probabilities)
+
+
+def compare(
+    endpoints: Mapping[str, Callable[[Pictures], Answer]],
+    path: Callable[[np.ndarray, np.ndarray | None], np.ndarray],
+    *,
+    size: int,
+    threshold: float,
+    tolerance: float,
+) -> list[ParityCheck]:
+    """Compares the endpoints of an exported network with the Python path.
+
+    Args:
+        endpoints: By name, how to ask; `guided` is given the previous mask too.
+        path: What is right: a `PythonPath`, or anything called like one.
+        size: Short side of the working size, pixels.
+        threshold: Probability above which a pixel is object.
+        tolerance: Difference of probabilities that a mask pixel near the threshold may have.
+
+    Returns:
+        One check for every endpoint and size.
+    """
+    checks = []
+    for pictures in parity_pictures(size):
+        for name, ask in endpoints.items():
+            previous = pictures.previous if name == "guided" else None
+            expected = path(pictures.frames, previous)
+            checks.append(_check(name, ask(pictures), expected, threshold, tolerance))
+    return checks
+
+
+def _check(
+    name: str, answer: Answer, expected: np.ndarray, threshold: float, tolerance: float
+) -> ParityCheck:
+    probability, mask = answer["probability"], answer["mask"]
+    if probability.shape != expected.shape or mask.shape != expected.shape:
+        return ParityCheck(name, expected.shape, float("inf"), 1.0, expected.size)
+    differs = mask != (expected > threshold)
+    clear = np.abs(expected - threshold) > tolerance
+    return ParityCheck(
+        name,
+        expected.shape,
+        float(np.max(np.abs(probability - expected))),
+        float(np.mean(differs)),
+        int(np.count_nonzero(differs & clear)),
+    )

@@ -1,0 +1,425 @@
+"""The export must be the package in a graph: the same numbers for frames of any size."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deeplab_gygo import backend
+from deeplab_gygo.config import ModelConfig
+from deeplab_gygo.errors import DeepLabGygoError, StorageError, UsageError
+from deeplab_gygo.export import CARD_FILE, export_saved_model, saved_model
+from deeplab_gygo.export.graph import GraphGeometry, enlarge, shrink
+from deeplab_gygo.export.parity import EXACT, ParityCheck, Pictures, compare
+from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.geometry import Geometry, sigmoid
+from deeplab_gygo.models.weights import file_hash
+
+SIZE = 64
+PROVENANCE = {
+    "step": 7,
+    "validation": {"davis16/zero-shot": 0.5},
+    "terms": "for research",
+    "training": {"data_root": "/somewhere/private", "sources": [{"kind": "stills"}]},
+}
+
+
+def tiny_parent(**changes) -> DeepLabV3Plus:
+    """Random weights whose logits spread over the sigmoid, so that differences can be seen."""
+    keras.utils.set_random_seed(3)
+    config = ModelConfig(aspp_channels=16, low_level_channels=8, decoder_channels=16, **changes)
+    parent = DeepLabV3Plus(config)
+    logits = python_logits(parent, scene(96, 128))
+    layer = parent.head.get_layer("logit")
+    layer.kernel.assign(layer.kernel.numpy() * 2.0 / logits.std())
+    layer.bias.assign(layer.bias.numpy() - 2.0 * logits.mean() / logits.std())
+    return parent
+
+
+def scene(height: int, width: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(int)
+    return np.clip(smooth + rng.integers(-20, 21, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def soft_mask(height: int, width: int) -> np.ndarray:
+    rows, columns = np.mgrid[:height, :width]
+    distance = np.hypot(rows / height - 0.5, columns / width - 0.4)
+    return (1.0 / (1.0 + np.exp((distance - 0.25) * 20))).astype(np.float32)
+
+
+def python_logits(parent, image, previous=None, size=SIZE) -> np.ndarray:
+    """The eager network between the package's own geometry; shares no code with the export."""
+    geometry = Geometry.fit(image.shape[:2], size, parent.stride)
+    inputs = {"image": geometry.image(image)[None].astype(np.float32)}
+    if parent.config.guide:
+        inputs["guide"] = geometry.guide(previous)[None]
+    coarse = backend.to_numpy(parent.network(inputs, training=False))[0, ..., 0]
+    return geometry.logits(coarse)
+
+
+@pytest.fixture(scope="module")
+def parent():
+    return tiny_parent()
+
+
+@pytest.fixture(scope="module")
+def report(parent, tmp_path_factory):
+    out = tmp_path_factory.mktemp("export") / "nested" / "1"
+    return export_saved_model(parent, out, size=SIZE, card=PROVENANCE)
+
+
+@pytest.fixture(scope="module")
+def loaded(report):
+    return tf.saved_model.load(str(report.path))
+
+
+# === The export of a guided parent ===
+
+
+def test_report_covers_both_endpoints_at_four_sizes(report):
+    assert report.signatures == ("serving_default", "guided")
+    frames = {check.frames for check in report.checks}
+    assert len(frames) == 4 and len(report.checks) == 8
+    assert (2, SIZE, SIZE * 4 // 3) in frames
+    assert any(height % 2 and height < SIZE for _, height, _ in frames)
+    assert any(height > width > SIZE for _, height, width in frames)
+    assert report.difference <= report.tolerance == EXACT
+    assert json.loads(json.dumps(report.to_dict()))["difference"] == report.difference
+
+
+def test_layout(report):
+    files = {str(p.relative_to(report.path)) for p in report.path.rglob("*") if p.is_file()}
+    assert {"saved_model.pb", "variables/variables.index", CARD_FILE} <= files
+    assert [p.name for p in report.path.parent.iterdir()] == ["1"]  # nothing is left beside it
+    assert report.size_bytes == sum(p.stat().st_size for p in report.path.rglob("*") if p.is_file())
+
+
+def test_variables_are_stored_once(report, parent):
+    stored = (report.path / "variables" / "variables.data-00000-of-00001").stat().st_size
+    values = sum(v.numpy().size for m in (parent.encoder, parent.head) for v in m.variables)
+    assert stored < 1.1 * 4 * values
+
+
+def test_card(report):
+    card = json.loads((report.path / CARD_FILE).read_text())
+    assert card["kind"] == "parent" and card["fine_tuned_on"] is None
+    assert set(card["signatures"]) == {"serving_default", "guided"}
+    assert card["threshold"] == 0.5 and card["internal_size"]["short_side"] == SIZE
+    assert card["parent"]["scores"] == PROVENANCE["validation"]
+    assert card["parent"]["terms"] == "for research" and card["parent"]["step"] == 7
+    assert card["parent"]["data"] == [{"kind": "stills"}]
+    assert "private" not in json.dumps(card)
+    assert "component filter" in json.dumps(card["unlike_the_package"])
+    assert "zero-shot" in card["signatures"]["serving_default"]["use"]
+    assert "one-shot" in card["signatures"]["guided"]["use"]
+    for name, digest in card["sha256"].items():
+        assert file_hash(report.path / name) == digest
+    assert "saved_model.pb" in card["sha256"]
+
+
+@pytest.mark.parametrize("height, width", [(64, 80), (50, 91), (211, 127), (128, 256), (1, 5)])
+def test_answers_like_the_package(parent, loaded, height, width):
+    image = scene(height, width, seed=height)
+    answer = loaded.signatures["serving_default"](frames=tf.constant(image[None]))
+    probability, mask = answer["probability"].numpy()[0], answer["mask"].numpy()[0]
+    expected = sigmoid(python_logits(parent, image))
+    assert probability.shape == mask.shape == (height, width)
+    assert probability.dtype == np.float32 and mask.dtype == np.uint8
+    assert height < 2 or expected.std() > 0.05  # or equality would say little
+    np.testing.assert_allclose(probability, expected, atol=1e-5)
+    np.testing.assert_array_equal(mask, probability > 0.5)
+
+
+def test_frames_of_a_batch_do_not_see_each_other(loaded):
+    frames = np.stack([scene(70, 90, seed) for seed in range(3)])
+    call = loaded.signatures["serving_default"]
+    together = call(frames=tf.constant(frames))["probability"].numpy()
+    for frame, probability in zip(frames, together, strict=True):
+        alone = call(frames=tf.constant(frame[None]))["probability"].numpy()[0]
+        np.testing.assert_allclose(probability, alone, atol=1e-5)
+
+
+def test_guided_propagates_like_the_package(parent, loaded):
+    call = loaded.signatures["guided"]
+    given = soft_mask(135, 101)
+    theirs = ours = given
+    for index in range(3):
+        image = scene(135, 101, seed=index)
+        theirs = call(frames=tf.constant(image[None]), previous=tf.constant(theirs[None]))
+        theirs = theirs["probability"].numpy()[0]
+        ours = sigmoid(python_logits(parent, image, ours))
+        np.testing.assert_allclose(theirs, ours, atol=1e-5)
+    unguided = sigmoid(python_logits(parent, image))
+    assert np.abs(ours - unguided).max() > 0.01  # the guide has a say
+
+
+def test_guide_of_another_size_is_refused(loaded):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="previous must have the size"):
+        loaded.signatures["guided"](
+            frames=tf.zeros((1, 64, 64, 3), tf.uint8), previous=tf.zeros((1, 64, 60))
+        )
+
+
+# === The export of a fine-tuned network without guide, over another one ===
+
+
+def test_fine_tuned_network_without_guide_replaces_an_export(tmp_path):
+    out = tmp_path / "model"
+    out.mkdir()
+    (out / "saved_model.pb").write_bytes(b"an older one")
+    parent = tiny_parent(guide=False)
+    before = sigmoid(python_logits(parent, scene(90, 70)))
+    bias = parent.head.get_layer("logit").bias
+    bias.assign(bias.numpy() + 1.0)  # what fine-tuning does, in short
+    report = export_saved_model(
+        parent,
+        out,
+        size=SIZE,
+        threshold=0.3,
+        card={"adaptation": {"steps": 5}},
+        sequence_name="shoes/1",
+        overwrite=True,
+    )
+    assert report.signatures == ("serving_default",)
+    loaded = tf.saved_model.load(str(out))
+    answer = loaded.serving_default(tf.constant(scene(90, 70)[None]))
+    probability = answer["probability"].numpy()[0]
+    np.testing.assert_allclose(
+        probability, sigmoid(python_logits(parent, scene(90, 70))), atol=1e-5
+    )
+    assert np.abs(probability - before).max() > 0.1
+    np.testing.assert_array_equal(answer["mask"].numpy()[0], probability > 0.3)
+    card = json.loads((out / CARD_FILE).read_text())
+    assert card["kind"] == "fine-tuned" and card["fine_tuned_on"] == "shoes/1"
+    assert card["adaptation"] == {"steps": 5} and "adaptation" not in card["parent"]
+    assert "fine-tune" in card["signatures"]["serving_default"]["use"]
+    assert "shoes/1" in card["scope"] and set(card["signatures"]) == {"serving_default"}
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+# === The geometry inside the graph ===
+
+
+def test_sizes_are_those_of_the_package():
+    rng = np.random.default_rng(1)
+    fit = tf.function(
+        lambda frames: tf.stack([tf.stack(size) for size in GraphGeometry.fit(frames, 480, 16)]),
+        input_signature=[tf.TensorSpec([None, None, None], tf.uint8)],
+    )
+    sizes = [(1080, 1920), (961, 1281), (481, 481), (480, 640), (3, 1), (720, 483)]
+    sizes += [tuple(int(side) for side in rng.integers(1, 2500, 2)) for _ in range(60)]
+    for size in sizes:
+        expected = Geometry.fit(size, 480, 16)
+        found = fit(tf.zeros((0, *size), tf.uint8)).numpy().tolist()
+        assert found == [list(s) for s in (expected.frame, expected.working, expected.padded)]
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ((96, 128), (64, 85)),
+        ((128, 170), (64, 85)),  # by two: OpenCV averages integers and rounds halves up
+        ((192, 255), (64, 85)),
+        ((256, 256), (64, 64)),
+        ((384, 384), (64, 64)),
+        ((85, 113), (64, 85)),
+        ((64, 120), (48, 90)),  # by 4/3: ties between gray levels occur
+        ((65, 67), (64, 66)),
+        ((211, 127), (106, 64)),
+    ],
+)
+def test_image_is_shrunk_as_opencv_does(old, new):
+    image = np.random.default_rng(2).integers(0, 256, (*old, 3), dtype=np.uint8)
+    expected = cv2.resize(image, new[::-1], interpolation=cv2.INTER_AREA)
+    geometry = GraphGeometry(tuple(tf.constant(s) for s in old), new, new)
+    found = geometry.image(tf.constant(image[None])).numpy()[0]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_probability_is_shrunk_as_opencv_does():
+    values = np.random.default_rng(2).random((211, 127), np.float32)
+    for size in [(106, 64), (105, 63), (210, 126)]:
+        expected = cv2.resize(values, size[::-1], interpolation=cv2.INTER_AREA)
+        found, _ = shrink(tf.constant(values[None, ..., None]), size)
+        np.testing.assert_allclose(found.numpy()[0, ..., 0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [((24, 32), (96, 128)), ((64, 85), (211, 283)), ((64, 64), (65, 64)), ((1, 2), (7, 9))],
+)
+def test_logits_are_enlarged_as_opencv_does(old, new):
+    values = np.random.default_rng(2).normal(0, 4, old).astype(np.float32)
+    expected = cv2.resize(values, new[::-1], interpolation=cv2.INTER_LINEAR)
+    found = enlarge(tf.constant(values[None, ..., None]), new).numpy()[0, ..., 0]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_border_is_repeated():
+    image = scene(50, 70)
+    geometry = Geometry.fit((50, 70), SIZE, 16)
+    found = GraphGeometry.fit(tf.constant(image[None]), SIZE, 16).image(tf.constant(image[None]))
+    np.testing.assert_array_equal(found.numpy()[0], geometry.image(image))
+
+
+# === The comparison ===
+
+
+def test_comparison_tells_right_from_wrong():
+    def path(frames, previous):  # sensitive to colors, places and the guide, as a network is
+        red = frames[..., 0] / np.float32(300.0)
+        return red if previous is None else 0.5 * (red + previous)
+
+    def answer(frames, previous) -> dict[str, np.ndarray]:
+        probability = path(frames, previous)
+        return {"probability": probability, "mask": (probability > 0.5).astype(np.uint8)}
+
+    def inverted(pictures: Pictures):
+        right = answer(pictures.frames, pictures.previous)
+        return {**right, "mask": 1 - right["mask"]}
+
+    def shorter(pictures: Pictures):
+        return {key: value[:, 1:] for key, value in answer(pictures.frames, None).items()}
+
+    def failures(name, ask):
+        checks = compare({name: ask}, path, size=32, threshold=0.5, tolerance=EXACT)
+        assert len(checks) == 4
+        return [check for check in checks if not check.holds(EXACT)]
+
+    assert not failures("serving_default", lambda p: answer(p.frames, None))
+    assert not failures("guided", lambda p: answer(p.frames, p.previous))
+    assert len(failures("guided", lambda p: answer(p.frames, None))) == 4
+    assert len(failures("serving_default", lambda p: answer(p.frames[..., ::-1], None))) == 4
+    assert len(failures("guided", inverted)) == 4
+    assert len(failures("serving_default", shorter)) == 4
+
+
+def test_mask_may_differ_only_near_the_threshold():
+    def ask_with(probability):
+        def ask(pictures: Pictures):
+            values = np.full(pictures.frames.shape[:3], probability, np.float32)
+            return {"probability": values, "mask": np.ones(values.shape, np.uint8)}
+
+        return ask
+
+    def path(frames, previous):
+        return np.full(frames.shape[:3], 0.5, np.float32)
+
+    near = compare({"a": ask_with(0.50001)}, path, size=32, threshold=0.5, tolerance=EXACT)
+    assert all(check.holds(EXACT) and check.mask_share == 1.0 for check in near)
+    far = compare({"a": ask_with(0.51)}, path, size=32, threshold=0.5, tolerance=EXACT)
+    assert not any(check.holds(EXACT) for check in far)
+
+
+def test_check_of_nan_does_not_hold():
+    assert not ParityCheck("guided", (1, 2, 2), float("nan"), 0.0, 0).holds(EXACT)
+
+
+# === What goes wrong ===
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Replaces writing and comparing, which take seconds, by a stub; returns its result."""
+    checks = [ParityCheck("serving_default", (1, 9, 9), 0.0, 0.0, 0)]
+
+    def write(parent, folder, size, threshold):
+        (folder / "saved_model.pb").write_bytes(b"new")
+        return ("serving_default",)
+
+    monkeypatch.setattr(saved_model, "_write", write)
+    monkeypatch.setattr(saved_model, "_endpoints", lambda folder, signatures: {})
+    monkeypatch.setattr(saved_model, "compare", lambda *args, **options: checks)
+    return checks
+
+
+def test_failed_comparison_leaves_nothing_new(parent, tmp_path, quick):
+    quick.append(ParityCheck("guided", (1, 65, 43), 0.02, 0.01, 3))
+    with pytest.raises(DeepLabGygoError, match="guided on 1x65x43 frames.* 0.02, and 1.00%"):
+        export_saved_model(parent, tmp_path / "a", card={})
+    assert not list(tmp_path.iterdir())
+
+    old = tmp_path / "b"
+    old.mkdir()
+    (old / "saved_model.pb").write_bytes(b"old")
+    with pytest.raises(DeepLabGygoError):
+        export_saved_model(parent, old, card={}, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+    assert (old / "saved_model.pb").read_bytes() == b"old"
+
+
+def test_interrupt_leaves_nothing(parent, tmp_path, quick, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(saved_model, "compare", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_saved_model(parent, tmp_path / "a", card={})
+    assert not list(tmp_path.iterdir())
+
+
+def test_export_is_replaced_only_when_asked_for(parent, tmp_path, quick):
+    out = tmp_path / "a"
+    export_saved_model(parent, out, card={})
+    with pytest.raises(UsageError, match="asked for"):
+        export_saved_model(parent, out, card={})
+    (out / "saved_model.pb").write_bytes(b"old")
+    export_saved_model(parent, out, card={}, overwrite=True)
+    assert (out / "saved_model.pb").read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_empty_folder_is_taken_and_other_folders_are_never_replaced(parent, tmp_path, quick):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    export_saved_model(parent, empty, card={})
+    assert (empty / "saved_model.pb").exists()
+
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "thesis.tex").write_text("precious")
+    for place in (full, full / "thesis.tex"):
+        with pytest.raises(UsageError, match="something else is there"):
+            export_saved_model(parent, place, card={}, overwrite=True)
+    assert (full / "thesis.tex").read_text() == "precious"
+
+
+def test_place_that_cannot_be_written(parent, tmp_path, quick):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StorageError, match="can be written"):
+        export_saved_model(parent, tmp_path / "file" / "a", card={})
+
+
+def test_disk_that_fills_up(parent, tmp_path, quick, monkeypatch):
+    def save(module, folder, signatures):
+        (tmp_path / folder / "saved_model.pb").write_bytes(b"half")
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    def write(parent, folder, size, threshold):
+        saved_model._save(tf.Module(), folder, {})
+
+    monkeypatch.setattr(tf.saved_model, "save", save)
+    monkeypatch.setattr(saved_model, "_write", write)
+    with pytest.raises(StorageError, match="No space left"):
+        export_saved_model(parent, tmp_path / "a", card={})
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_backend_is_refused(parent, tmp_path, monkeypatch):
+    monkeypatch.setattr(backend, "name", lambda: "jax")
+    with pytest.raises(UsageError, match="KERAS_BACKEND=tensorflow"):
+        export_saved_model(parent, tmp_path / "a", card={})
+
+
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"threshold": 1.5}, {"threshold": 0.0}])
+def test_arguments_out_of_range(parent, tmp_path, wrong):
+    with pytest.raises(UsageError):
+        export_saved_model(parent, tmp_path / "a", card={}, **wrong)
+    assert not list(tmp_path.iterdir())

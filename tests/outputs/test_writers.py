@@ -1,0 +1,375 @@
+import errno
+import os
+import threading
+import time
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeplab_gygo.data.masks import davis_palette, read_mask
+from deeplab_gygo.data.sequence import Frame
+from deeplab_gygo.errors import InputError, StorageError, UsageError
+from deeplab_gygo.outputs import (
+    CutoutWriter,
+    MaskWriter,
+    OutputDirectory,
+    OverlayWriter,
+    SoftMaskWriter,
+    contact_sheet,
+    overlay,
+)
+from deeplab_gygo.outputs.sheet import PREDICTION_COLOR, TRUTH_COLOR, mean_jaccard
+from deeplab_gygo.outputs.writers import ThreadedWriter
+
+SIZE = (48, 64)
+
+
+def disc(x: int, y: int, radius: int, label: int = 1) -> np.ndarray:
+    mask = np.zeros(SIZE, np.uint8)
+    cv2.circle(mask, (x, y), radius, label, -1)
+    return mask
+
+
+def picture(value: int = 90) -> np.ndarray:
+    return np.full((*SIZE, 3), value, np.uint8)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+class TestOutputDirectory:
+    def test_appears_only_at_the_end(self, tmp_path):
+        target = tmp_path / "deep" / "result"
+        with OutputDirectory(target) as folder:
+            (folder / "run.json").write_text("{}")
+            assert not target.exists()
+            assert folder.parent == target.parent and folder.name.startswith(".result.partial-")
+        assert names_in(target) == ["run.json"]
+        assert names_in(target.parent) == ["result"]
+
+    @pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), SystemExit(3)])
+    def test_an_error_leaves_nothing(self, tmp_path, error):
+        with pytest.raises(type(error)):
+            with OutputDirectory(tmp_path / "result") as folder:
+                (folder / "half.png").write_bytes(b"x")
+                raise error
+        assert names_in(tmp_path) == []
+
+    def test_an_error_leaves_the_former_result(self, tmp_path):
+        target = tmp_path / "result"
+        with OutputDirectory(target) as folder:
+            (folder / "run.json").write_text("1")
+        with pytest.raises(ValueError), OutputDirectory(target) as folder:
+            (folder / "run.json").write_text("2")
+            raise ValueError
+        assert (target / "run.json").read_text() == "1"
+        assert names_in(tmp_path) == ["result"]
+
+    def test_own_result_is_replaced_whole(self, tmp_path):
+        target = tmp_path / "result"
+        for content in ("old", "new"):
+            with OutputDirectory(target) as folder:
+                (folder / "run.json").write_text(content)
+                (folder / content).touch()
+        assert names_in(target) == ["new", "run.json"]
+        assert names_in(tmp_path) == ["result"]
+
+    def test_foreign_folder_is_refused_unless_asked(self, tmp_path):
+        target = tmp_path / "photos"
+        target.mkdir()
+        (target / "holiday.jpg").touch()
+        with pytest.raises(UsageError, match="photos"):
+            OutputDirectory(target)
+        assert names_in(target) == ["holiday.jpg"]
+        with OutputDirectory(target, overwrite=True) as folder:
+            (folder / "run.json").touch()
+        assert names_in(target) == ["run.json"]
+
+    def test_empty_folder_is_taken(self, tmp_path):
+        (tmp_path / "result").mkdir()
+        with OutputDirectory(tmp_path / "result") as folder:
+            (folder / "a").touch()
+        assert names_in(tmp_path / "result") == ["a"]
+
+    def test_file_and_working_directory_are_refused(self, tmp_path, monkeypatch):
+        (tmp_path / "file").touch()
+        with pytest.raises(UsageError):
+            OutputDirectory(tmp_path / "file", overwrite=True)
+        (tmp_path / "work").mkdir()
+        monkeypatch.chdir(tmp_path / "work")
+        for place in (".", "..", "/"):
+            with pytest.raises(UsageError):
+                OutputDirectory(place, overwrite=True)
+        assert (tmp_path / "work").is_dir()
+
+    def test_full_disk_names_file_and_remedy(self, tmp_path):
+        with pytest.raises(StorageError, match="No space left.*result.*Free space"):
+            with OutputDirectory(tmp_path / "result") as folder:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "a.png"))
+        assert names_in(tmp_path) == []
+
+    def test_unreadable_input_is_not_called_a_storage_error(self, tmp_path):
+        with pytest.raises(PermissionError), OutputDirectory(tmp_path / "result"):
+            raise PermissionError(errno.EACCES, "Permission denied", "/elsewhere/input.mp4")
+
+    def test_parent_that_is_a_file(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(StorageError), OutputDirectory(tmp_path / "file" / "result"):
+            pass
+
+    def test_two_runs_of_one_process_do_not_share(self, tmp_path):
+        with OutputDirectory(tmp_path / "result") as folder:
+            with pytest.raises(UsageError), OutputDirectory(tmp_path / "result"):
+                pass
+            (folder / "kept").touch()
+        assert names_in(tmp_path / "result") == ["kept"]
+
+    def test_leftovers_of_killed_runs_go(self, tmp_path):
+        same_number = tmp_path / f".result.partial-{os.getpid()}"
+        long_dead, fresh = (tmp_path / f".result.partial-{n}" for n in (4999999, 4999998))
+        for folder in (same_number, long_dead, fresh):
+            folder.mkdir()
+            (folder / "half").touch()
+        os.utime(long_dead, (time.time() - 9999,) * 2)
+        with OutputDirectory(tmp_path / "result"):
+            pass
+        assert names_in(tmp_path) == [fresh.name, "result"]
+        assert names_in(tmp_path / "result") == []
+
+
+class TestThreadedWriter:
+    class Recorder(ThreadedWriter):
+        def __init__(self, task, depth=2):
+            super().__init__(depth)
+            self.task = task
+
+        def write(self, *arguments):
+            self._submit(self.task, *arguments)
+
+    def test_keeps_the_order(self):
+        seen = []
+        with self.Recorder(seen.append) as writer:
+            for number in range(50):
+                writer.write(number)
+        assert seen == list(range(50))
+
+    def test_line_is_bounded(self):
+        gate, seen = threading.Event(), []
+
+        def slow(number):
+            gate.wait(5)
+            seen.append(number)
+
+        writer = self.Recorder(slow, depth=2)
+        for number in range(3):  # one at work, two in line
+            writer.write(number)
+        blocked = threading.Thread(target=writer.write, args=(3,))
+        blocked.start()
+        blocked.join(0.3)
+        assert blocked.is_alive()
+        gate.set()
+        blocked.join(5)
+        writer.close()
+        assert seen == [0, 1, 2, 3]
+
+    def test_error_surfaces_and_never_blocks(self):
+        def fail(number):
+            raise StorageError("disk full", met=number)
+
+        writer = self.Recorder(fail, depth=1)
+        with pytest.raises(StorageError, match="met: 0"):
+            for number in range(100):
+                writer.write(number)
+        with pytest.raises(UsageError):
+            writer.write(0)
+
+    def test_error_of_the_last_task_surfaces_at_close(self):
+        def fail():
+            raise OSError(errno.ENOSPC, "No space left on device", "last.png")
+
+        writer = self.Recorder(fail)
+        with pytest.raises(StorageError, match="last.png"):
+            with writer:
+                writer.write()
+        writer.close()
+
+    def test_error_of_the_body_gives_up_what_waits(self):
+        seen, gate = [], threading.Event()
+
+        def slow(number):
+            gate.wait(5)
+            seen.append(number)
+
+        with pytest.raises(RuntimeError), self.Recorder(slow, depth=5) as writer:
+            for number in range(5):
+                writer.write(number)
+            time.sleep(0.1)
+            threading.Timer(0.2, gate.set).start()
+            raise RuntimeError
+        assert seen == [0]
+
+
+class TestMaskWriter:
+    def test_palette_and_names(self, tmp_path):
+        masks = {"00000": disc(20, 20, 9), "00007": disc(30, 24, 8, label=3)}
+        with MaskWriter(tmp_path / "masks") as writer:
+            for name, mask in masks.items():
+                writer.write(name, mask)
+        assert names_in(tmp_path / "masks") == ["00000.png", "00007.png"]
+        for name, mask in masks.items():
+            with Image.open(tmp_path / "masks" / f"{name}.png") as file:
+                assert file.mode == "P"
+                assert (np.array(file) == mask).all()
+                stored = np.array(file.getpalette()).reshape(-1, 3)
+                assert (stored[:4] == davis_palette()[:4]).all()
+
+    @pytest.mark.parametrize("name", ["", "..", "../outside", "a/b", "/etc/passwd"])
+    def test_names_stay_inside(self, tmp_path, name):
+        with pytest.raises(InputError), MaskWriter(tmp_path / "masks") as writer:
+            writer.write(name, disc(9, 9, 3))
+        assert names_in(tmp_path) == []
+
+    def test_wrong_array_surfaces(self, tmp_path):
+        with pytest.raises(InputError), MaskWriter(tmp_path) as writer:
+            writer.write("00000", np.zeros(SIZE, np.float32))
+
+    def test_folder_that_cannot_be_made(self, tmp_path):
+        (tmp_path / "masks").touch()
+        with pytest.raises(StorageError, match="00000.png"):
+            with MaskWriter(tmp_path / "masks") as writer:
+                writer.write("00000", disc(9, 9, 3))
+
+
+class TestSoftWriters:
+    def test_probability_survives_within_rounding(self, tmp_path):
+        probability = np.random.default_rng(0).random(SIZE, dtype=np.float32)
+        probability[0, :2] = 0, 1
+        with SoftMaskWriter(tmp_path) as writer:
+            writer.write("a", probability)
+        stored = np.array(Image.open(tmp_path / "a.png"))
+        assert stored.dtype == np.uint8 and stored[0, 0] == 0 and stored[0, 1] == 255
+        assert np.abs(stored / 255 - probability).max() <= 0.5 / 255 + 1e-6
+
+    def test_objects_get_folders_of_their_ids(self, tmp_path):
+        planes = np.stack([np.full(SIZE, 0.2, np.float32), np.full(SIZE, 0.8, np.float32)])
+        with SoftMaskWriter(tmp_path) as writer:
+            writer.write("a", planes, ids=[2, 5])
+        assert names_in(tmp_path) == ["2", "5"]
+        assert np.array(Image.open(tmp_path / "5" / "a.png"))[0, 0] == 204
+
+    def test_cutout_keeps_color_and_carries_alpha(self, tmp_path):
+        image = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+        probability = np.linspace(0, 1, SIZE[1], dtype=np.float32) * np.ones(SIZE, np.float32)
+        with CutoutWriter(tmp_path) as writer:
+            writer.write("a", image, probability)
+        with Image.open(tmp_path / "a.png") as file:
+            assert file.mode == "RGBA"
+            stored = np.array(file)
+        assert (stored[..., :3] == image).all()
+        assert (np.diff(stored[0, :, 3].astype(int)) >= 0).all()
+        assert stored[0, 0, 3] == 0 and stored[0, -1, 3] == 255
+
+    def test_cutout_mask_can_be_read_back(self, tmp_path):
+        with CutoutWriter(tmp_path) as writer:
+            writer.write("a", picture(), disc(20, 20, 9).astype(np.float32))
+        assert (read_mask(tmp_path / "a.png") == disc(20, 20, 9)).all()
+
+    def test_sizes_must_agree(self, tmp_path):
+        with pytest.raises(InputError), CutoutWriter(tmp_path) as writer:
+            writer.write("a", picture()[:-1], np.zeros(SIZE, np.float32))
+        with pytest.raises(InputError), SoftMaskWriter(tmp_path) as writer:
+            writer.write("a", np.zeros(SIZE, np.uint8))
+
+
+class TestOverlay:
+    def test_background_is_untouched_and_object_tinted(self):
+        image, mask = picture(), disc(30, 24, 10)
+        result = overlay(image, mask)
+        near = cv2.dilate(mask, np.ones((5, 5), np.uint8)) > 0
+        assert (result[~near] == 90).all()
+        inside = result[24, 30].astype(int)
+        assert inside[0] > 90 and inside[1] < 90
+        assert (image == 90).all()
+        assert (overlay(image, np.zeros(SIZE, np.uint8)) == image).all()
+
+    def test_objects_differ_and_void_is_untouched(self):
+        mask = disc(12, 12, 8) | disc(45, 30, 9, label=2)
+        mask[40:, :10] = 255
+        result = overlay(picture(), mask)
+        assert (result[12, 12] != result[30, 45]).any()
+        assert (result[45, 2] == 90).all()
+
+    def test_color_of_an_object_does_not_depend_on_the_others(self):
+        alone = overlay(picture(), disc(12, 12, 8), several=True)
+        both = overlay(picture(), disc(12, 12, 8) | disc(45, 30, 9, label=2), several=True)
+        assert (alone[12, 12] == both[12, 12]).all()
+
+    def test_sizes_must_agree(self):
+        with pytest.raises(InputError):
+            overlay(picture(), np.zeros((4, 4), np.uint8))
+
+    def test_video_keeps_times_and_frames(self, tmp_path):
+        times = [0.0, 0.1, 0.4, 0.5]
+        path = tmp_path / "overlay.mp4"
+        with OverlayWriter(path, SIZE, times=times) as writer:
+            for shift in range(4):
+                writer.write(picture(), disc(20 + 5 * shift, 24, 8))
+            assert not path.exists()
+        with av.open(str(path)) as container:
+            decoded = [(f.time, f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
+        assert [time for time, _ in decoded] == pytest.approx(times, abs=1e-3)
+        red = decoded[3][1].astype(int)
+        assert red[24, 35, 0] - red[24, 35, 1] > 40
+        assert abs(red[5, 5, 0] - red[5, 5, 1]) < 12
+
+    @pytest.mark.parametrize("where", ["body", "thread"])
+    def test_an_error_leaves_no_video(self, tmp_path, where):
+        with pytest.raises((RuntimeError, InputError)):
+            with OverlayWriter(tmp_path / "overlay.mp4", SIZE, frame_rate=5) as writer:
+                writer.write(picture(), disc(20, 24, 8))
+                if where == "body":
+                    raise RuntimeError
+                writer.write(picture(), np.zeros((4, 4), np.uint8))
+        assert names_in(tmp_path) == []
+
+
+class TestContactSheet:
+    @staticmethod
+    def frames(count):
+        return [Frame(i, f"{i:05d}", decode=lambda: picture(60)) for i in range(count)]
+
+    def test_layout(self):
+        masks = [disc(30, 24, 10)] * 7
+        wide = contact_sheet(self.frames(7), masks, columns=4, tile_width=96)
+        narrow = contact_sheet(self.frames(7), masks, columns=2, tile_width=96)
+        assert wide.dtype == np.uint8 and wide.ndim == 3
+        assert 4 * 96 < wide.shape[1] < 5 * 96 and 2 * 96 < narrow.shape[1] < 3 * 96
+        assert narrow.shape[0] == pytest.approx(2 * wide.shape[0], abs=6)
+
+    def test_outlines_are_drawn_in_their_colors(self):
+        sheet = contact_sheet(
+            self.frames(1), [disc(20, 24, 8)], [disc(44, 24, 8)], columns=1, tile_width=128
+        ).astype(int)
+        red = np.abs(sheet - PREDICTION_COLOR).sum(axis=2) < 60
+        green = np.abs(sheet - TRUTH_COLOR).sum(axis=2) < 60
+        assert red.sum() > 40 and green.sum() > 40
+        assert np.nonzero(red)[1].mean() < 60 < 75 < np.nonzero(green)[1].mean()
+
+    def test_counts_must_agree(self):
+        with pytest.raises(UsageError):
+            contact_sheet(self.frames(3), [disc(9, 9, 3)] * 2)
+        with pytest.raises(UsageError):
+            contact_sheet([], [])
+
+    def test_jaccard_of_a_tile(self):
+        assert mean_jaccard(disc(30, 24, 9), disc(30, 24, 9) * 255) == 1
+        truth = disc(12, 12, 8) | disc(45, 30, 9, label=2)
+        assert mean_jaccard(disc(12, 12, 8), truth) == 0.5
+        void = truth.copy()
+        void[truth == 2] = 255
+        assert mean_jaccard(truth, void) == 1
