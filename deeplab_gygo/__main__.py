@@ -1,0 +1,7 @@
+"""`python -m deeplab_gygo` is the command `deeplab-gygo`."""
+
+import sys
+
+from deeplab_gygo.cli import main
+
+sys.exit(main())

@@ -1,0 +1,115 @@
+"""`batch`: every sequence of a split, or every video of a list, in one process."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deeplab_gygo.commands.options import (
+    add_common,
+    add_dataset_options,
+    add_run_options,
+    require_together,
+    run_settings,
+    start_runner,
+)
+from deeplab_gygo.errors import BatchFailed, UsageError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from deeplab_gygo.batch.plan import Item
+    from deeplab_gygo.batch.run import BatchResult
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Adds the options of the command."""
+    add_dataset_options(parser, required=False, purpose="segment a split of this data set")
+    parser.add_argument("--split", type=str, default="val", help="split, or path of a list")
+    parser.add_argument(
+        "--videos", type=str, metavar="LIST",
+        help="instead of a data set: .jsonl or .csv with video, mask and perhaps id and frame",
+    )  # fmt: skip
+    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder of results")
+    add_part_options(parser)
+    add_run_options(parser)
+    add_common(parser)
+
+
+def add_part_options(parser: ArgumentParser) -> None:
+    """Adds which part of a batch is done, where several processes share it."""
+    parser.add_argument(
+        "--num-parts", type=int, default=1, dest="num_parts", help="parts the batch is divided in"
+    )
+    parser.add_argument(
+        "--part-id", type=int, default=0, dest="part_id", help="the part to do, from 0"
+    )
+
+
+def run(options: Namespace) -> int:
+    """Does what is not finished, prints a table, and fails with status 3 if a sequence did."""
+    settings = run_settings(options)
+    require_together(options, "dataset", "root")
+    if (options.videos is None) == (options.dataset is None):
+        raise UsageError(
+            "A batch is a split of a data set or a list of videos",
+            met="both" if options.videos else "neither",
+            remedy="Give --dataset and --root, or --videos",
+        )
+    from deeplab_gygo.batch.plan import part_of
+    from deeplab_gygo.batch.run import Batch
+
+    items = part_of(_items(options), options.num_parts, options.part_id)
+    label = f"-{options.part_id}-of-{options.num_parts}" if options.num_parts > 1 else ""
+    out = Path(options.out).expanduser()
+    make_runner = partial(start_runner, debug=options.debug)
+    result = Batch(items, settings, out, label, make_runner).run()
+    report(result, out, options.dataset or "videos", Path(options.split).stem, label)
+    return 0
+
+
+def _items(options: Namespace) -> list[Item]:
+    from deeplab_gygo.batch.plan import plan_dataset, plan_videos
+
+    if options.videos:
+        return plan_videos(options.videos)
+    from deeplab_gygo.data.datasets import open_dataset
+
+    return plan_dataset(
+        open_dataset(options.dataset, options.root, options.resolution), options.split
+    )
+
+
+def report(result: BatchResult, out: Path, dataset: str, split: str, label: str = "") -> None:
+    """Prints the table of a batch and writes the official tables of its scores.
+
+    Args:
+        result: What became of the batch.
+        out: Folder of the results; the tables of J and F go to `scores` in it.
+        dataset: Kind of data set, for the caption.
+        split: Split, for the caption and the names of the tables.
+        label: Of this part of the batch.
+
+    Raises:
+        BatchFailed: A sequence failed.
+    """
+    from deeplab_gygo.batch.table import batch_table
+    from deeplab_gygo.evaluation import DatasetScore, write_report
+
+    print(batch_table(result), end="")
+    if result.scores and any(score.counted for score in result.scores):
+        score = DatasetScore(dataset, split, tuple(result.scores))
+        write_report(score, out / f"scores{label}")
+        print(score.frames_statement)
+    print(f"results: {out}")
+    if result.failures_file is not None:
+        failed = [outcome.name for outcome in result.outcomes if outcome.status == "failed"]
+        raise BatchFailed(
+            "Every sequence of a batch is segmented",
+            met=f"{len(failed)} of {len(result.outcomes)} failed: {', '.join(failed[:10])}"
+            + ("..." if len(failed) > 10 else ""),
+            where=result.failures_file,
+            remedy="Mend what that file lists and run the same command again; finished sequences "
+            "are skipped",
+        )

@@ -1,0 +1,80 @@
+"""`export`: a parent, or a model fine-tuned on one clip, for serving."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deeplab_gygo.commands.options import add_common, add_run_options, run_settings, start_runner
+from deeplab_gygo.commands.segment import add_clip_options, check_place, clip_from_options
+from deeplab_gygo.config import PLAIN_SIZE
+from deeplab_gygo.errors import UsageError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from deeplab_gygo.batch.clip import Clip
+    from deeplab_gygo.batch.settings import RunSettings
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Adds the options of the command."""
+    parser.add_argument(
+        "--format", type=str, choices=["saved_model"], default="saved_model", help="what to write"
+    )
+    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder to make")
+    add_clip_options(parser)
+    add_run_options(parser)
+    add_common(parser)
+
+
+def run(options: Namespace) -> int:
+    """Exports, checks the export against the Python path, and prints the report as JSON."""
+    settings = run_settings(options)
+    out = Path(options.out).expanduser()
+    check_place(out, settings.overwrite, marker="saved_model.pb")
+    wants_clip = options.input or options.dataset or options.mask
+    clip = clip_from_options(options) if wants_clip else None
+    if clip is not None:
+        _check_adaptable(clip, settings)
+    runner = start_runner(settings, options.debug)
+    from deeplab_gygo.export.saved_model import export_saved_model
+
+    card: dict[str, Any] = dict(runner.card)
+    if clip is not None:
+        card["adaptation"] = runner.adapt(clip)
+    report = export_saved_model(
+        runner.parent,
+        out,
+        size=_size(settings, tuned=clip is not None),
+        threshold=settings.online.threshold,
+        card=card,
+        sequence_name=clip.name if clip is not None else None,
+        overwrite=settings.overwrite,
+    )
+    print(json.dumps(report.to_dict()))
+    return 0
+
+
+def _size(settings: RunSettings, tuned: bool) -> int:
+    """Returns the working size: the parent alone works at the size of zero-shot."""
+    return settings.online.short_side if tuned else settings.online.size or PLAIN_SIZE
+
+
+def _check_adaptable(clip: Clip, settings: RunSettings) -> None:
+    """Raises `UsageError` unless fine-tuning on the clip gives one network."""
+    if settings.online.mode != "fine-tune":
+        raise UsageError(
+            "A model is fine-tuned on a clip in the mode fine-tune only",
+            met=settings.online.mode,
+            where="--mode",
+            remedy="Leave --mode out, or leave the clip out to export the parent",
+        )
+    if clip.objects > 1:
+        raise UsageError(
+            "An exported model segments one object",
+            met=f"{clip.objects} objects",
+            where=clip.mask_source,
+            remedy="Give a mask of one of them",
+        )
