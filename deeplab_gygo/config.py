@@ -18,7 +18,7 @@ from deeplab_gygo.errors import UsageError
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Mode = Literal["zero-shot", "one-shot", "fine-tune"]
 Adapt = Literal["decoder", "full"]
-GuideUse = Literal["off", "previous", "blend"]
+GuideUse = Literal["none", "previous", "blend"]
 Backbone = Literal[
     "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2", "resnet50"
 ]
@@ -207,6 +207,9 @@ class TrainConfig:
 PLAIN_SIZE = 360
 """The parent alone finds less that is not the object where it sees more at once (measured)."""
 
+UNLIMITED_STEPS = 1_000_000
+"""Steps of a fine-tuning that only time ends."""
+
 TUNED_SIZE = 416
 """Fine-tuned, the network knows the surroundings, and gains from finer pixels (measured)."""
 
@@ -221,7 +224,8 @@ class OnlineConfig:
         adapt: What fine-tuning changes: `decoder` (ASPP and decoder, on cached features) or
             `full` (the trained stages of the encoder too).
         steps: Steps of fine-tuning.
-        seconds: Time for fine-tuning; it ends at whichever comes first. 0 means no limit.
+        seconds: Time for fine-tuning, views included; it ends at whichever comes first. 0 means
+            no limit. On the command line, a time without steps lifts the limit of steps.
         size: Short side at which the network sees frames, pixels; smaller frames stay as they are.
             0 takes what was measured best: `PLAIN_SIZE` without fine-tuning, `TUNED_SIZE` with.
         views: Augmented views of the first frame that are encoded and cached.
@@ -237,7 +241,7 @@ class OnlineConfig:
             forgotten; 0 does without.
         keep: Part of the parent's weights mixed back after fine-tuning (WiSE-FT: Wortsman et al.,
             CVPR 2022).
-        guide: How the fine-tuned network uses its previous mask: `off`, `previous`, or `blend`
+        guide: How the fine-tuned network uses its previous mask: `none`, `previous`, or `blend`
             (the mean of the logits with and without it).
         lost: Below this part of its usual area an object counts as lost: the guide is then
             unknown, so that the object can be found again anywhere.
@@ -262,7 +266,7 @@ class OnlineConfig:
     anchor: float = 0.01
     replay: int = 0
     keep: float = 0.0
-    guide: GuideUse = "off"
+    guide: GuideUse = "none"
     lost: float = 0.25
     filter_components: bool = True
     window: int = 4

@@ -122,7 +122,7 @@ def command(command_environment):
             capture_output=True,
             text=True,
             env=command_environment,
-            **{"timeout": 300, **options},
+            **{"timeout": 900, **options},
         )
 
     return run

@@ -5,7 +5,7 @@ Every `--settings` is a group of `name=value` of `OnlineConfig`:
     python tools/compare_online.py --dataset davis2016 --root DAVIS --split train \
         --sequences boat dance-jump mallard-fly scooter-gray soccerball --stride 3 --frames 15 \
         --out online_choices.json \
-        --settings mode=zero-shot --settings guide=off --settings guide=off anchor=0
+        --settings mode=zero-shot --settings guide=none --settings guide=none anchor=0
 
 Frames are taken `--stride` apart, which makes motion faster and the comparison shorter. J is over
 all frames taken but the annotated one.

@@ -6,6 +6,8 @@ from typing import Self
 
 from tqdm import tqdm
 
+from deeplab_gygo.config import UNLIMITED_STEPS
+
 
 class SequenceBars:
     """A bar for the fine-tuning of each object, then one for the frames; on terminals only.
@@ -44,7 +46,8 @@ class SequenceBars:
             self._object += 1
             which = f" object {self._object}/{self._objects}" if self._objects > 1 else ""
             self._tuning = tqdm(
-                total=steps, desc=f"fine-tune {self._name}{which}", unit="step",
+                total=steps if steps < UNLIMITED_STEPS else None,
+                desc=f"fine-tune {self._name}{which}", unit="step",
                 leave=self._keep, disable=self._disable,
             )  # fmt: skip
         self._tuning.set_postfix(loss=f"{loss:.3f}", refresh=False)

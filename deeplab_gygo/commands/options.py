@@ -10,11 +10,18 @@ import re
 import sys
 import typing
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from deeplab_gygo.config import OnlineConfig, Precision, from_dict, load_yaml, to_plain
+from deeplab_gygo.config import (
+    UNLIMITED_STEPS,
+    OnlineConfig,
+    Precision,
+    from_dict,
+    load_yaml,
+    to_plain,
+)
 from deeplab_gygo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -187,8 +194,13 @@ def run_settings(options: Namespace) -> RunSettings:
     """
     from deeplab_gygo.batch.settings import RunSettings
 
+    online = config_of(OnlineConfig, options.config, options.get("online"))
+    given = given_values(options.get("online"))
+    if given.get("seconds") and "steps" not in given:
+        # Who gives a time and no number of steps means the time.
+        online = dataclasses.replace(online, steps=UNLIMITED_STEPS)
     return RunSettings(
-        online=config_of(OnlineConfig, options.config, options.get("online")),
+        online=online,
         weights=options.weights,
         precision=options.precision,
         seed=options.seed,
@@ -208,18 +220,24 @@ def start_runner(settings: RunSettings, debug: bool) -> SequenceRunner:
     Returns:
         The runner.
     """
-    with nullcontext() if debug else _mute():
+    with quiet_start(debug):
         from deeplab_gygo.batch.job import SequenceRunner
 
         return SequenceRunner(settings)
 
 
 @contextmanager
-def _mute() -> Iterator[None]:
+def quiet_start(debug: bool) -> Iterator[None]:
     """Drops what C++ code writes to standard error; what Python says follows afterwards.
 
     TensorFlow reports missing graphics cards before its log level is in force.
+
+    Args:
+        debug: Drop nothing.
     """
+    if debug:
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab_gygo.commands.options import add_common, add_config_options, config_of
+from deeplab_gygo.commands.options import add_common, add_config_options, config_of, quiet_start
 from deeplab_gygo.config import TrainConfig
 from deeplab_gygo.errors import UsageError
 
@@ -41,14 +41,22 @@ def run(options: Namespace) -> int:
     for name in ("steps", "batch", "validate_every", "checkpoint_every", "log_every"):
         if getattr(config, name) < 1:
             raise UsageError(f"{name} is 1 or more", met=getattr(config, name), where=f"--{name}")
-    from deeplab_gygo.training.parent import ParentTrainer
-
     weights = None if options.backbone_weights == "none" else options.backbone_weights
-    trainer = ParentTrainer(
-        config, Path(options.out).expanduser(), backbone_weights=weights,
-        progress=not options.quiet,
-    )  # fmt: skip
+    with quiet_start(options.debug):
+        from deeplab_gygo.training.parent import ParentTrainer
+
+        trainer = ParentTrainer(
+            config,
+            Path(options.out).expanduser(),
+            backbone_weights=weights,
+            progress=not options.quiet,
+        )
     path = trainer.run()
-    print(json.dumps({"parent": str(path), "steps": trainer.step,
-                      "seconds": round(trainer.seconds, 1), "best_j": trainer.best}))  # fmt: skip
+    summary = {
+        "parent": str(path),
+        "steps": trainer.step,
+        "seconds": round(trainer.seconds, 1),
+        "best_j": trainer.best if config.validation else None,
+    }
+    print(json.dumps(summary))
     return 0

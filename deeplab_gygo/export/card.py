@@ -110,7 +110,7 @@ def _signatures(guide: bool, threshold: float, fine_tuned: bool) -> dict[str, An
         },
     }
     alone = "every frame by itself, without a previous mask; the package's "
-    alone += "fine-tune mode with guide off" if fine_tuned else "zero-shot mode"
+    alone += "fine-tune mode with guide none" if fine_tuned else "zero-shot mode"
     signatures = {
         "serving_default": {"inputs": {"frames": _FRAMES}, "outputs": outputs, "use": alone}
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,6 +119,7 @@ class OnlineAdapter:
         *,
         replay: list[View] | None = None,
         report: Report | None = None,
+        started: float | None = None,
     ) -> Adaptation:
         """Fine-tunes from the present weights on views of one frame.
 
@@ -127,6 +128,7 @@ class OnlineAdapter:
             rng: Order of the views.
             replay: Pictures of other things, one of which joins every step.
             report: Called after every step.
+            started: Time of the monotonic clock that the budget counts from; None is now.
 
         Returns:
             What was done.
@@ -134,17 +136,18 @@ class OnlineAdapter:
         Raises:
             UsageError: The loss is no longer finite.
         """
-        started = time.monotonic()
+        started = time.monotonic() if started is None else started
         config = self._config
         cached = [self._inputs(view) for view in views]
         others = [self._inputs(view) for view in replay or []]
-        order = _order(len(cached), config.steps, rng)
+        order = _order(len(cached), rng)
         losses: list[float] = []
-        for step, index in enumerate(order):
+        for step, index in zip(range(config.steps), order, strict=False):
             samples = [cached[index]]
             if others:
                 samples.append(others[int(rng.integers(len(others)))])
-            for (optimizer, _), rate in zip(self._groups, self._rates(step), strict=True):
+            rates = self._rates(step, time.monotonic() - started)
+            for (optimizer, _), rate in zip(self._groups, rates, strict=True):
                 optimizer.learning_rate = rate
             losses.append(self._step(*_joined(samples)))
             if not math.isfinite(losses[-1]):
@@ -162,11 +165,14 @@ class OnlineAdapter:
             self._mix_back(config.keep)
         return Adaptation(len(losses), losses, time.monotonic() - started)
 
-    def _rates(self, step: int) -> list[float]:
+    def _rates(self, step: int, elapsed: float) -> list[float]:
+        config = self._config
+        done = step / max(1, config.steps)
+        if config.seconds:
+            done = max(done, elapsed / config.seconds)
         # Full speed at first, then down to a tenth: the last views must not decide alone.
-        factor = 0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * step / max(1, self._config.steps)))
-        rates = [self._config.rate, self._config.backbone_rate]
-        return [rate * factor for rate in rates[: len(self._groups)]]
+        factor = 0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+        return [rate * factor for rate in (config.rate, config.backbone_rate)[: len(self._groups)]]
 
     def _inputs(self, view: View) -> tuple[dict[str, Any], np.ndarray]:
         target = view.mask[None, ..., None]
@@ -202,10 +208,10 @@ def _adam(rate: float) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def _order(count: int, steps: int, rng: np.random.Generator) -> list[int]:
-    """Draws views so that all are seen equally often."""
-    rounds = [rng.permutation(count) for _ in range(-(-steps // count))]
-    return [int(i) for i in np.concatenate(rounds)[:steps]] if rounds else []
+def _order(count: int, rng: np.random.Generator) -> Iterator[int]:
+    """Draws views without end, so that all are seen equally often."""
+    while True:
+        yield from (int(index) for index in rng.permutation(count))
 
 
 def _joined(

@@ -27,7 +27,7 @@ class ZeroShot:
     """The parent alone: it never looks at the mask."""
 
     adapts: bool = False
-    guide: GuideUse = "off"
+    guide: GuideUse = "none"
     sees_mask: bool = False
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from deeplab_gygo.online.aggregation import keep_connected, overlap, soft_aggreg
 from deeplab_gygo.online.policies import policy_for
 from deeplab_gygo.online.replay import rendered_views
 from deeplab_gygo.online.views import View, first_frame_views
-
-logger = logging.getLogger(__name__)
 
 AREA_PACE = 0.2
 """Share of a new frame in the running area of an object."""
@@ -106,7 +103,7 @@ class DeepLabSegmenter:
     def __init__(self, parent: DeepLabV3Plus, config: OnlineConfig, seed: int = 0):
         self.config, self._parent, self._seed = config, parent, seed
         self._policy = policy_for(config)
-        if self._policy.guide != "off" and not parent.config.guide:
+        if self._policy.guide != "none" and not parent.config.guide:
             raise UsageError(
                 "A guided mode needs weights that were trained with a guide",
                 met=f"mode {config.mode} with weights without one",
@@ -173,7 +170,9 @@ class DeepLabSegmenter:
         features = self._encode(self._geometry.image(image)[None])
         before = overlap(self._geometry.logits(self._logits(features, None)) > 0, mask)
         views = first_frame_views(image, mask, self._geometry, self.config, rng)
-        adaptation = self._adapter.adapt(views, rng, replay=self._replay_views(), report=report)
+        adaptation = self._adapter.adapt(
+            views, rng, replay=self._replay_views(), report=report, started=started
+        )
         if self.config.adapt == "full":
             features = self._encode(self._geometry.image(image)[None])
         after = overlap(self._geometry.logits(self._logits(features, None)) > 0, mask)
@@ -194,7 +193,6 @@ class DeepLabSegmenter:
             )
         else:
             return
-        logger.warning("%s", note)
         self.warnings.append(note)
 
     def _replay_views(self) -> list[View]:
@@ -280,7 +278,7 @@ class DeepLabSegmenter:
         threshold, policy = self.config.threshold, self._policy
         lost = target.is_lost(threshold, self.config.lost)
         guides: list[np.ndarray | None] = [None]
-        if policy.guide != "off" and not lost:
+        if policy.guide != "none" and not lost:
             guides = [target.previous, None] if policy.guide == "blend" else [target.previous]
         coarse = np.mean([self._logits(features, guide) for guide in guides], axis=0)
         probability = sigmoid(self._geometry.logits(coarse))

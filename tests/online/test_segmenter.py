@@ -146,7 +146,7 @@ def test_guided_modes_need_a_guided_parent(clip):
     )
     with pytest.raises(UsageError, match="guide"):
         DeepLabSegmenter(parent, _config(mode="one-shot"))
-    assert list(DeepLabSegmenter(parent, _config(guide="off")).run(_sequence(clip, _truth(0))))
+    assert list(DeepLabSegmenter(parent, _config(guide="none")).run(_sequence(clip, _truth(0))))
 
 
 def test_a_fine_tuning_that_did_not_reach_the_object_says_so(parent, clip):

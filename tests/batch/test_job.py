@@ -1,0 +1,118 @@
+"""One network for many clips, and folders that are whole."""
+
+import dataclasses
+import json
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeplab_gygo.batch.clip import open_clip
+from deeplab_gygo.batch.record import SequenceRecord
+from deeplab_gygo.batch.settings import RunSettings
+from deeplab_gygo.config import OnlineConfig
+from deeplab_gygo.data.masks import read_mask
+from deeplab_gygo.errors import InputError
+
+CONFIG = OnlineConfig(steps=2, views=2, size=64, replay=0, window=2)
+
+
+@pytest.fixture(scope="module")
+def runner(tiny_parent):
+    """The runner that all tests share, as a batch shares it between its sequences."""
+    from deeplab_gygo.batch.job import SequenceRunner
+
+    return SequenceRunner(RunSettings(online=CONFIG, weights=tiny_parent, progress=False))
+
+
+def _clip(tmp_path, make_clip, name="clip", count=5, seed=0, **options):
+    make_clip(tmp_path / name, count, seed)
+    return open_clip(tmp_path / name, tmp_path / f"{name}-masks" / "00000.png", **options)
+
+
+def _masks(folder):
+    return np.stack([read_mask(path) for path in sorted((folder / "masks").iterdir())])
+
+
+def test_a_clip_gives_the_same_masks_whatever_came_before_it(tmp_path, make_clip, runner):
+    clip = _clip(tmp_path, make_clip)
+    runner.run(clip, tmp_path / "first")
+    runner.run(_clip(tmp_path, make_clip, "other", 4, seed=1), tmp_path / "between")
+    runner.run(clip, tmp_path / "second")
+    assert (_masks(tmp_path / "first") == _masks(tmp_path / "second")).all()
+
+
+def test_masks_have_the_names_and_sizes_of_the_frames_and_the_first_is_the_given_one(
+    tmp_path, make_clip, runner
+):
+    clip = _clip(tmp_path, make_clip)
+    record = runner.run(clip, tmp_path / "out")
+    masks = _masks(tmp_path / "out")
+    assert masks.shape == (5, *clip.sequence.size)
+    assert (masks[0] == clip.mask).all()
+    assert (record.masks, record.frames, record.steps) == (5, 4, 2)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["masks"] == 5
+
+
+def test_times_are_those_of_the_clock(tmp_path, make_clip, runner):
+    clip = _clip(tmp_path, make_clip)
+    started = time.monotonic()
+    record = runner.run(clip, tmp_path / "out")
+    elapsed = time.monotonic() - started
+    assert len(record.frame_seconds) == len(record.network_seconds) == record.frames
+    assert min(record.network_seconds) > 0
+    # Decoding, network and writing: the parts make the whole, and the clock has seen it all.
+    parts = record.adaptation_seconds + sum(record.frame_seconds)
+    assert sum(record.network_seconds) <= sum(record.frame_seconds) + 0.05
+    assert parts <= record.total_seconds + 0.01 <= elapsed + 0.02
+    assert record.amortized_fps == pytest.approx(record.frames / record.total_seconds)
+    assert SequenceRecord.read(tmp_path / "out").amortized_fps == record.amortized_fps
+
+
+def test_zero_shot_makes_the_first_mask_too(tmp_path, make_clip, tiny_parent):
+    from deeplab_gygo.batch.job import SequenceRunner
+
+    online = dataclasses.replace(CONFIG, mode="zero-shot", window=4)
+    settings = RunSettings(online=online, weights=tiny_parent, progress=False)
+    record = SequenceRunner(settings).run(_clip(tmp_path, make_clip), tmp_path / "out")
+    assert (record.masks, record.frames, record.steps) == (5, 5, 0)
+    assert len(record.frame_seconds) == 5
+
+
+def test_propagation_starts_at_the_annotated_frame(tmp_path, make_clip, runner):
+    clip = _clip(tmp_path, make_clip, frame="2")
+    record = runner.run(clip, tmp_path / "out")
+    names = sorted(path.stem for path in (tmp_path / "out" / "masks").iterdir())
+    assert names == ["00002", "00003", "00004"]
+    assert record.first_frame == "00002"
+
+
+def test_an_earlier_result_is_replaced_as_a_whole(tmp_path, make_clip, runner):
+    runner.run(_clip(tmp_path, make_clip, count=5), tmp_path / "out")
+    runner.run(_clip(tmp_path, make_clip, "shorter", 3), tmp_path / "out")
+    assert len(_masks(tmp_path / "out")) == 3
+
+
+def test_a_frame_that_is_damaged_late_leaves_the_earlier_result(tmp_path, make_clip, runner):
+    clip = _clip(tmp_path, make_clip)
+    runner.run(clip, tmp_path / "out")
+    frame = tmp_path / "clip" / "00004.jpg"
+    frame.write_bytes(frame.read_bytes()[:-300])
+    with pytest.raises(InputError, match="00004.jpg"):
+        runner.run(clip, tmp_path / "out")
+    assert len(_masks(tmp_path / "out")) == 5
+    assert not list(tmp_path.glob(".out.partial*"))
+    # The network is as before, and serves the next clip.
+    assert runner.run(_clip(tmp_path, make_clip, "next", 3), tmp_path / "next-out").masks == 3
+
+
+def test_every_object_keeps_its_id(tmp_path, make_clip, runner):
+    make_clip(tmp_path / "clip", 3)
+    ids = np.zeros((64, 96), np.uint8)
+    ids[18:46, 20:34], ids[18:46, 34:48] = 1, 3
+    Image.fromarray(ids).save(tmp_path / "ids.png")
+    clip = open_clip(tmp_path / "clip", tmp_path / "ids.png")
+    record = runner.run(clip, tmp_path / "out")
+    assert (record.objects, record.steps) == (2, 4)
+    assert set(np.unique(_masks(tmp_path / "out"))) <= {0, 1, 3}

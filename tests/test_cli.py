@@ -1,0 +1,314 @@
+"""The command line: options become settings, commands leave what they promise."""
+
+import json
+import logging
+import re
+import signal
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeplab_gygo import __version__, cli
+from deeplab_gygo.config import OnlineConfig, TrainConfig, to_plain
+from deeplab_gygo.errors import UsageError
+
+REQUIRED = {
+    "segment": ["clip", "--mask", "first.png", "--out", "out"],
+    "batch": ["--dataset", "gygo", "--root", "data", "--out", "out"],
+    "demo": ["--out", "out"],
+    "export": ["--out", "out"],
+}
+
+
+@pytest.fixture
+def settings_of(parent_header):
+    """Function that gives the settings that the words of `segment` make."""
+
+    def settings_of(*words, command="segment"):
+        from deeplab_gygo.commands.options import run_settings
+
+        words = [command, *REQUIRED[command], "--weights", str(parent_header), *words]
+        _, options = cli._parse(words)
+        return run_settings(options)
+
+    return settings_of
+
+
+# === Options ===
+
+
+def test_the_version_is_the_package_s(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"deeplab-gygo {__version__}\n"
+
+
+@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
+def test_every_command_explains_itself_and_its_options(command, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main([command, "--help"])
+    assert left.value.code == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert cli.COMMANDS[command] in printed or command == "data"  # which names its actions
+    assert "type:" not in printed
+
+
+@pytest.mark.parametrize("command", sorted(REQUIRED))
+def test_without_options_the_settings_are_the_defaults(settings_of, command):
+    settings = settings_of(command=command)
+    assert settings.online == OnlineConfig()
+    assert settings.outputs == ("masks", "overlay")
+    assert (settings.seed, settings.precision, settings.overwrite) == (0, "auto", False)
+
+
+def test_every_field_of_the_online_configuration_has_an_option(settings_of):
+    changed = OnlineConfig(
+        mode="one-shot", adapt="full", steps=7, seconds=1.5, size=100, views=3, lucid=0.25,
+        view_scale=(0.5, 2.0), rate=3e-4, backbone_rate=2e-6, frozen_stages=1, dice=0.5,
+        guide_dropout=0.1, anchor=0.2, replay=5, keep=0.3, guide="previous", lost=0.1,
+        filter_components=False, window=2, threshold=0.4,
+    )  # fmt: skip
+    words = []
+    for name, value in to_plain(changed).items():
+        assert value != to_plain(OnlineConfig())[name], f"{name} is not changed by this test"
+        words += [f"--online.{name}", json.dumps(value).strip('"')]
+    assert settings_of(*words).online == changed
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_defaults(settings_of, tmp_path):
+    path = tmp_path / "online.yaml"
+    path.write_text("steps: 5\nrate: 1e-5\nview_scale: [0.9, 1.1]\n")
+    online = settings_of("--config", str(path), "--steps", "9").online
+    assert (online.steps, online.rate, online.view_scale) == (9, 1e-5, (0.9, 1.1))
+    assert online.dice == OnlineConfig().dice
+
+
+def test_short_and_dotted_options_are_one_and_the_last_wins(settings_of):
+    assert settings_of("--steps", "3", "--online.steps", "4").online.steps == 4
+    assert settings_of("--online.steps", "4", "--steps", "3").online.steps == 3
+
+
+def test_predict_is_segment(settings_of):
+    command, options = cli._parse(["segment", *REQUIRED["segment"]])
+    assert command == "segment"
+    assert cli.ALIASES["predict"] == command
+
+
+def test_a_training_takes_nested_options_over_its_file(tmp_path):
+    from deeplab_gygo.commands.options import config_of
+
+    path = tmp_path / "train.yaml"
+    path.write_text(
+        "model: {backbone: resnet50}\nsources:\n  - {kind: gygo, root: here}\nbatch: 3\n"
+    )
+    words = ["train", "--config", str(path), "--out", "x", "--model.aspp_channels", "32"]
+    words += ["--crop", "[64, 96]", "--augment.scale", "[0.5, 1]", "--steps", "4"]
+    _, options = cli._parse(words)
+    config = config_of(TrainConfig, options.config, options.training)
+    assert (config.model.backbone, config.model.aspp_channels) == ("resnet50", 32)
+    assert (config.crop, config.augment.scale) == ((64, 96), (0.5, 1.0))
+    assert (config.steps, config.batch, config.sources[0].root) == (4, 3, "here")
+
+
+@pytest.mark.parametrize(
+    ("words", "met"),
+    [
+        (["segment", "--steps", "x"], "--online.steps: expected int. Got value: x"),
+        (["data", "verify"], "required: dataset, root"),
+        (["data", "convert"], "data.action|convert"),
+        (["nonsense"], "'nonsense'"),
+        (["train", "--config", "c", "--out", "o", "--model.output_stride", "9"],
+         r"--model.output_stride: expected value of 8, 16\. Got value: 9"),
+    ],
+)  # fmt: skip
+def test_a_wrong_word_is_named_as_it_was_typed(words, met):
+    with pytest.raises(UsageError, match=met):
+        cli._parse(words)
+
+
+# === Errors ===
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Function that makes the command `evaluate` raise."""
+
+    def failing(error):
+        def run(options):
+            raise error
+
+        monkeypatch.setattr("deeplab_gygo.commands.evaluate.run", run)
+        return ["evaluate", "--results", "x"]
+
+    return failing
+
+
+def test_an_unexpected_error_is_one_line_and_a_hint(failing, capsys):
+    assert cli.main(failing(ValueError("odd\nthing"))) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "deeplab-gygo: unexpected ValueError: odd thing",
+        "Run it again with --debug for the details.",
+    ]
+
+
+def test_debug_shows_where_an_error_comes_from(failing, capsys):
+    words = failing(ValueError("odd"))
+    assert cli.main([*words, "--debug"]) == 1
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert "test_cli.py" in error
+
+
+def test_sigterm_ends_as_an_interruption_does_and_the_handler_is_put_back(monkeypatch, capsys):
+    cleaned = []
+
+    def run(options):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            cleaned.append(True)
+
+    monkeypatch.setattr("deeplab_gygo.commands.evaluate.run", run)
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["evaluate", "--results", "x"]) == 143
+    assert cleaned
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "terminated" in capsys.readouterr().err
+
+
+def test_notes_go_to_standard_error_and_logging_is_put_back(monkeypatch, capsys):
+    logger = logging.getLogger("deeplab_gygo.data.masks")
+    before = logging.getLogger("deeplab_gygo").handlers
+
+    def run(options):
+        logger.info("a note")
+        logger.warning("a warning")
+        return 0
+
+    monkeypatch.setattr("deeplab_gygo.commands.evaluate.run", run)
+    assert cli.main(["evaluate", "--results", "x"]) == 0
+    assert capsys.readouterr() == ("", "a note\nwarning: a warning\n")
+    assert cli.main(["evaluate", "--results", "x", "-q"]) == 0
+    assert capsys.readouterr().err == "warning: a warning\n"
+    assert logging.getLogger("deeplab_gygo").handlers == before
+    assert logging.getLogger("deeplab_gygo").propagate
+
+
+def test_it_runs_in_other_threads_too(capsys):
+    statuses = []
+    words = ["evaluate", "--results", "nowhere", "--truth", "nowhere"]
+    thread = threading.Thread(target=lambda: statuses.append(cli.main(words)))
+    thread.start()
+    thread.join()
+    assert statuses == [65]
+
+
+# === Commands without the network ===
+
+
+def test_evaluate_prints_and_writes_the_scores_of_two_folders(tmp_path, make_clip, capsys):
+    make_clip(tmp_path / "clip", 6)
+    words = ["evaluate", "--truth", tmp_path / "clip-masks", "--results", tmp_path / "clip-masks"]
+    assert cli.main([*map(str, words), "--out", str(tmp_path / "scores"), "-q"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^mean of 1 sequences +4 +1\.000", printed, re.MULTILINE)
+    assert "4 of 6 counted" in printed
+    assert (tmp_path / "scores" / "global_results-all.csv").is_file()
+
+
+def test_evaluate_measures_a_data_set_by_its_split(tmp_path, make_dataset, capsys):
+    root = make_dataset(tmp_path / "data", {"shoes/red": 5, "bag": 6})
+    words = ["evaluate", "--dataset", "gygo", "--root", root, "--split", "val"]
+    words += ["--results", root / "Annotations" / "480p", "--out", tmp_path / "scores", "-q"]
+    assert cli.main([str(word) for word in words]) == 0
+    assert "mean of 2 sequences" in capsys.readouterr().out
+    text = (tmp_path / "scores" / "per-sequence_results-val.csv").read_text()
+    assert text.splitlines()[1:] == ["shoes/red_1,1.000,1.000", "bag_1,1.000,1.000"]
+
+
+def test_data_verify_fails_with_65_where_data_is_unusable(tmp_path, make_dataset, capsys):
+    root = make_dataset(tmp_path / "data", {"bag": 3})
+    (root / "ImageSets" / "Train.txt").write_text("bag/\n")
+    (root / "ImageSets" / "val.txt").unlink()
+    words = ["data", "verify", "--dataset", "gygo", "--root", str(root), "-q"]
+    assert cli.main(words) == 0
+    assert "3 frames, 3 masks, all decoded" in capsys.readouterr().out
+    (root / "Annotations" / "480p" / "bag" / "00001.png").unlink()
+    assert cli.main([*words, "--json"]) == 65
+    report = json.loads(capsys.readouterr().out)
+    assert not report["ok"]
+    assert report["masks"] == 2
+
+
+# === The whole way ===
+
+
+def test_segment_leaves_masks_overlay_and_record(command, tmp_path, make_clip, tiny_parent):
+    """Two objects, annotated in the second frame, every kind of output."""
+    make_clip(tmp_path / "clip", 5)
+    mask = np.zeros((64, 96), np.uint8)
+    mask[18:46, 21:35], mask[18:46, 35:49] = 1, 2
+    Image.fromarray(mask).save(tmp_path / "two.png")
+    out = tmp_path / "results" / "out"
+    result = command(
+        "segment", tmp_path / "clip", "--mask", tmp_path / "two.png", "--frame", "00001",
+        "--out", out, "--weights", tiny_parent, "--size", 64, "--steps", 2, "--online.views", 2,
+        "--outputs", "masks,overlay,cutout,soft",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    names = [f"{index:05d}.png" for index in range(1, 5)]
+    assert sorted(path.name for path in (out / "masks").iterdir()) == names
+    assert sorted(path.name for path in (out / "cutouts").iterdir()) == names
+    assert sorted(path.name for path in (out / "soft" / "2").iterdir()) == names
+    with Image.open(out / "masks" / "00001.png") as written:
+        assert written.mode == "P"
+        assert (np.asarray(written) == mask).all()
+    with Image.open(out / "masks" / "00004.png") as written:
+        assert written.size == (96, 64)
+        assert set(np.unique(np.asarray(written))) <= {0, 1, 2}
+    assert (out / "overlay.mp4").stat().st_size > 500
+    summary = json.loads(result.stdout)
+    record = json.loads((out / "run.json").read_text())
+    assert summary["masks"] == 4
+    assert summary["objects"] == 2
+    assert summary["adaptation_steps"] == record["steps"] == 4  # of each object
+    assert len(record["network_seconds"]) == record["frames"] == 3
+    assert summary["amortized_fps"] == pytest.approx(record["amortized_fps"], abs=1e-3)
+    # Notes go to standard error, and TensorFlow has no say there.
+    assert "the 1 frames before it are left out" in result.stderr
+    assert all(word not in result.stderr for word in ("cuda", "oneDNN", "WARNING", "I0000"))
+
+
+def test_demo_leaves_what_a_person_would_look_at(command, tmp_path, tiny_parent):
+    out = tmp_path / "demo"
+    words = ["demo", "--out", out, "--frames", 4, "--clip-size", "[64,48]", "--size", 48,
+             "--weights", tiny_parent, "--steps", 2, "--online.views", 2, "-q"]  # fmt: skip
+    result = command(*words)
+    assert result.returncode == 0, result.stderr
+    for what in ("J ", "F ", "FPS ", "masks ", "overlay ", "contact sheet "):
+        assert re.search(f"^{what}", result.stdout, re.MULTILINE), what
+    places = re.findall(rf"{out}\S+", result.stdout)
+    assert len(places) == 4
+    for place in places:
+        assert (tmp_path / place).exists()
+    scores = json.loads((out / "demo.json").read_text())
+    assert 0 <= scores["J"] <= 1
+    assert scores["frames"] == 4
+    # A second time it must be asked for.
+    assert command(*words).returncode == 2
+
+
+@pytest.mark.slow
+def test_export_writes_a_fine_tuned_model(command, tmp_path, make_clip, tiny_parent):
+    make_clip(tmp_path / "clip", 2)
+    result = command(
+        "export", tmp_path / "clip", "--mask", tmp_path / "clip-masks" / "00000.png",
+        "--out", tmp_path / "model", "--weights", tiny_parent, "--size", 64, "--steps", 2, "-q",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "model" / "saved_model.pb").is_file()
+    report = json.loads(result.stdout)
+    assert report["difference"] <= report["tolerance"]
+    card = (tmp_path / "model" / "assets.extra" / "model_card.json").read_text()
+    assert '"steps": 2' in card
