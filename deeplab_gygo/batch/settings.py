@@ -67,7 +67,7 @@ class RunSettings:
 def _check_online(config: OnlineConfig) -> None:
     """Raises `UsageError` where a number of a configuration is out of its range."""
     least = {
-        "steps": 0, "seconds": 0, "short_side": 16, "views": 1, "window": 1, "replay": 0,
+        "steps": 0, "seconds": 0, "views": 1, "window": 1, "replay": 0,
         "backbone_rate": 0, "rate": 0, "dice": 0, "anchor": 0,
     }  # fmt: skip
     for name, bound in least.items():
@@ -75,6 +75,10 @@ def _check_online(config: OnlineConfig) -> None:
             raise UsageError(
                 f"{name} is {bound} or more", met=getattr(config, name), where=f"--online.{name}"
             )
+    if config.size and config.size < 16:
+        raise UsageError(
+            "size is 16 or more, or 0 for the measured best", met=config.size, where="--online.size"
+        )
     for name in ("lucid", "guide_dropout", "keep", "lost", "threshold"):
         if not 0 <= getattr(config, name) <= 1:
             raise UsageError(
