@@ -74,7 +74,7 @@ def main() -> None:
     options, passed = parser.parse_known_args()
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        for length in options.lengths:
+        for length in dict.fromkeys(options.lengths):
             clip = make_clip(options.frames, length, Path(folder) / f"clip{length}")
             for repeat in range(options.repeats):
                 out = Path(folder) / f"out{length}-{repeat}"
