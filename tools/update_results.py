@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,7 +70,35 @@ def table() -> str:
             f"| {worst['sequence']} ({worst['J']:.2f}) |"
         )
         hardware.add(_words(data["hardware"]))
-    return "\n".join([*lines, "", *_losses(), "Measured on: " + "; ".join(sorted(hardware)) + "."])
+    words = "Measured on: " + "; ".join(sorted(hardware)) + "."
+    return "\n".join([*lines, "", *_losses(), *_clips(), *_demo(), words])
+
+
+def _clips() -> list[str]:
+    """Tells speed and peak memory of single clips, compilation included, by their length."""
+    lines = []
+    for path in sorted(RESULTS.glob("clip_*.json")):
+        runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+        for frames in sorted({run["frames"] for run in runs}):
+            same = [run for run in runs if run["frames"] == frames]
+            fps = statistics.median(run["amortized_fps"] for run in same)
+            memory = statistics.median(run["peak_memory_mb"] for run in same)
+            lines.append(
+                f"- One clip at 480p in a new process, {path.stem.split('_')[1]}, {frames} frames: "
+                f"{fps:.2f} FPS, peak memory {memory:.0f} MB (median of {len(same)} runs)."
+            )
+    return [*lines, ""]
+
+
+def _demo() -> list[str]:
+    """Tells what `make demo` printed, and how large the parent is."""
+    demo = json.loads((RESULTS / "demo.json").read_text(encoding="utf-8"))
+    size = (ROOT / "deeplab_gygo" / "parents" / "parent.npz").stat().st_size
+    return [
+        f"`make demo`: J {demo['J']:.3f}, F {demo['F']:.3f}, {demo['amortized_fps']:.2f} FPS "
+        f"(a rendered clip: synthetic). The shipped parent has {size / 1e6:.1f} MB.",
+        "",
+    ]
 
 
 def _losses() -> list[str]:
