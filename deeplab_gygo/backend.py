@@ -50,12 +50,22 @@ def set_precision(precision: str) -> str:
 
     Args:
         precision: `auto`, `float32`, `bfloat16` or `float16`. `auto` takes bfloat16 on an
-            accelerator and float32 on a CPU, where lower precision was measured to be no faster.
+            accelerator and float32 on a CPU. float16 scales its loss on TensorFlow only.
 
     Returns:
         The precision in force.
+
+    Raises:
+        UsageError: float16 on a backend that does not scale the loss.
     """
     chosen = precision
+    if precision == "float16" and name() != "tensorflow":
+        raise UsageError(
+            "float16 needs the TensorFlow backend, whose steps scale the loss",
+            met=name(),
+            where="--precision",
+            remedy="Use --precision bfloat16, which needs no scaling",
+        )
     if precision == "auto":
         chosen = "bfloat16" if devices() else "float32"
     keras.config.set_dtype_policy("float32" if chosen == "float32" else f"mixed_{chosen}")

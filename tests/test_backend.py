@@ -56,3 +56,11 @@ def test_another_backend_is_refused():
     done = _probe("tensorflow", ["-c", f"{code}; backend.name()"])
     assert done.returncode != 0
     assert "UsageError" in done.stderr and "KERAS_BACKEND" in done.stderr
+
+
+def test_float16_without_a_scaled_loss_is_refused():
+    done = _probe(
+        "jax", ["-c", "from deeplab_gygo import backend; backend.set_precision('float16')"]
+    )
+    assert done.returncode != 0
+    assert "UsageError" in done.stderr and "bfloat16" in done.stderr

@@ -77,7 +77,9 @@ def _check_online(config: OnlineConfig) -> None:
             )
     if config.size and config.size < 16:
         raise UsageError(
-            "size is 16 or more, or 0 for the measured best", met=config.size, where="--online.size"
+            "size is 16 or more, or 0 for the default of the mode",
+            met=config.size,
+            where="--online.size",
         )
     for name in ("lucid", "guide_dropout", "keep", "lost", "threshold"):
         if not 0 <= getattr(config, name) <= 1:

@@ -6,6 +6,7 @@ Opening a data set lists nothing but folders, opening a sequence reads names and
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -29,7 +30,7 @@ from .masks import read_mask
 from .sequence import FolderSequence
 
 
-class Dataset:
+class Dataset(ABC):
     """A data set of video sequences with a mask for every frame; base of the three kinds.
 
     Args:
@@ -222,8 +223,9 @@ class Dataset:
         """
         return read_mask(path, size=size, mask_format=cls.mask_format, keep_void=keep_void)
 
+    @abstractmethod
     def _find_lists(self, folder: Path) -> dict[str, Path]:
-        raise NotImplementedError
+        """Returns the list files of a data set by the name of their split."""
 
     def _require_resolution(self, kind_of_file: str) -> Path:
         folder = self.root / kind_of_file / self.resolution

@@ -82,7 +82,7 @@ def save_parent(
         parent: Network.
         card: Provenance: data, terms, scores; stored as it is.
         values: Values to store instead of the network's, by name (a moving average).
-        half: Store float16 (halves the file; scores do not change measurably).
+        half: Store kernels as float16, which halves the file.
 
     Returns:
         The path.

@@ -203,7 +203,7 @@ def _adapted(layers: list[keras.layers.Layer]) -> list[keras.Variable]:
 def _adam(rate: float) -> keras.optimizers.Optimizer:
     optimizer = keras.optimizers.Adam(rate)
     if keras.config.dtype_policy().name == "mixed_float16":
-        # 2^15, Keras's default, overflows at once and loses the first of few steps.
+        # A scale that overflows costs a step, and there are few: start below Keras's 2^15.
         return keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=2.0**10)
     return optimizer
 

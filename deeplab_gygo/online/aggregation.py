@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 REACH = 0.2
-"""How far a part may lie from the previous mask, as a part of the root of its area (measured)."""
+"""How far a part may lie from the previous mask, as a part of the root of its area."""
 
 LEAST_KEPT = 0.2
 """Below this part of the object's predicted area, stray parts are kept: the object has jumped."""
