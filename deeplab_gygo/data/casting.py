@@ -1,19 +1,61 @@
-"""What may appear in a composed picture: objects drawn from collections, and loose pieces."""
+"""What may appear in a composed clip: objects drawn from collections, and loose pieces."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from deeplab_gygo.data.cache import MemoryCache
 from deeplab_gygo.data.cutouts import CutoutObject, StillObject, View, make_view
+from deeplab_gygo.data.motion import view_position
 from deeplab_gygo.errors import UsageError
 
 SourceObject = CutoutObject | StillObject
 _ATTEMPTS = 6
+_SPIN_RATE = (0.1, 0.7)  # views a frame, of a spin of many views
+# The views of a short spin lie 30 degrees and more apart: between neighboring frames it must
+# seldom jump, between distant ones it shows another side.
+_SHORT_SPIN = 12  # views
+_SHORT_SPIN_RATE = (0.02, 0.08)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What an object looks like over time.
+
+    Attributes:
+        first: Its view at time 0.
+        entry: Where its other views come from; None when there is only this one.
+        start: Number of its first view.
+        rate: Views a frame, of either sign.
+        cache: Holds decoded views.
+    """
+
+    first: View
+    entry: SourceObject | None = None
+    start: int = 0
+    rate: float = 0.0
+    cache: MemoryCache | None = None
+
+    @property
+    def turns(self) -> bool:
+        """Whether it has other views."""
+        return self.entry is not None
+
+    def view(self, time: float) -> View:
+        """Returns its view at a time.
+
+        Args:
+            time: Frames.
+        """
+        if self.entry is None:
+            return self.first
+        index = view_position(self.start, self.rate, self.entry.view_count, time)
+        return self.entry.view(index, self.cache) or self.first
 
 
 class Cast:
@@ -43,26 +85,29 @@ class Cast:
 
     def draw(
         self, rng: np.random.Generator, entry: SourceObject | None = None
-    ) -> tuple[SourceObject, View, View] | None:
-        """Draws an object with views for the current and the previous moment.
+    ) -> tuple[SourceObject, Look] | None:
+        """Draws an object and how it turns.
 
         Args:
             rng: Source of randomness.
             entry: The object, if it is not to be drawn.
 
         Returns:
-            The object and two neighboring views of it, which may be the same; None when several
-            tries found nothing that shows enough.
+            The object and what it looks like over time; None when several tries found nothing
+            that shows enough.
         """
         for _ in range(_ATTEMPTS):
             candidate = entry or self._any(rng)
-            index = int(rng.integers(candidate.view_count))
-            view = candidate.view(index, self._cache)
-            if view is None:
+            count = candidate.view_count
+            index = int(rng.integers(count))
+            rate = rng.uniform(*(_SPIN_RATE if count >= _SHORT_SPIN else _SHORT_SPIN_RATE))
+            rate *= 1.0 if rng.random() < 0.5 else -1.0
+            first = candidate.view(index, self._cache)
+            if first is None:
                 continue
-            other = int(np.clip(index + rng.integers(-1, 2), 0, candidate.view_count - 1))
-            previous = candidate.view(other, self._cache) if other != index else view
-            return candidate, view, previous or view
+            if count == 1:
+                return candidate, Look(first)
+            return candidate, Look(first, candidate, index, float(rate), self._cache)
         return None
 
     def alike(self, first: SourceObject | None, rng: np.random.Generator) -> SourceObject | None:

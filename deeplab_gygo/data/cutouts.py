@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from deeplab_gygo.errors import InputError
 
 _CUTOUT_SUFFIXES = (".png", ".webp")
 _VIEW_NAME = re.compile(r"^(?P<object>.+)__(?P<view>\d+)$")
+_LEAST_SCALE = 0.6  # a view that is shown smaller is first averaged down, against aliasing
 _MARGIN = 2  # transparent pixels round a view, so that its outline is resampled smoothly
 
 
@@ -33,13 +35,36 @@ class View:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held, for the cache."""
-        return self.rgba.nbytes
+        """Bytes held, with those of the reduced versions, for the cache."""
+        return self.rgba.nbytes * 21 // 16
+
+    @cached_property
+    def _half(self) -> np.ndarray:
+        return _halved(self.rgba)
+
+    @cached_property
+    def _quarter(self) -> np.ndarray:
+        return _halved(self._half)
+
+    def reduced(self, scale: float) -> tuple[np.ndarray, float]:
+        """Returns the version that suits a size on the canvas.
+
+        Args:
+            scale: Canvas pixels a pixel of the view.
+
+        Returns:
+            uint8 [height, width, 4], as `rgba`, and how many pixels of the view are one of its.
+        """
+        if scale >= _LEAST_SCALE:
+            return self.rgba, 1.0
+        if scale >= _LEAST_SCALE / 2:
+            return self._half, 2.0
+        return self._quarter, 4.0
 
 
 @dataclass(frozen=True)
 class CutoutObject:
-    """An object whose pictures have an alpha channel; several pictures are neighbouring views.
+    """An object whose pictures have an alpha channel; several pictures are neighboring views.
 
     Attributes:
         name: Name of the object.
@@ -246,7 +271,7 @@ def make_view(image: np.ndarray, alpha: np.ndarray) -> View | None:
     alpha = np.ascontiguousarray(alpha[box])
     colors = cv2.multiply(image[box], cv2.merge([alpha] * 3), scale=1 / 255)
     rgba = cv2.copyMakeBorder(
-        np.dstack([colors, alpha]),
+        cv2.merge([*cv2.split(colors), alpha]),
         _MARGIN,
         _MARGIN,
         _MARGIN,
@@ -255,3 +280,13 @@ def make_view(image: np.ndarray, alpha: np.ndarray) -> View | None:
         value=(0, 0, 0, 0),
     )
     return View(rgba, float(alpha.sum()) / 255.0)
+
+
+def _halved(rgba: np.ndarray) -> np.ndarray:
+    """Averages pixels two by two; an odd last row or column is filled up with transparency."""
+    rows, columns = rgba.shape[0] % 2, rgba.shape[1] % 2
+    if rows or columns:
+        rgba = cv2.copyMakeBorder(
+            rgba, 0, rows, 0, columns, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0)
+        )
+    return cv2.resize(rgba, (rgba.shape[1] // 2, rgba.shape[0] // 2), interpolation=cv2.INTER_AREA)

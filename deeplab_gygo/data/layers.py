@@ -1,4 +1,4 @@
-"""Placing a cut-out on a picture: pose, resampling, light, shadow, blending."""
+"""Placing a cut-out on a picture: pose, resampling, edge, light, motion blur, blending."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import cv2
 import numpy as np
 
 from deeplab_gygo.data.augment import line_kernel
+from deeplab_gygo.data.bending import Bend
 from deeplab_gygo.data.cutouts import View
+
+_LATTICE = 8  # pixels between the points at which a bent map is evaluated exactly
+_SHORTEST_BLUR = 1.6  # pixels; less is not seen
+# Longer lines are blurred by two passes: OpenCV turns to a slow Fourier transform for kernels of
+# more than 11 x 11.
+_LONGEST_LINE = 10.0
 
 
 @dataclass(frozen=True)
@@ -29,24 +36,22 @@ class Pose:
     flip: bool
     skew: np.ndarray
 
-    def moved(self, rng: np.random.Generator, size: float, camera: np.ndarray) -> Pose:
-        """Draws the pose at a neighboring moment of a handheld shot.
+    def moved(self, step: np.ndarray) -> Pose:
+        """Moves the pose.
 
         Args:
-            rng: Source of randomness.
-            size: Length that the motion is relative to, pixels: the root of the object's area.
-            camera: float64 [2], displacement of the whole picture, pixels.
+            step: float64 [12]: x and y in pixels, logarithm of the scale, angle in radians, and
+                the skew of the corners.
 
         Returns:
             Another pose.
         """
-        reach = 0.22 if rng.random() < 0.15 else 0.06
         return replace(
             self,
-            center=self.center + camera + rng.normal(0, reach * size, 2),
-            scale=self.scale * float(np.exp(rng.normal(0, 0.04))),
-            angle=self.angle + float(rng.normal(0, 0.06)),
-            skew=self.skew + rng.normal(0, 0.012, (4, 2)),
+            center=self.center + step[:2],
+            scale=self.scale * float(np.exp(step[2])),
+            angle=self.angle + float(step[3]),
+            skew=self.skew + step[4:12].reshape(4, 2),
         )
 
     def matrix(self, shape: tuple[int, ...]) -> np.ndarray:
@@ -79,12 +84,14 @@ class Layer:
         alpha: uint8 [height, width].
         left: First column of the box on the canvas.
         top: First row of the box on the canvas.
+        extent: Left, top, right and bottom of the whole view, beyond the canvas too, pixels.
     """
 
     colors: np.ndarray | None
     alpha: np.ndarray
     left: int
     top: int
+    extent: tuple[float, float, float, float]
 
     @property
     def box(self) -> tuple[slice, slice]:
@@ -94,41 +101,92 @@ class Layer:
 
 
 def place(
-    view: View, pose: Pose, canvas: tuple[int, int], *, outline_only: bool = False
+    view: View,
+    matrix: np.ndarray,
+    canvas: tuple[int, int],
+    *,
+    bend: Bend | None = None,
+    time: float = 0.0,
+    outline_only: bool = False,
 ) -> Layer | None:
     """Resamples a view to the canvas.
 
     Args:
         view: The view.
-        pose: Where it lies.
+        matrix: float64 [3, 3], homography from view to canvas.
         canvas: Height and width of the canvas, pixels.
+        bend: Non-rigid change of the shape; None for none.
+        time: Time at which the bend is taken, frames.
         outline_only: Leave the colors out, which saves time.
 
     Returns:
         The layer; None when nothing of it lies on the canvas.
     """
-    source = np.ascontiguousarray(view.rgba[..., 3]) if outline_only else view.rgba
-    matrix = pose.matrix(source.shape)
-    if pose.scale < 0.6:
-        shrunk = tuple(max(round(side * pose.scale * 1.2), 4) for side in source.shape[1::-1])
-        grow = np.diag([source.shape[1] / shrunk[0], source.shape[0] / shrunk[1], 1.0])
-        source = cv2.resize(source, shrunk, interpolation=cv2.INTER_AREA)
-        matrix = matrix @ grow
-    height, width = source.shape[:2]
-    corners = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1]]).T
-    placed = matrix @ corners
-    placed = placed[:2] / placed[2]
-    left, top = np.maximum(np.floor(placed.min(axis=1)), 0).astype(int)
-    right, bottom = np.ceil(placed.max(axis=1)).astype(int)
-    right, bottom = min(right, canvas[1]), min(bottom, canvas[0])
+    source, factor = view.reduced(float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))))
+    if factor != 1.0:
+        # Pixel centers of the reduced view lie at factor * (position + 1/2) - 1/2.
+        offset = (factor - 1.0) / 2.0
+        matrix = matrix @ np.array([[factor, 0, offset], [0, factor, offset], [0, 0, 1.0]])
+    if outline_only:
+        source = cv2.extractChannel(source, 3)
+    extent = _extent(matrix, source.shape, 0.0 if bend is None else bend.reach)
+    left, top = max(int(np.floor(extent[0])), 0), max(int(np.floor(extent[1])), 0)
+    right, bottom = (
+        min(int(np.ceil(extent[2])), canvas[1]),
+        min(int(np.ceil(extent[3])), canvas[0]),
+    )
     if right - left < 2 or bottom - top < 2:
         return None
     shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float64)
-    warped = cv2.warpPerspective(source, shift @ matrix, (right - left, bottom - top))
+    size = (right - left, bottom - top)
+    if bend is None:
+        warped = cv2.warpPerspective(source, shift @ matrix, size)
+    else:
+        sampled = _bent_map(shift @ matrix, source.shape, size, bend, time)
+        warped = cv2.remap(source, sampled, None, cv2.INTER_LINEAR)
     if outline_only:
-        return Layer(None, warped, int(left), int(top))
-    colors = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
-    return Layer(colors, np.ascontiguousarray(warped[..., 3]), int(left), int(top))
+        return Layer(None, warped, left, top, extent)
+    colors, alpha = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), cv2.extractChannel(warped, 3)
+    return Layer(colors, alpha, left, top, extent)
+
+
+def _extent(
+    matrix: np.ndarray, shape: tuple[int, ...], reach: float
+) -> tuple[float, float, float, float]:
+    """Finds the box of a placed view, as left, top, right and bottom."""
+    height, width = shape[:2]
+    low, high = np.array([-reach, 1.0 + reach])
+    corners = np.array([[low, low, 1], [high, low, 1], [high, high, 1], [low, high, 1]]).T
+    placed = matrix @ (corners * np.array([[width], [height], [1.0]]))
+    placed = placed[:2] / placed[2]
+    return (*placed.min(axis=1).tolist(), *placed.max(axis=1).tolist())
+
+
+def _bent_map(
+    matrix: np.ndarray, shape: tuple[int, ...], size: tuple[int, int], bend: Bend, time: float
+) -> np.ndarray:
+    """Builds the places of a view that a box shows.
+
+    Args:
+        matrix: float64 [3, 3], homography from the view to the box.
+        shape: Height and width of the view first.
+        size: Width and height of the box, pixels.
+        bend: The change of the shape.
+        time: Frames.
+
+    Returns:
+        float32 [height, width, 2], x and y in the view.
+    """
+    sides = np.array([shape[1], shape[0]], np.float64)
+    # One more cell on every side: interpolation is exact in the inner ones only.
+    counts = [-(-length // _LATTICE) + 2 for length in size]
+    x, y = ((np.arange(count) - 0.5) * _LATTICE - 0.5 for count in counts)
+    points = np.stack([*np.meshgrid(x, y), np.ones((counts[1], counts[0]))], axis=-1)
+    sources = points @ np.linalg.inv(matrix).T
+    sources = sources[..., :2] / sources[..., 2:]
+    sources = sources + bend.displacement(sources / sides, time) * sides
+    full = cv2.resize(sources.astype(np.float32), (counts[0] * _LATTICE, counts[1] * _LATTICE))
+    return full[_LATTICE : _LATTICE + size[1], _LATTICE : _LATTICE + size[0]]
 
 
 def relight(layer: Layer, gains: np.ndarray) -> Layer:
@@ -145,26 +203,80 @@ def relight(layer: Layer, gains: np.ndarray) -> Layer:
     return replace(layer, colors=cv2.min(colors, cv2.merge([layer.alpha] * 3)))
 
 
-def smear(layer: Layer, length: float, angle: float) -> Layer:
+def feather(layer: Layer, side: int, inset: float) -> Layer:
+    """Softens the edge of a layer and draws it in.
+
+    Args:
+        layer: The layer, with colors or without.
+        side: Width of the softening, pixels, odd.
+        inset: Coverage that becomes transparent, 0 to 1: above one half the object shrinks.
+
+    Returns:
+        A layer that covers no more than before.
+    """
+    soft = cv2.blur(layer.alpha, (side, side), borderType=cv2.BORDER_REPLICATE)
+    ramp = np.clip((np.arange(256) - 255 * inset) / (1.0 - inset), 0, 255).astype(np.uint8)
+    alpha = cv2.min(cv2.LUT(soft, ramp), layer.alpha)
+    if layer.colors is None:
+        return replace(layer, alpha=alpha)
+    kept = cv2.divide(alpha, layer.alpha, scale=255)
+    colors = cv2.multiply(layer.colors, cv2.merge([kept] * 3), scale=1 / 255)
+    return replace(layer, colors=colors, alpha=alpha)
+
+
+def motion_blur(picture: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Blurs a picture along a line.
+
+    Args:
+        picture: uint8 [height, width] or [height, width, channels].
+        motion: float64 [2], x and y of the line, pixels; more than 20 pixels count as 20.
+
+    Returns:
+        The blurred picture, the same one when the line is too short to be seen.
+    """
+    length, angle = float(np.hypot(*motion)), float(np.arctan2(motion[1], motion[0]))
+    if length < _SHORTEST_BLUR:
+        return picture
+    passes = 1 if length <= _LONGEST_LINE else 2
+    kernel = line_kernel(min(length / passes, _LONGEST_LINE), angle)
+    for _ in range(passes):
+        picture = cv2.filter2D(picture, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+    return picture
+
+
+def smear(layer: Layer, motion: np.ndarray, canvas: tuple[int, int]) -> Layer:
     """Blurs a layer along a line, as a moving object is.
 
     Args:
-        layer: The layer.
-        length: Length of the motion, pixels.
-        angle: Direction, radians.
+        layer: The layer, with colors or without.
+        motion: float64 [2], x and y of the motion while the shutter is open, pixels.
+        canvas: Height and width of the canvas, pixels.
 
     Returns:
-        The blurred layer; its box stays, so the blur ends there.
+        The blurred layer, on a box that is larger by the blur as far as the canvas goes.
     """
-    kernel = line_kernel(length, angle)
-    rgba = cv2.filter2D(
-        np.dstack([layer.colors, layer.alpha]), -1, kernel, borderType=cv2.BORDER_REPLICATE
+    length = min(float(np.hypot(*motion)), 2 * _LONGEST_LINE)
+    if length < _SHORTEST_BLUR:
+        return layer
+    pad = int(np.ceil(length / 2)) + 1
+    channels = (
+        layer.alpha if layer.colors is None else cv2.merge([*cv2.split(layer.colors), layer.alpha])
     )
-    return replace(
-        layer,
-        colors=cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB),
-        alpha=np.ascontiguousarray(rgba[..., 3]),
+    # An object that the border of the canvas cuts goes on beyond it.
+    channels = cv2.copyMakeBorder(channels, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    blurred = motion_blur(channels, motion)
+    left, top = max(layer.left - pad, 0), max(layer.top - pad, 0)
+    rows, columns = blurred.shape[:2]
+    right = min(layer.left - pad + columns, canvas[1])
+    bottom = min(layer.top - pad + rows, canvas[0])
+    first = top - (layer.top - pad), left - (layer.left - pad)
+    blurred = np.ascontiguousarray(
+        blurred[first[0] : first[0] + bottom - top, first[1] : first[1] + right - left]
     )
+    if layer.colors is None:
+        return Layer(None, blurred, left, top, layer.extent)
+    colors = cv2.cvtColor(blurred, cv2.COLOR_RGBA2RGB)
+    return Layer(colors, cv2.extractChannel(blurred, 3), left, top, layer.extent)
 
 
 def blend(canvas: np.ndarray, layer: Layer) -> None:
@@ -177,44 +289,3 @@ def blend(canvas: np.ndarray, layer: Layer) -> None:
     below = canvas[layer.box]
     clear = cv2.merge([255 - layer.alpha] * 3)
     canvas[layer.box] = cv2.add(cv2.multiply(below, clear, scale=1 / 255), layer.colors)
-
-
-def cast_shadow(canvas: np.ndarray, layer: Layer, rng: np.random.Generator) -> None:
-    """Darkens the canvas under and beside a layer, in place: a soft drop or contact shadow.
-
-    Args:
-        canvas: uint8 [height, width, 3], RGB.
-        layer: The layer that will be laid over the canvas.
-        rng: Source of randomness.
-    """
-    step = 4
-    height, width = canvas.shape[0] // step, canvas.shape[1] // step
-    shade = np.zeros((height, width), np.uint8)
-    rows, columns = layer.alpha.shape
-    left, top = layer.left // step, layer.top // step
-    small_width, small_height = max(columns // step, 1), max(rows // step, 1)
-    root = max(float(np.sqrt(small_width * small_height)), 2.0)
-    depth = int(rng.uniform(90, 190))
-    if rng.random() < 0.5:
-        center = (left + small_width // 2, top + int(small_height * rng.uniform(0.92, 1.0)))
-        half = (max(int(small_width * rng.uniform(0.4, 0.6)), 1), max(small_height // 12, 1))
-        cv2.ellipse(shade, center, half, 0, 0, 360, depth, -1)
-        spread = 0.04 * root
-    else:
-        small = cv2.resize(layer.alpha, (small_width, small_height), interpolation=cv2.INTER_AREA)
-        left += int(rng.normal(0, 0.08) * root)
-        top += int(rng.uniform(0.0, 0.12) * root)
-        first = (max(top, 0), max(left, 0))
-        last = (min(top + small_height, height), min(left + small_width, width))
-        if last[0] <= first[0] or last[1] <= first[1]:
-            return
-        part = small[first[0] - top : last[0] - top, first[1] - left : last[1] - left]
-        shade[first[0] : last[0], first[1] : last[1]] = cv2.convertScaleAbs(
-            part, alpha=depth / 255 * 0.8
-        )
-        spread = rng.uniform(0.03, 0.12) * root
-    shade = cv2.GaussianBlur(shade, (0, 0), max(spread, 0.6))
-    light = 255 - cv2.resize(
-        shade, (canvas.shape[1], canvas.shape[0]), interpolation=cv2.INTER_LINEAR
-    )
-    cv2.multiply(canvas, cv2.merge([light] * 3), dst=canvas, scale=1 / 255)

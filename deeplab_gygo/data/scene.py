@@ -1,17 +1,23 @@
-"""One composed scene: its background, its actors at two moments, and what can be seen of them."""
+"""One composed scene at any time: its background, its actors, and what can be seen of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from deeplab_gygo.data import layers
 from deeplab_gygo.data.augment import warp_mask
-from deeplab_gygo.data.cutouts import View
+from deeplab_gygo.data.bending import Bend
+from deeplab_gygo.data.casting import Look
 from deeplab_gygo.data.layers import Layer, Pose
+from deeplab_gygo.data.motion import Camera, Light, Path, Shot
+from deeplab_gygo.data.shadows import Shadow
+
+BACKDROP = -1
+"""Number of the target when it is the object of the background picture."""
 
 
 @dataclass(frozen=True)
@@ -19,190 +25,227 @@ class Stage:
     """The background of a scene.
 
     Attributes:
-        canvas: uint8 [height, width, 3], RGB; actors are drawn onto it in place.
-        mask: uint8 [height, width], 0 or 1, the background's own object; None when it has none.
-        previous_mask: The same at the previous moment.
-        camera: float64 [2], displacement of everything at the previous moment, pixels.
+        picture: uint8 [any height, any width, 3], RGB.
+        mask: uint8, the same height and width, 0 or 1, its own object; None when it has none.
+        matrix: float64 [3, 3], affine, from the picture to the canvas at time 0.
+        size: Height and width of the canvas, pixels.
     """
 
-    canvas: np.ndarray
+    picture: np.ndarray
     mask: np.ndarray | None
-    previous_mask: np.ndarray | None
-    camera: np.ndarray
+    matrix: np.ndarray
+    size: tuple[int, int]
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width, pixels."""
-        return self.canvas.shape[0], self.canvas.shape[1]
+    def canvas(self, shot: Shot) -> np.ndarray:
+        """Takes the background with the camera.
+
+        Args:
+            shot: The camera.
+
+        Returns:
+            uint8 [height, width, 3], RGB, a new array.
+        """
+        matrix = (shot.matrix() @ self.matrix)[:2]
+        return cv2.warpAffine(self.picture, matrix, self.size[::-1], borderMode=cv2.BORDER_REFLECT)
+
+    def outline(self, shot: Shot) -> np.ndarray:
+        """Takes the outline of the background's own object, uint8 [height, width], 0 or 1.
+
+        Args:
+            shot: The camera.
+        """
+        return warp_mask(self.mask, (shot.matrix() @ self.matrix)[:2], self.size)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Softness of an object's outline.
+
+    Attributes:
+        side: Width of the softening, pixels, odd.
+        inset: Coverage that becomes transparent, 0 to 1.
+    """
+
+    side: int
+    inset: float
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How an object leaves the picture.
+
+    Attributes:
+        start: When it begins to leave, frames.
+        velocity: float64 [2], x and y, pixels a frame.
+    """
+
+    start: float
+    velocity: np.ndarray
 
 
 @dataclass(frozen=True)
 class Actor:
-    """An object of a scene at both moments.
+    """An object of a scene over time.
 
     Attributes:
-        view: What it looks like now.
-        previous_view: What it looked like a moment before.
-        pose: Where it is now.
-        previous_pose: Where it was.
-        candidate: Whether it may be the target.
+        look: What it looks like.
+        pose: Where it is at time 0.
+        path: How it moves from there, 12 axes as `Pose.moved` takes them and the logarithm of the
+            light on it.
+        nearness: How far the camera's displacement moves it, relative to the background.
+        gains: float64 [3], light on it at time 0, one factor a channel.
+        edge: Softness of its outline; None leaves it as cut.
+        shadow: Its shadow; None for none.
+        bend: Non-rigid change of its shape; None for none.
+        exit: How it leaves; None when it does not.
     """
 
-    view: View
-    previous_view: View
+    look: Look
     pose: Pose
-    previous_pose: Pose
-    candidate: bool
+    path: Path
+    nearness: float = 1.0
+    gains: np.ndarray | None = None
+    edge: Edge | None = None
+    shadow: Shadow | None = None
+    bend: Bend | None = None
+    exit: Exit | None = None
 
     @property
     def root(self) -> float:
-        """Root of its area on the canvas, pixels."""
-        return float(np.sqrt(self.view.area)) * self.pose.scale
+        """Root of its area at time 0, pixels."""
+        return float(np.sqrt(self.look.first.area)) * self.pose.scale
 
-    def at(self, center: np.ndarray) -> Actor:
-        """Puts it elsewhere, with the same motion.
+    def area(self, time: float, shot: Shot) -> float:
+        """Estimates the area of the whole object, beyond the canvas too, square pixels.
 
         Args:
-            center: float64 [2], x and y, pixels.
-
-        Returns:
-            The actor at its new place.
+            time: Frames.
+            shot: The camera.
         """
-        motion = self.previous_pose.center - self.pose.center
-        return replace(
-            self,
-            pose=replace(self.pose, center=center),
-            previous_pose=replace(self.previous_pose, center=center + motion),
-        )
+        scale = self.pose.scale * float(np.exp(self.path.at(time)[2]))
+        return self.look.view(time).area * scale**2 * abs(float(np.linalg.det(shot.linear)))
 
-    def previous_layer(self, size: tuple[int, int]) -> Layer | None:
-        """Places its outline at the previous moment.
+    def layer(
+        self,
+        time: float,
+        shot: Shot,
+        shutter: float,
+        size: tuple[int, int],
+        *,
+        outline_only: bool = False,
+    ) -> Layer | None:
+        """Places it.
 
         Args:
+            time: Frames.
+            shot: The camera at that time.
+            shutter: Time that the shutter is open, frames.
             size: Height and width of the canvas, pixels.
+            outline_only: Leave the colors out.
 
         Returns:
-            The layer without colors; None when nothing of it lies on the canvas.
+            The layer; None when nothing of it lies on the canvas.
         """
-        return layers.place(self.previous_view, self.previous_pose, size, outline_only=True)
+        step = self.path.at(time)
+        velocity = self.path.velocity(time)[:2] + self.nearness * shot.velocity
+        if self.exit is not None and time > self.exit.start:
+            step[:2] += (time - self.exit.start) * self.exit.velocity
+            velocity = velocity + self.exit.velocity
+        view = self.look.view(time)
+        matrix = shot.matrix(self.nearness) @ self.pose.moved(step).matrix(view.rgba.shape)
+        layer = layers.place(
+            view, matrix, size, bend=self.bend, time=time, outline_only=outline_only
+        )
+        if layer is None:
+            return None
+        if self.edge is not None:
+            layer = layers.feather(layer, self.edge.side, self.edge.inset)
+        if not outline_only and self.gains is not None:
+            layer = layers.relight(layer, self.gains * np.exp(step[12]))
+        return layers.smear(layer, shutter * velocity, size)
 
 
-def set_stage(
-    picture: np.ndarray, mask: np.ndarray | None, size: tuple[int, int], rng: np.random.Generator
-) -> Stage:
-    """Draws the part of a picture that is the background, and the motion of the camera.
+@dataclass(frozen=True)
+class Scene:
+    """Everything that a clip shows, at any time.
 
-    Args:
-        picture: uint8 [any height, any width, 3], RGB.
-        mask: uint8, its own object, 0 or 1; None when it has none.
-        size: Height and width of the canvas, pixels.
-        rng: Source of randomness.
-
-    Returns:
-        The stage.
-    """
-    height, width = size
-    cover = max(height / picture.shape[0], width / picture.shape[1])
-    zoom = cover * np.exp(rng.uniform(0, 0.5))
-    flip = -1.0 if rng.random() < 0.5 else 1.0
-    free = np.array([picture.shape[1] * zoom - width, picture.shape[0] * zoom - height])
-    shift = rng.uniform(-0.5, 0.5, 2) * np.maximum(free, 0)
-    linear = np.diag([zoom * flip, zoom])
-    middle = np.array([picture.shape[1] / 2, picture.shape[0] / 2])
-    offset = np.array([width / 2, height / 2]) + shift - linear @ middle
-    matrix = np.column_stack([linear, offset])
-    canvas = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT)
-    if rng.random() < 0.25:
-        canvas = cv2.blur(canvas, (int(rng.integers(2, 7)),) * 2)
-    camera = rng.normal(0, 0.02 * width, 2)
-    if mask is None:
-        return Stage(canvas, None, None, camera)
-    earlier = np.column_stack([linear, offset + camera])
-    return Stage(
-        canvas,
-        warp_mask(mask, matrix, size),
-        warp_mask(mask, earlier, size),
-        camera,
-    )
-
-
-def cast_actor(
-    views: tuple[View, View],
-    share: float,
-    others: Sequence[Actor],
-    stage: Stage,
-    rng: np.random.Generator,
-    *,
-    candidate: bool,
-) -> Actor:
-    """Draws pose and motion of an object.
-
-    Args:
-        views: Its views now and a moment before.
-        share: Part of the canvas that it is to cover, as far as its shape allows.
-        others: Actors that it mostly keeps clear of.
+    Attributes:
         stage: The background.
-        rng: Source of randomness.
-        candidate: Whether it may be the target.
-
-    Returns:
-        The actor.
+        actors: The objects, from back to front.
+        target: Number of the actor that is the target, or `BACKDROP`.
+        camera: The camera.
+        light: The light.
+        shutter: Time that the shutter is open, frames.
     """
-    height, width = stage.size
-    view, previous = views
-    scale = float(np.sqrt(share * height * width / view.area))
-    sides = np.array([view.rgba.shape[1], view.rgba.shape[0]], np.float64)
-    scale = min(scale, 2.0, float((1.15 * np.array([width, height]) / sides).min()))
-    root = float(np.sqrt(view.area)) * scale
-    center = _find_place(sides * scale, root, others, stage.size, rng)
-    turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.08 else rng.normal(0, 0.15)
-    flip = bool(rng.random() < 0.5)
-    pose = Pose(center, scale, float(turn), flip, rng.normal(0, 0.025, (4, 2)))
-    return Actor(view, previous, pose, pose.moved(rng, root, stage.camera), candidate)
 
+    stage: Stage
+    actors: tuple[Actor, ...]
+    target: int
+    camera: Camera
+    light: Light
+    shutter: float
 
-def _find_place(
-    sides: np.ndarray,
-    root: float,
-    others: Sequence[Actor],
-    size: tuple[int, int],
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Draws the middle of an object, mostly whole on the canvas and clear of the others."""
-    canvas = np.array([size[1], size[0]], np.float64)
-    outside = 0.35 if rng.random() < 0.2 else 0.0
-    low = np.minimum((0.5 - outside) * sides, canvas / 2)
-    crowd = others if rng.random() < 0.75 else ()
-    for _ in range(8):
-        center = rng.uniform(low, canvas - low)
-        apart = [np.hypot(*(center - other.pose.center)) for other in crowd]
-        if all(gap > 0.5 * (root + other.root) for gap, other in zip(apart, crowd, strict=True)):
-            break
-    return center
+    def film(self, time: float) -> tuple[np.ndarray, np.ndarray]:
+        """Renders the scene.
 
+        Args:
+            time: Frames.
 
-def render(canvas: np.ndarray, actor: Actor, rng: np.random.Generator) -> Layer | None:
-    """Draws an actor at the current moment onto the canvas, in place.
+        Returns:
+            The picture, uint8 [height, width, 3], RGB, and what can be seen of the target, uint8
+            [height, width], 0 or 1.
+        """
+        shot = self.camera.shot(time)
+        canvas = layers.motion_blur(self.stage.canvas(shot), self.shutter * shot.velocity)
+        drawn = []
+        for actor in self.actors:
+            layer = actor.layer(time, shot, self.shutter, self.stage.size)
+            if layer is not None:
+                if actor.shadow is not None:
+                    actor.shadow.cast(canvas, layer)
+                layers.blend(canvas, layer)
+            drawn.append(layer)
+        picture = cv2.LUT(canvas, self.light.table(time))
+        if self.target == BACKDROP:
+            return picture, visible(self.stage.outline(shot) * 255, drawn)
+        target = outline(drawn[self.target], self.stage.size)
+        return picture, visible(target, drawn[self.target + 1 :])
 
-    Args:
-        canvas: uint8 [height, width, 3], RGB.
-        actor: The actor.
-        rng: Source of randomness.
+    def mask(self, time: float) -> np.ndarray:
+        """Finds what can be seen of the target without rendering the picture.
 
-    Returns:
-        What was drawn; None when nothing of it lies on the canvas.
-    """
-    layer = layers.place(actor.view, actor.pose, canvas.shape[:2])
-    if layer is None:
-        return None
-    if rng.random() < 0.6:
-        layer = layers.relight(layer, _gains(canvas, layer, rng))
-    if rng.random() < 0.12:
-        layer = layers.smear(layer, rng.uniform(3, 12), rng.uniform(0, np.pi))
-    if rng.random() < 0.4:
-        layers.cast_shadow(canvas, layer, rng)
-    layers.blend(canvas, layer)
-    return layer
+        Args:
+            time: Frames.
+
+        Returns:
+            uint8 [height, width], 0 or 1.
+        """
+        shot, size = self.camera.shot(time), self.stage.size
+        if self.target == BACKDROP:
+            alpha = self.stage.outline(shot) * 255
+        else:
+            layer = self.actors[self.target].layer(
+                time, shot, self.shutter, size, outline_only=True
+            )
+            alpha = outline(layer, size)
+        if not alpha.any():
+            return alpha
+        above = (
+            actor.layer(time, shot, self.shutter, size, outline_only=True)
+            for actor in self.actors[self.target + 1 :]
+        )
+        return visible(alpha, list(above))
+
+    def target_area(self, time: float) -> float:
+        """Estimates the area of the whole target, hidden or not, square pixels.
+
+        Args:
+            time: Frames.
+        """
+        shot = self.camera.shot(time)
+        if self.target == BACKDROP:
+            return float(np.count_nonzero(self.stage.outline(shot)))
+        return self.actors[self.target].area(time, shot)
 
 
 def outline(layer: Layer | None, size: tuple[int, int]) -> np.ndarray:
@@ -235,12 +278,3 @@ def visible(alpha: np.ndarray, above: Sequence[Layer | None]) -> np.ndarray:
         if layer is not None:
             alpha[layer.box] = cv2.multiply(alpha[layer.box], 255 - layer.alpha, scale=1 / 255)
     return (alpha >= 128).astype(np.uint8)
-
-
-def _gains(canvas: np.ndarray, layer: Layer, rng: np.random.Generator) -> np.ndarray:
-    """Draws how far the light of an object follows its background, float64 [3]."""
-    own = np.array(cv2.mean(layer.colors)[:3]) * 255.0 / max(cv2.mean(layer.alpha)[0], 1.0)
-    around = np.array(cv2.mean(canvas[layer.box])[:3])
-    follow = rng.uniform(0.0, 0.35)
-    gains = ((around + 16.0) / (own + 16.0)) ** follow * np.exp(rng.normal(0, 0.12))
-    return np.clip(gains * np.exp(rng.normal(0, 0.03, 3)), 0.5, 1.7)

@@ -1,4 +1,4 @@
-"""Small data sets for the tests of the readers and of the verification."""
+"""Small data sets and composing material for the tests of the data room."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 HEIGHT, WIDTH = 12, 16
+MAGENTA = (220, 30, 210)  # of every object of the composing material, and of nothing else
 
 
 def write_frame(path: Path, seed: int) -> None:
@@ -66,3 +68,45 @@ def build_set(tmp_path) -> Callable[..., Path]:
         return root
 
     return build
+
+
+def _write_cutout(path: Path, height: int = 60, width: int = 50) -> None:
+    """Writes a magenta ellipse on transparency; the hidden pixels are green."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    alpha = np.zeros((height, width), np.uint8)
+    center = (width // 2, height // 2)
+    cv2.ellipse(alpha, center, (width // 2 - 4, height // 2 - 4), 0, 0, 360, 255, -1)
+    rgba = np.zeros((height, width, 4), np.uint8)
+    rgba[..., 1] = 255
+    rgba[alpha > 0, :3] = MAGENTA
+    rgba[..., 3] = alpha
+    Image.fromarray(rgba).save(path)
+
+
+def _write_still(folder: Path, name: str, box: tuple[int, int, int, int]) -> None:
+    """Writes a gray photo with a magenta box (first row, last row, first and last column)."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    image = np.full((90, 120, 3), 128, np.uint8)
+    mask = np.zeros((90, 120), np.uint8)
+    area = (slice(box[0], box[1]), slice(box[2], box[3]))
+    image[area], mask[area] = MAGENTA, 255
+    Image.fromarray(image).save(folder / "images" / f"{name}.png")
+    Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+
+
+@pytest.fixture
+def composing_material(tmp_path) -> Path:
+    """A folder with cut-outs (a spin of 3 views and two single ones), backgrounds and stills."""
+    for view in range(3):
+        _write_cutout(tmp_path / "cutouts" / "spins" / f"mug__{view:05d}.png", 60 + view)
+    _write_cutout(tmp_path / "cutouts" / "shop" / "bag01-blue.png")
+    _write_cutout(tmp_path / "cutouts" / "shop" / "bag02-red.png", 40, 70)
+    (tmp_path / "rooms").mkdir()
+    for index, gray in enumerate((90, 130, 170)):
+        picture = np.full((80, 140, 3), gray, np.uint8)
+        picture[::7] += 20
+        Image.fromarray(picture).save(tmp_path / "rooms" / f"{index}.png")
+    _write_still(tmp_path / "people", "a", (20, 60, 30, 80))
+    _write_still(tmp_path / "people", "b", (0, 90, 0, 50))
+    return tmp_path

@@ -1,0 +1,124 @@
+"""Soft shadows of composed objects: dark ground where they stand, or their shape beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from deeplab_gygo.data.layers import Layer
+
+_STEP = 4  # shadows are soft, so they are computed at a quarter of the resolution
+_CONTACT = 0.5  # of the shadows: under the object; the others fall behind it
+_DEPTH = (90.0, 190.0)  # of 255, darkening at the core
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """Shape of a shadow, the same at every time.
+
+    Attributes:
+        contact: Whether it lies on the ground below the object, else it has the object's shape.
+        depth: Darkening at its core, 0 to 255.
+        half_width: Of a contact shadow, relative to the object's width.
+        ground: Of a contact shadow, its height in the object's box, 0 top to 1 bottom.
+        shift: float64 [2], displacement of a drop shadow, x and y relative to the object's size.
+        spread: Deviation of its blur, relative to the object's size.
+    """
+
+    contact: bool
+    depth: float
+    half_width: float
+    ground: float
+    shift: np.ndarray
+    spread: float
+
+    def cast(self, canvas: np.ndarray, layer: Layer) -> None:
+        """Darkens the canvas under and beside a layer, in place.
+
+        Args:
+            canvas: uint8 [height, width, 3], RGB.
+            layer: The layer that will be laid over the canvas.
+        """
+        left, top, right, bottom = layer.extent
+        size = max(float(np.sqrt(max(right - left, 1.0) * max(bottom - top, 1.0))), 8.0)
+        deviation = max(self.spread * size / _STEP, 0.6)
+        if self.contact:
+            shade, corner = self._ground_shade(layer.extent, deviation)
+        else:
+            shade, corner = self._drop_shade(layer, size, deviation)
+        _darken(canvas, cv2.GaussianBlur(shade, (0, 0), deviation), corner)
+
+    def _ground_shade(
+        self, extent: tuple[float, float, float, float], deviation: float
+    ) -> tuple[np.ndarray, tuple[int, int]]:
+        """Draws an ellipse; returns it at low resolution, and its left top corner, pixels."""
+        left, top, right, bottom = extent
+        half_width = max(int(self.half_width * (right - left) / _STEP), 1)
+        half_height = max(int((bottom - top) / 12 / _STEP), 1)
+        pad = int(3 * deviation) + 1
+        shade = np.zeros((2 * (half_height + pad) + 1, 2 * (half_width + pad) + 1), np.uint8)
+        center = (half_width + pad, half_height + pad)
+        cv2.ellipse(shade, center, (half_width, half_height), 0, 0, 360, int(self.depth), -1)
+        middle = (left + right) / 2, top + self.ground * (bottom - top)
+        return shade, (
+            round(middle[0] - _STEP * (center[0] + 0.5)),
+            round(middle[1] - _STEP * (center[1] + 0.5)),
+        )
+
+    def _drop_shade(
+        self, layer: Layer, size: float, deviation: float
+    ) -> tuple[np.ndarray, tuple[int, int]]:
+        """Shifts the outline; returns it at low resolution, and its left top corner, pixels."""
+        rows, columns = layer.alpha.shape
+        small = cv2.resize(
+            layer.alpha,
+            (max(round(columns / _STEP), 1), max(round(rows / _STEP), 1)),
+            interpolation=cv2.INTER_AREA,
+        )
+        small = cv2.convertScaleAbs(small, alpha=self.depth / 255 * 0.8)
+        shift = self.shift * size
+        # An object that the border of the picture cuts goes on beyond it, and so does its shadow.
+        pad = int(3 * deviation) + 1 + int(np.abs(shift).max() / _STEP)
+        shade = cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+        return shade, (
+            round(layer.left + shift[0] - _STEP * pad),
+            round(layer.top + shift[1] - _STEP * pad),
+        )
+
+
+def draw_shadow(rng: np.random.Generator) -> Shadow:
+    """Draws the shape of a shadow.
+
+    Args:
+        rng: Source of randomness.
+
+    Returns:
+        The shadow.
+    """
+    contact = bool(rng.random() < _CONTACT)
+    return Shadow(
+        contact,
+        float(rng.uniform(*_DEPTH)),
+        float(rng.uniform(0.4, 0.55)),
+        float(rng.uniform(0.92, 1.0)),
+        np.array([rng.normal(0, 0.08), rng.uniform(0.0, 0.12)]),
+        0.04 if contact else float(rng.uniform(0.03, 0.12)),
+    )
+
+
+def _darken(canvas: np.ndarray, shade: np.ndarray, corner: tuple[int, int]) -> None:
+    """Darkens the canvas by a shade of low resolution, in place."""
+    left, top = corner
+    height, width = shade.shape[0] * _STEP, shade.shape[1] * _STEP
+    first = max(left, 0), max(top, 0)
+    last = min(left + width, canvas.shape[1]), min(top + height, canvas.shape[0])
+    if last[0] <= first[0] or last[1] <= first[1]:
+        return
+    light = 255 - cv2.resize(shade, (width, height), interpolation=cv2.INTER_LINEAR)
+    light = light[first[1] - top : last[1] - top, first[0] - left : last[0] - left]
+    below = canvas[first[1] : last[1], first[0] : last[0]]
+    canvas[first[1] : last[1], first[0] : last[0]] = cv2.multiply(
+        below, cv2.merge([light] * 3), scale=1 / 255
+    )
