@@ -1,25 +1,19 @@
-"""Where the training samples of a parent come from, and how a sample becomes an example.
-
-Every example is a function of (seed, step, item) alone: a training that is resumed, or that runs
-with another number of threads, sees the same data.
-"""
+"""Where a parent's training clips come from: videos, stills, composed scenes, a mix of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from deeplab_gygo.config import AugmentConfig
-from deeplab_gygo.data.augment import VOID, sample_view
+from deeplab_gygo.data.augment import VOID
 from deeplab_gygo.data.cache import MemoryCache
+from deeplab_gygo.data.clips import ClipSource, Moment, RawClip
 from deeplab_gygo.data.compose import Composer
 from deeplab_gygo.data.cutouts import find_stills
-from deeplab_gygo.data.guides import deform_guide, encode_guide
 from deeplab_gygo.data.pictures import shrink
 from deeplab_gygo.errors import InputError, UsageError
 
@@ -28,45 +22,10 @@ if TYPE_CHECKING:
 
 SHORT_SIDE = 400  # decoded pictures are reduced to this: training crops are smaller
 _EMPTY_SHARE = 0.03  # of the samples of a video source
-_TINY = 0.002  # of the crop
-_KEEP_EMPTY = 0.25  # chance to keep a view that misses the object of its picture
-
-
-@dataclass(frozen=True)
-class RawSample:
-    """A picture with its target before augmentation. The arrays are shared: do not write.
-
-    Attributes:
-        image: uint8 [height, width, 3], RGB.
-        mask: uint8 [height, width], 0 background, 1 target, 255 void.
-        previous_mask: uint8 [height, width] of a neighboring moment, in the same coding; None
-            when there is none.
-        salient: Whether the target is clear without a guide.
-    """
-
-    image: np.ndarray
-    mask: np.ndarray
-    previous_mask: np.ndarray | None
-    salient: bool
-
-
-class SampleSource(Protocol):
-    """Anything that samples can be drawn from, by several threads at once."""
-
-    def draw(self, rng: np.random.Generator) -> RawSample:
-        """Draws a sample.
-
-        Args:
-            rng: Source of randomness; the sample depends on nothing else.
-
-        Returns:
-            The sample.
-        """
-        ...
 
 
 class VideoSource:
-    """Frames of annotated videos, each with the mask of a frame near it.
+    """Two frames of an annotated video, each with the mask of a frame near it.
 
     Args:
         dataset: Video dataset.
@@ -74,7 +33,8 @@ class VideoSource:
         split: Split to read, unless `names` is given.
         names: Sequences to read.
         exclude: Sequences held back.
-        max_gap: Largest distance of the previous frame; time may run backwards.
+        max_gap: Largest distance of the frame near it; time may run backwards.
+        span: Largest distance of the two frames of a clip.
         short_side: Larger frames are reduced to this short side, pixels.
     """
 
@@ -87,6 +47,7 @@ class VideoSource:
         names: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
         max_gap: int = 3,
+        span: int = 25,
         short_side: int = SHORT_SIDE,
     ):
         held_back = set(exclude)
@@ -99,7 +60,7 @@ class VideoSource:
                 where=dataset.root,
             )
         self._dataset, self._cache = dataset, cache
-        self._max_gap, self._short_side = max_gap, short_side
+        self._max_gap, self._span, self._short_side = max_gap, span, short_side
         self._sequences = [dataset.sequence(name) for name in self.names]
         self._annotated = [sorted(sequence.annotations) for sequence in self._sequences]
         bare = [
@@ -112,30 +73,37 @@ class VideoSource:
                 where=dataset.root,
             )
 
-    def draw(self, rng: np.random.Generator) -> RawSample:
-        """Draws a sequence, a frame of it, and one of its objects."""
+    def draw(self, rng: np.random.Generator) -> RawClip:
+        """Draws a sequence, two frames of it, and one of its objects."""
         keep_empty = rng.random() < _EMPTY_SHARE
         for _ in range(8):
             chosen = int(rng.integers(len(self.names)))
             frames = self._annotated[chosen]
             position = int(rng.integers(len(frames)))
-            mask = self._mask(chosen, frames[position])
-            if keep_empty or mask.any():
+            if keep_empty or self._mask(chosen, frames[position]).any():
                 break
-        other = self._neighbor(position, len(frames), rng)
-        previous = self._mask(chosen, frames[other])
+        far = self._neighbor(position, len(frames), self._span, rng)
+        positions = [position, far]
+        near = [self._neighbor(p, len(frames), self._max_gap, rng) for p in positions]
+        masks = [self._mask(chosen, frames[p]) for p in [*positions, *near]]
         salient = True
         if self._dataset.multi_object:
-            mask, previous, salient = _one_object(mask, previous, rng)
-        return RawSample(self._image(chosen, frames[position]), mask, previous, salient)
+            masks, salient = _one_object(masks, rng)
+        first, second = (
+            Moment(self._image(chosen, frames[p]), masks[i], masks[i + 2])
+            for i, p in enumerate(positions)
+        )
+        return RawClip((first, second), salient)
 
-    def _neighbor(self, position: int, count: int, rng: np.random.Generator) -> int:
-        """Draws the position of the previous frame; the same one in a video of one frame."""
-        gap = int(rng.integers(1, self._max_gap + 1)) * (1 if rng.random() < 0.5 else -1)
-        for candidate in (position - gap, position + gap, position - 1, position + 1):
+    @staticmethod
+    def _neighbor(position: int, count: int, reach: int, rng: np.random.Generator) -> int:
+        """Draws another position within reach; the same one in a video of one frame."""
+        gap = int(rng.integers(1, reach + 1)) * (1 if rng.random() < 0.5 else -1)
+        for candidate in (position - gap, position + gap):
             if 0 <= candidate < count:
                 return candidate
-        return position
+        low, high = max(0, position - reach), min(count - 1, position + reach)
+        return int(rng.integers(low, high + 1))
 
     def _image(self, chosen: int, index: int) -> np.ndarray:
         def read() -> np.ndarray:
@@ -160,24 +128,22 @@ class VideoSource:
         return (kind, *root, self._short_side, self.names[chosen], index)
 
 
-def _one_object(
-    mask: np.ndarray, previous: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Draws one of the objects of a frame; the others become background.
+def _one_object(masks: list[np.ndarray], rng: np.random.Generator) -> tuple[list[np.ndarray], bool]:
+    """Draws one of the objects of the first frame; the others become background.
 
     Returns:
         Masks uint8 [height, width], 0, 1 or 255, and whether the object is the only one.
     """
-    present = [label for label in np.unique(mask) if label not in (0, VOID)]
-    if not present:
-        present = [label for label in np.unique(previous) if label not in (0, VOID)]
+    present: list[int] = []
+    for mask in masks:
+        present = present or [int(i) for i in np.unique(mask) if i not in (0, VOID)]
     label = present[rng.integers(len(present))] if present else 1
     coded = []
-    for labels in (mask, previous):
+    for labels in masks:
         single = (labels == label).astype(np.uint8)
         single[labels == VOID] = VOID
         coded.append(single)
-    return coded[0], coded[1], len(present) <= 1
+    return coded, len(present) <= 1
 
 
 class StillsSource:
@@ -193,26 +159,32 @@ class StillsSource:
         self._stills = find_stills(Path(folder), short_side=short_side)
         self._cache = cache
 
-    def draw(self, rng: np.random.Generator) -> RawSample:
-        """Draws a photo."""
+    def draw(self, rng: np.random.Generator) -> RawClip:
+        """Draws a photo, which is both moments."""
         image, mask = self._stills[rng.integers(len(self._stills))].picture(self._cache)
-        return RawSample(image, mask, None, True)
+        moment = Moment(image, mask, None)
+        return RawClip((moment, moment), True)
 
 
 class ComposeSource:
-    """Composed pictures.
+    """Composed clips.
 
     Args:
         composer: Makes them.
+        span: Largest distance of the two moments, frames.
     """
 
-    def __init__(self, composer: Composer):
-        self._composer = composer
+    def __init__(self, composer: Composer, *, span: float = 20.0):
+        self._composer, self._span = composer, span
 
-    def draw(self, rng: np.random.Generator) -> RawSample:
-        """Composes a picture."""
-        pair = self._composer.compose(rng)
-        return RawSample(pair.image, pair.mask, pair.previous_mask, pair.salient)
+    def draw(self, rng: np.random.Generator) -> RawClip:
+        """Composes a clip."""
+        far = float(rng.uniform(1.0, self._span))
+        gaps = rng.uniform(0.5, 2.0, 2)
+        moments = [0.0, far, -float(gaps[0]), far + float(gaps[1])]
+        clip = self._composer.compose_clip(rng, moments, outlines=(2, 3))
+        first, second = (Moment(clip.images[i], clip.masks[i], clip.masks[i + 2]) for i in (0, 1))
+        return RawClip((first, second), clip.salient)
 
 
 class MixedSource:
@@ -222,7 +194,7 @@ class MixedSource:
         sources: Sources with their weights, in any unit.
     """
 
-    def __init__(self, sources: Sequence[tuple[SampleSource, float]]):
+    def __init__(self, sources: Sequence[tuple[ClipSource, float]]):
         weights = np.array([weight for _, weight in sources], np.float64)
         if not len(weights) or (weights < 0).any() or weights.sum() <= 0:
             raise UsageError(
@@ -232,75 +204,7 @@ class MixedSource:
         self._sources = [source for source, _ in sources]
         self._cumulated = np.cumsum(weights / weights.sum())
 
-    def draw(self, rng: np.random.Generator) -> RawSample:
-        """Draws a source by weight, then a sample of it."""
+    def draw(self, rng: np.random.Generator) -> RawClip:
+        """Draws a source by weight, then a clip of it."""
         index = int(np.searchsorted(self._cumulated, rng.random(), side="right"))
         return self._sources[min(index, len(self._sources) - 1)].draw(rng)
-
-
-def training_example(
-    source: SampleSource,
-    step_index: int,
-    item: int,
-    seed: int,
-    size: tuple[int, int],
-    augment_config: AugmentConfig,
-    guide_dropout: float,
-) -> dict[str, np.ndarray]:
-    """Makes one training example, a pure function of (seed, step, item) and the source.
-
-    Args:
-        source: Where the sample is drawn from.
-        step_index: Step of the training.
-        item: Position in the batch.
-        seed: Seed of the training.
-        size: Height and width of the crop, pixels.
-        augment_config: Ranges of the random changes.
-        guide_dropout: Share of examples without guide, among those that do not need one.
-
-    Returns:
-        `image` uint8 [*size, 3] RGB; `mask` uint8 [*size], 0 or 1; `valid` uint8 [*size], 0 where
-        the annotation is void and the loss must not count; `guide` float32 [*size, 1], +1, -1 or
-        all 0 for unknown; `salient` bool [], whether the target is clear without a guide.
-    """
-    rng = np.random.default_rng([seed, step_index, item])
-    for _ in range(4):
-        sample = source.draw(rng)
-        given = (
-            [sample.mask]
-            if sample.previous_mask is None
-            else [
-                sample.mask,
-                sample.previous_mask,
-            ]
-        )
-        image, masks = sample_view(sample.image, given, size, augment_config, rng)
-        target = np.count_nonzero(masks[0] == 1)
-        if target >= _TINY * size[0] * size[1]:
-            break
-        if not target and (not sample.mask.any() or rng.random() < _KEEP_EMPTY):
-            break
-    guided = not sample.salient or rng.random() >= guide_dropout
-    guide = encode_guide(_guide_mask(masks, sample.salient, rng) if guided else None, size)
-    return {
-        "image": image,
-        "mask": (masks[0] == 1).astype(np.uint8),
-        "valid": (masks[0] != VOID).astype(np.uint8),
-        "guide": guide,
-        "salient": np.array(sample.salient),
-    }
-
-
-def _guide_mask(masks: Sequence[np.ndarray], salient: bool, rng: np.random.Generator) -> np.ndarray:
-    """Deforms the previous mask, or more strongly the current one where there is no other.
-
-    Where only the guide names the target, it must name it: an empty previous mask of a target
-    that can be seen gives way to the current mask.
-    """
-    current = (masks[0] == 1).astype(np.uint8)
-    if len(masks) < 2:
-        return deform_guide(current, rng, strength=float(rng.uniform(1.0, 1.8)))
-    previous = (masks[1] == 1).astype(np.uint8)
-    if not salient and current.any() and not previous.any():
-        previous = current
-    return deform_guide(previous, rng, strength=float(rng.uniform(0.1, 1.1)))

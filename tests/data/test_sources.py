@@ -1,4 +1,4 @@
-"""Sources of training samples and the examples made from them."""
+"""Where training clips are drawn from."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,21 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import AugmentConfig
 from deeplab_gygo.data.augment import VOID
 from deeplab_gygo.data.cache import MemoryCache
-from deeplab_gygo.data.datasets import open_dataset
-from deeplab_gygo.data.sources import (
-    MixedSource,
-    RawSample,
-    StillsSource,
-    VideoSource,
-    training_example,
-)
+from deeplab_gygo.data.clips import Moment, RawClip
+from deeplab_gygo.data.sources import ComposeSource, MixedSource, StillsSource, VideoSource
 from deeplab_gygo.errors import InputError, UsageError
-
-SIZE = (64, 80)
-CONFIG = AugmentConfig()
 
 
 class _Dataset:
@@ -59,14 +49,14 @@ class _Dataset:
 
 
 class _Fixed:
-    """A source that always gives the same sample."""
+    """A source that always gives the same clip."""
 
-    def __init__(self, mask, previous=None, salient=True):
-        image = np.repeat(mask[..., None] * 100 + 50, 3, axis=2).astype(np.uint8)
-        self.sample = RawSample(image, mask, previous, salient)
+    def __init__(self, mask):
+        moment = Moment(np.zeros((*mask.shape, 3), np.uint8), mask, None)
+        self.clip = RawClip((moment, moment), True)
 
     def draw(self, rng):
-        return self.sample
+        return self.clip
 
 
 def _square(size=(90, 120), side=36):
@@ -75,11 +65,9 @@ def _square(size=(90, 120), side=36):
     return mask
 
 
-def _examples(source, count=60, guide_dropout=0.5, seed=1):
-    return [
-        training_example(source, step, 0, seed, SIZE, CONFIG, guide_dropout)
-        for step in range(count)
-    ]
+def _place(mask):
+    """The frame that a mask of `_Dataset` belongs to."""
+    return (int(np.flatnonzero(mask.any(axis=0))[0]) - 10) // 5
 
 
 def test_cache_keeps_the_latest_within_its_limit():
@@ -122,18 +110,19 @@ def test_cache_under_threads_counts_right():
     assert cache.used_bytes == sum(size for _, size in cache._entries.values())
 
 
-def test_video_draws_a_frame_with_a_neighbor():
-    source = VideoSource(_Dataset(), MemoryCache(1 << 22), max_gap=2)
-    gaps = set()
-    for seed in range(80):
-        sample = source.draw(np.random.default_rng(seed))
-        now = int(sample.image[0, 0, 0])
-        left = int(np.flatnonzero(sample.mask.any(axis=0))[0])
-        assert left == 10 + 5 * now, "mask and frame must belong together"
-        before = (int(np.flatnonzero(sample.previous_mask.any(axis=0))[0]) - 10) // 5
-        gaps.add(abs(before - now))
-        assert sample.salient
-    assert gaps == {1, 2}
+def test_video_draws_two_frames_of_one_video_each_with_a_neighbor():
+    source = VideoSource(_Dataset(), MemoryCache(1 << 22), max_gap=2, span=5)
+    gaps, spans = set(), set()
+    for seed in range(120):
+        clip = source.draw(np.random.default_rng(seed))
+        assert clip.salient
+        shown = [moment.image[0, 0, :2].tolist() for moment in clip.moments]
+        assert shown[0][1] == shown[1][1], "one video"
+        for moment, (now, _) in zip(clip.moments, shown, strict=True):
+            assert _place(moment.mask) == now, "mask and frame must belong together"
+            gaps.add(abs(_place(moment.near) - now))
+        spans.add(abs(shown[0][0] - shown[1][0]))
+    assert gaps == {1, 2} and spans == {1, 2, 3, 4, 5}
 
 
 def test_video_leaves_out_what_is_held_back_and_takes_named_sequences():
@@ -157,21 +146,22 @@ def test_video_decodes_each_frame_once_while_memory_lasts():
 
 def test_video_reduces_large_frames():
     source = VideoSource(_Dataset(size=(80, 120)), MemoryCache(1 << 22), short_side=40)
-    sample = source.draw(np.random.default_rng(0))
-    assert sample.image.shape == (40, 60, 3)
-    assert sample.mask.shape == sample.previous_mask.shape == (40, 60)
+    for moment in source.draw(np.random.default_rng(0)).moments:
+        assert moment.image.shape == (40, 60, 3)
+        assert moment.mask.shape == moment.near.shape == (40, 60)
 
 
 def test_video_mostly_skips_frames_without_object():
     source = VideoSource(_Dataset(empty=(0, 1, 2, 3)), MemoryCache(1 << 22))
-    empty = [not source.draw(np.random.default_rng(s)).mask.any() for s in range(400)]
-    assert 0 < np.mean(empty) < 0.06
+    first = [source.draw(np.random.default_rng(s)).moments[0] for s in range(400)]
+    assert 0 < np.mean([not moment.mask.any() for moment in first]) < 0.06
 
 
 def test_video_of_one_frame_is_its_own_neighbor():
     source = VideoSource(_Dataset(count=1), MemoryCache(1 << 22))
-    sample = source.draw(np.random.default_rng(0))
-    np.testing.assert_array_equal(sample.mask, sample.previous_mask)
+    first, second = source.draw(np.random.default_rng(0)).moments
+    for mask in (first.near, second.mask, second.near):
+        np.testing.assert_array_equal(first.mask, mask)
 
 
 def test_one_object_of_several_is_drawn_and_void_is_kept():
@@ -183,120 +173,59 @@ def test_one_object_of_several_is_drawn_and_void_is_kept():
     source = VideoSource(dataset, MemoryCache(1 << 22))
     areas = set()
     for seed in range(30):
-        sample = source.draw(np.random.default_rng(seed))
-        assert not sample.salient
-        areas.add(np.count_nonzero(sample.mask == 1))
-        np.testing.assert_array_equal(sample.mask == VOID, labels == VOID)
-        np.testing.assert_array_equal(sample.mask, sample.previous_mask)
+        clip = source.draw(np.random.default_rng(seed))
+        assert not clip.salient
+        first = clip.moments[0].mask
+        areas.add(np.count_nonzero(first == 1))
+        np.testing.assert_array_equal(first == VOID, labels == VOID)
+        for moment in clip.moments:
+            np.testing.assert_array_equal(moment.mask, first, "one object in the whole clip")
+            np.testing.assert_array_equal(moment.near, first)
     assert areas == {100, 150}
     assert labels.max() == VOID and (labels == 5).any(), "the dataset's arrays stay as they are"
 
 
-def test_stills_have_no_previous_mask(tmp_path):
+def test_a_still_is_both_moments_and_has_no_mask_nearby(tmp_path):
     for part, value in (("images", np.zeros((50, 60, 3), np.uint8)), ("masks", _square((50, 60)))):
         (tmp_path / part).mkdir()
         cv2.imwrite(str(tmp_path / part / "one.png"), value * 255)
-    sample = StillsSource(tmp_path, MemoryCache(1 << 20)).draw(np.random.default_rng(0))
-    assert sample.previous_mask is None and sample.salient
-    np.testing.assert_array_equal(sample.mask, _square((50, 60)))
+    clip = StillsSource(tmp_path, MemoryCache(1 << 20)).draw(np.random.default_rng(0))
+    assert clip.salient
+    for moment in clip.moments:
+        assert moment.near is None
+        np.testing.assert_array_equal(moment.mask, _square((50, 60)))
+
+
+class _Composer:
+    """Pictures that show at which time they were made."""
+
+    def compose_clip(self, rng, moments, outlines=()):
+        self.moments, self.outlines = moments, outlines
+        masks = [np.full((4, 4), index, np.uint8) for index in range(len(moments))]
+        return SimpleNamespace(images=masks[:2], masks=masks, salient=False)
+
+
+def test_a_composed_clip_has_two_moments_and_the_outlines_near_them():
+    composer = _Composer()
+    source = ComposeSource(composer, span=9.0)
+    for seed in range(20):
+        clip = source.draw(np.random.default_rng(seed))
+        start, far, *near = composer.moments
+        assert start == 0.0 and 1.0 <= far <= 9.0
+        # Pictures of the moments next to them are not needed, and are not made.
+        assert list(composer.outlines) == [2, 3]
+        assert all(0.5 <= abs(t - n) <= 2.0 for t, n in zip((start, far), near, strict=True))
+        assert [(int(m.mask[0, 0]), int(m.near[0, 0])) for m in clip.moments] == [(0, 2), (1, 3)]
+        assert not clip.salient
 
 
 def test_mix_draws_by_weight():
     first, second, never = (_Fixed(_square(side=side)) for side in (10, 20, 30))
     mix = MixedSource([(first, 3.0), (never, 0.0), (second, 1.0)])
-    areas = [mix.draw(np.random.default_rng(s)).mask.sum() for s in range(400)]
+    drawn = [mix.draw(np.random.default_rng(s)).moments[0] for s in range(400)]
+    areas = [moment.mask.sum() for moment in drawn]
     assert areas.count(100) / 400 == pytest.approx(0.75, abs=0.07)
     assert areas.count(900) == 0
     for bad in ([], [(first, -1.0)], [(first, 0.0)]):
         with pytest.raises(UsageError):
             MixedSource(bad)
-
-
-def test_example_has_the_promised_arrays():
-    example = training_example(_Fixed(_square()), 0, 0, 0, SIZE, CONFIG, 0.0)
-    assert example["image"].shape == (*SIZE, 3) and example["image"].dtype == np.uint8
-    assert example["mask"].shape == SIZE and set(np.unique(example["mask"])) == {0, 1}
-    assert example["valid"].all()
-    assert example["guide"].shape == (*SIZE, 1) and example["guide"].dtype == np.float32
-    assert set(np.unique(example["guide"])) == {-1.0, 1.0}
-
-
-def test_example_is_a_function_of_seed_step_and_item():
-    source = VideoSource(_Dataset(), MemoryCache(30_000))
-
-    def make(key):
-        return training_example(source, key[0], key[1], key[2], SIZE, CONFIG, 0.5)
-
-    keys = [(step, item, seed) for step in range(3) for item in range(4) for seed in range(2)]
-    alone = [make(key) for key in keys]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(make, reversed(keys)))[::-1]
-    for one, other in zip(alone, together, strict=True):
-        for name in one:
-            np.testing.assert_array_equal(one[name], other[name])
-    different = {example["image"].tobytes() + example["mask"].tobytes() for example in alone}
-    assert len(different) == len(keys)
-
-
-def test_guide_is_dropped_only_where_the_target_is_clear():
-    mask = _square()
-    for salient, expected in ((True, 0.5), (False, 0.0)):
-        examples = _examples(_Fixed(mask, mask, salient), 120)
-        unknown = np.mean([not example["guide"].any() for example in examples])
-        assert unknown == pytest.approx(expected, abs=0.14 if salient else 0)
-    assert all(not e["guide"].any() for e in _examples(_Fixed(mask), 10, guide_dropout=1.0))
-
-
-def test_guide_names_the_target_where_only_it_can():
-    source = _Fixed(_square(), np.zeros((90, 120), np.uint8), salient=False)
-    for example in _examples(source, 30):
-        assert (example["guide"] > 0).any() or not example["mask"].any()
-
-
-def test_guide_without_previous_mask_is_deformed_more():
-    def overlap(source):
-        values = []
-        for example in _examples(source, 80, guide_dropout=0.0):
-            guide, mask = example["guide"][..., 0] > 0, example["mask"] > 0
-            values.append((guide & mask).sum() / max((guide | mask).sum(), 1))
-        return np.mean(values)
-
-    mask = _square()
-    with_previous, without = overlap(_Fixed(mask, mask)), overlap(_Fixed(mask))
-    assert 0.4 < without < with_previous - 0.03 < 0.95
-
-
-def test_void_does_not_count():
-    mask = _square()
-    mask[:, 60:] = VOID
-    example = training_example(_Fixed(mask), 0, 0, 0, SIZE, CONFIG, 0.0)
-    assert set(np.unique(example["mask"])) <= {0, 1}
-    assert 0 < example["valid"].mean() < 1
-    assert not example["mask"][example["valid"] == 0].any()
-
-
-def test_tiny_targets_are_drawn_again():
-    class Mixed:
-        def __init__(self):
-            self.tiny, self.large = _Fixed(_square(side=2)).sample, _Fixed(_square()).sample
-
-        def draw(self, rng):
-            return self.tiny if rng.random() < 0.5 else self.large
-
-    small = [0 < e["mask"].mean() < 0.002 for e in _examples(Mixed(), 80)]
-    assert np.mean(small) < 0.15
-
-
-def test_a_picture_whose_object_has_left_is_kept():
-    empty = np.zeros((90, 120), np.uint8)
-    examples = _examples(_Fixed(empty, _square(), salient=False), 20)
-    assert all(not example["mask"].any() for example in examples)
-    assert np.mean([(example["guide"] > 0).any() for example in examples]) > 0.8
-
-
-def test_real_videos_give_examples(shared_data):
-    dataset = open_dataset("davis2016", shared_data / "davis16")
-    names = dataset.names("train")[:3]
-    source = VideoSource(dataset, MemoryCache(1 << 27), names=names)
-    examples = _examples(source, 12)
-    assert np.mean([example["mask"].mean() for example in examples]) > 0.01
