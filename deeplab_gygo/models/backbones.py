@@ -1,4 +1,4 @@
-"""Backbones: networks for classification, opened up to give features at three strides."""
+"""Backbones: networks for classification, opened up to give features at four strides."""
 
 from __future__ import annotations
 
@@ -36,11 +36,12 @@ def build_backbone(
     weights: str | Path | None = None,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
 ) -> keras.Model:
-    """Build a network that turns an image into features at three strides.
+    """Build a network that turns an image into features at four strides.
 
     The image is float32 [B, H, W, 3], RGB in 0..255 (another dtype is cast); normalization is part
     of the network. The features are a dict of float arrays [B, H', W', C]:
 
+    - "fine": stride 2, the last features of that stride (16 channels; ResNet-50: 64);
     - "low": stride 4, the last features of that stride (24 channels; ResNet-50: 256);
     - "mid": stride 8, likewise;
     - "high": the end of the last stage, at the output stride (320 channels, Lite2 352,

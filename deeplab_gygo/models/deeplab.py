@@ -1,4 +1,4 @@
-"""DeepLabV3+ for one foreground object, divided into an encoder and a head that takes a guide.
+"""DeepLabV3+ for one foreground object: encoder, head with guide and memory, refinement.
 
 Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation",
 ECCV 2018. The division is what makes online fine-tuning fast: the encoder's features of a frame do
@@ -8,19 +8,26 @@ not depend on the previous mask, so they are computed in windows and cached, and
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from deeplab_gygo.config import ModelConfig
 from deeplab_gygo.models.backbones import build_backbone
 from deeplab_gygo.models.layers import BroadcastLike, GuideMatching, ResizeToFeatures
+from deeplab_gygo.models.memory import FromCells, recall_channels
+from deeplab_gygo.models.refinement import REFINED_STRIDE, build_refiner
 
 ASPP_RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
 """Atrous rates by output stride (section 4 of the paper)."""
 
 DECODER_STRIDE = 4
 """Stride of the low-level features, of the guide and of the logits."""
+
+KEY_LAYER = "memory_key"
+"""Layer of the encoder that makes the keys of the memory; no part of the backbone."""
 
 
 class DeepLabV3Plus:
@@ -29,11 +36,15 @@ class DeepLabV3Plus:
     Attributes:
         config: Architecture.
         encoder: image float32 [B, H, W, 3], RGB in 0..255, H and W multiples of the output stride
-            -> {"low": [B, H/4, W/4, C], "high": [B, H/s, W/s, D]}.
-        head: {"low", "high"} and, where the architecture has one, "guide" float32
-            [B, H/4, W/4, 1] (+1 object, -1 background, 0 unknown) -> logits float32
-            [B, H/4, W/4, 1].
-        network: {"image", "guide"} -> logits float32 [B, H/4, W/4, 1].
+            -> {"low": [B, H/4, W/4, C], "high": [B, H/s, W/s, D]} and, as far as the architecture
+            has them, "key" [B, H/s, W/s, K] (memory) and "fine" [B, H/2, W/2, E] (refinement).
+        head: {"low", "high"} and, as far as the architecture has them, "guide" float32
+            [B, H/4, W/4, 1] (+1 object, -1 background, 0 unknown) and "recall" float32
+            [B, H/s, W/s, R] (what `models.memory.MemoryRead` gives; 0 unknown) -> logits float32
+            [B, H/4, W/4, 1]. `head_inputs` puts them together.
+        refiner: {"logits", "low", "fine"} -> logits float32 [B, H/2, W/2, 1]; None where the
+            architecture has none.
+        network: {"image"} and the head's "guide" and "recall" -> the finest logits.
 
     Args:
         config: Architecture.
@@ -44,16 +55,78 @@ class DeepLabV3Plus:
     def __init__(self, config: ModelConfig, backbone_weights: str | None = None):
         self.config = config
         self.encoder = _encoder(config, backbone_weights)
-        low, high = self.encoder.output["low"], self.encoder.output["high"]
-        self.head = build_head(config, low.shape[-1], high.shape[-1])
+        widths = {name: output.shape[-1] for name, output in self.encoder.output.items()}
+        self.head = build_head(config, widths["low"], widths["high"])
+        self.refiner = (
+            build_refiner(config, widths["low"], widths["fine"]) if config.refine else None
+        )
         image = keras.Input((None, None, 3), name="image")
-        inputs = {"image": image}
+        inputs = {"image": image, **_known_inputs(config)}
         # Frozen statistics: a batch is too small to estimate the encoder's (official FAQ: under
         # 12), and fine-tuning sees one picture only.
-        features = dict(self.encoder(image, training=False))
-        if config.guide:
-            inputs["guide"] = features["guide"] = keras.Input((None, None, 1), name="guide")
-        self.network = keras.Model(inputs, self.head(features), name="deeplab_v3_plus")
+        features = self.encoder(image, training=False)
+        known = {name: inputs[name] for name in inputs if name != "image"}
+        logits = self.finest(features, self.head({**self.head_features(features), **known}))
+        self.network = keras.Model(inputs, logits, name="deeplab_v3_plus")
+
+    @property
+    def parts(self) -> list[keras.Model]:
+        """Returns the models that hold the weights."""
+        return [part for part in (self.encoder, self.head, self.refiner) if part is not None]
+
+    @property
+    def logits_stride(self) -> int:
+        """Stride of the finest logits."""
+        return REFINED_STRIDE if self.config.refine else DECODER_STRIDE
+
+    @staticmethod
+    def head_features(features: dict[str, Any]) -> dict[str, Any]:
+        """Returns those of the encoder's features that the head takes."""
+        return {name: features[name] for name in ("low", "high")}
+
+    def head_inputs(
+        self, features: dict[str, Any], guide: Any = None, recall: Any = None
+    ) -> dict[str, Any]:
+        """Puts together the inputs of the head; what is not known is 0.
+
+        Args:
+            features: Of the encoder, for one or more frames.
+            guide: float32 [B, H/4, W/4, 1]; None for unknown.
+            recall: float32 [B, H/s, W/s, R]; None for unknown.
+
+        Returns:
+            The inputs.
+        """
+        inputs = self.head_features(features)
+        if self.config.guide:
+            blank = ops.zeros_like(inputs["low"][..., :1], dtype="float32")
+            inputs["guide"] = blank if guide is None else ops.convert_to_tensor(guide)
+        if self.config.memory:
+            channels = recall_channels(self.cell)
+            blank = ops.zeros_like(inputs["high"][..., :channels], dtype="float32")
+            inputs["recall"] = blank if recall is None else ops.convert_to_tensor(recall)
+        return inputs
+
+    def finest(self, features: dict[str, Any], logits: Any) -> Any:
+        """Refines logits where the architecture has a refinement.
+
+        Args:
+            features: Of the encoder.
+            logits: float32 [B, H/4, W/4, 1] of the head.
+
+        Returns:
+            float32 logits at `logits_stride`.
+        """
+        if self.refiner is None:
+            return logits
+        return self.refiner(
+            {"logits": logits, "low": features["low"], "fine": features["fine"]}, training=False
+        )
+
+    @property
+    def cell(self) -> int:
+        """Side of the mask cells that lie in one place at the output stride, at stride 4."""
+        return self.config.output_stride // DECODER_STRIDE
 
     @property
     def stride(self) -> int:
@@ -78,7 +151,22 @@ def guide_at_stride(guide: np.ndarray, stride: int = DECODER_STRIDE) -> np.ndarr
 def _encoder(config: ModelConfig, weights: str | None) -> keras.Model:
     backbone = build_backbone(config.backbone, output_stride=config.output_stride, weights=weights)
     outputs = {key: backbone.output[key] for key in ("low", "high")}
+    if config.refine:
+        outputs["fine"] = backbone.output["fine"]
+    if config.memory:
+        outputs["key"] = layers.Conv2D(config.key_channels, 1, name=KEY_LAYER)(outputs["high"])
     return keras.Model(backbone.input, outputs, name="encoder")
+
+
+def _known_inputs(config: ModelConfig) -> dict[str, Any]:
+    """New inputs of what is known beside the image, as far as the architecture takes it."""
+    inputs = {}
+    if config.guide:
+        inputs["guide"] = keras.Input((None, None, 1), name="guide")
+    if config.memory:
+        channels = recall_channels(config.output_stride // DECODER_STRIDE)
+        inputs["recall"] = keras.Input((None, None, channels), name="recall")
+    return inputs
 
 
 def build_head(config: ModelConfig, low_channels: int, high_channels: int) -> keras.Model:
@@ -94,13 +182,14 @@ def build_head(config: ModelConfig, low_channels: int, high_channels: int) -> ke
     """
     low = keras.Input((None, None, low_channels), name="low")
     high = keras.Input((None, None, high_channels), name="high")
-    inputs = {"low": low, "high": high}
+    inputs = {"low": low, "high": high, **_known_inputs(config)}
+    guide, recall = inputs.get("guide"), inputs.get("recall")
     context = _aspp(high, config)
-    guide = None
     if config.guide:
-        inputs["guide"] = guide = keras.Input((None, None, 1), name="guide")
         context = _fuse_guide(context, guide, config)
-    logits = _decoder(low, context, guide, config)
+    if config.memory:
+        context = _fuse_recall(context, recall, config)
+    logits = _decoder(low, context, guide, recall, config)
     return keras.Model(inputs, logits, name="head")
 
 
@@ -187,7 +276,39 @@ def _fuse_guide(context, guide, config: ModelConfig):
     return _conv3x3(fused, config, config.aspp_channels, 1, "guide_fusion")
 
 
-def _decoder(low, context, guide, config: ModelConfig):
+def _fuse_recall(context, recall, config: ModelConfig):
+    """Adds what the memory says to the context; nothing at first, and nothing where it is unknown.
+
+    The last convolution starts at zero, so that a memory can be given to a parent that was trained
+    without one and does no harm before it is understood.
+    """
+    fused = layers.Concatenate(name="recall_concat")([context, recall])
+    fused = layers.Conv2D(64, 3, padding="same", activation="relu", name="recall_conv")(fused)
+    fused = layers.Conv2D(
+        context.shape[-1], 1, use_bias=False, kernel_initializer="zeros", name="recall_join"
+    )(fused)
+    return layers.Add(name="recall_add")([context, fused])
+
+
+def _sharp_recall(features, guide, recall, config: ModelConfig):
+    """Adds the remembered mask, at the stride of the decoder, to its features; zero at first."""
+    cell = config.output_stride // DECODER_STRIDE
+    parts = [FromCells(cell, name="recall_mask")(recall)]
+    if guide is not None:
+        parts.append(guide)
+    sharp = layers.Concatenate(name="recall_sharp")(parts) if len(parts) > 1 else parts[0]
+    sharp = layers.Conv2D(16, 3, padding="same", activation="relu", name="recall_sharp_conv")(sharp)
+    sharp = layers.Conv2D(
+        config.decoder_channels,
+        1,
+        use_bias=False,
+        kernel_initializer="zeros",
+        name="recall_sharp_join",
+    )(sharp)
+    return layers.Add(name="recall_sharp_add")([features, sharp])
+
+
+def _decoder(low, context, guide, recall, config: ModelConfig):
     """Low-level projection, two 3x3 convolutions and the logit."""
     low = _conv_block(low, config, config.low_level_channels, "decoder_low")
     parts = [ResizeToFeatures(name="decoder_upsample")([context, low]), low]
@@ -195,6 +316,8 @@ def _decoder(low, context, guide, config: ModelConfig):
         parts.append(guide)
     features = layers.Concatenate(name="decoder_concat")(parts)
     features = _conv3x3(features, config, config.decoder_channels, 1, "decoder1")
+    if recall is not None:
+        features = _sharp_recall(features, guide, recall, config)
     features = _conv3x3(features, config, config.decoder_channels, 1, "decoder2")
     return layers.Conv2D(
         1,

@@ -78,11 +78,23 @@ class Geometry:
             return np.zeros((height, width, 1), np.float32)
         return guide_at_stride(2.0 * self.soft_mask(probability)[..., None] - 1.0)
 
+    def labels(self, labels: np.ndarray) -> np.ndarray:
+        """Brings labels, void among them, to the padded size.
+
+        Args:
+            labels: uint8 [H, W] at the size of the frames.
+
+        Returns:
+            uint8 [H', W'], of the same values.
+        """
+        size = self.working[::-1]
+        return self._padded(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST))
+
     def logits(self, coarse: np.ndarray) -> np.ndarray:
         """Brings logits back to the size of the frames; logits, not probabilities, are resized.
 
         Args:
-            coarse: float32 [H'/4, W'/4] logits of the padded input.
+            coarse: float32 [H'/s, W'/s] logits of the padded input at any stride.
 
         Returns:
             float32 [H, W].

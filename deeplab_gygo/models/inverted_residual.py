@@ -202,7 +202,8 @@ def build_inverted_residual(
             stride = stage.stride if block == 1 else 1
             features = builder.block(features, stage, stride, f"stage{number}_block{block}")
         ends.append(features)
-    return keras.Model(image, {"low": ends[1], "mid": ends[2], "high": ends[-1]}, name=name)
+    outputs = {"fine": ends[0], "low": ends[1], "mid": ends[2], "high": ends[-1]}
+    return keras.Model(image, outputs, name=name)
 
 
 def _fan_out_initializer() -> keras.initializers.Initializer:

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from deeplab_gygo import backend
+from deeplab_gygo.models.memory import unit
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
@@ -60,17 +61,12 @@ class GuideMatching(keras.layers.Layer):
 
     def call(self, inputs):
         embedding, guide = (ops.cast(value, "float32") for value in inputs)
-        embedding = _unit(embedding)
+        embedding = unit(embedding)
         similarities = []
         for weight in (ops.relu(guide), ops.relu(-guide)):
             prototype = ops.sum(weight * embedding, axis=(1, 2), keepdims=True)
-            similarities.append(ops.sum(_unit(prototype) * embedding, axis=-1, keepdims=True))
+            similarities.append(ops.sum(unit(prototype) * embedding, axis=-1, keepdims=True))
         return ops.cast(ops.concatenate(similarities, axis=-1), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[0][:3], 2)
-
-
-def _unit(values):
-    """Brings vectors on the last axis to length one; the zero vector stays zero."""
-    return values * ops.rsqrt(ops.sum(ops.square(values), axis=-1, keepdims=True) + 1e-6)

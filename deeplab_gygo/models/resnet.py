@@ -31,6 +31,7 @@ def build_resnet50(
     )(image)
     features = layers.ZeroPadding2D(3, data_format="channels_last", name="stem_pad")(features)
     features = _convolve(features, 64, "stem_conv", kernel=7, stride=plan.advance(2))
+    fine = features
     features = layers.ZeroPadding2D(1, data_format="channels_last", name="stem_pool_pad")(features)
     features = layers.MaxPooling2D(
         3, strides=plan.advance(2), data_format="channels_last", name="stem_pool"
@@ -42,7 +43,8 @@ def build_resnet50(
             block_name = f"stage{stage}_block{block}"
             features = _block(features, width, stride, plan.rate, block == 1, block_name)
         ends[stage] = features
-    return keras.Model(image, {"low": ends[2], "mid": ends[3], "high": ends[5]}, name=name)
+    outputs = {"fine": fine, "low": ends[2], "mid": ends[3], "high": ends[5]}
+    return keras.Model(image, outputs, name=name)
 
 
 def _block(inputs, width: int, stride: int, rate: int, widens: bool, name: str):

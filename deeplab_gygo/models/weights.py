@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import zipfile
 import zlib
@@ -24,6 +25,8 @@ from deeplab_gygo.errors import StorageError, WeightsError
 
 if TYPE_CHECKING:
     from deeplab_gygo.models.deeplab import DeepLabV3Plus
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "deeplab_gygo.parent.1"
 SHIPPED = "parent.npz"
@@ -56,9 +59,9 @@ def file_hash(path: str | Path) -> str:
 
 
 def variables_by_name(parent: DeepLabV3Plus) -> dict[str, Any]:
-    """Returns every variable of encoder and head under a name that every process gives it."""
+    """Returns every variable of the network under a name that every process gives it."""
     named = {}
-    for part in (parent.encoder, parent.head):
+    for part in parent.parts:
         for layer in part.layers:
             for variable in layer.variables:
                 if "seed_generator" in variable.path:
@@ -140,17 +143,34 @@ def read_parent_file(path: str | Path) -> tuple[ModelConfig, dict[str, np.ndarra
         ) from error
     if head.get("format") != FORMAT:
         raise WeightsError(f"Weights have the format {FORMAT}", met=head.get("format"), where=path)
-    return from_dict(ModelConfig, head["model"], path), arrays, head["card"]
+    # Files from before these parts were thought of do not name them, and have none.
+    model = {"memory": False, "refine": False, **head["model"]}
+    return from_dict(ModelConfig, model, path), arrays, head["card"]
 
 
-def assign(parent: DeepLabV3Plus, arrays: dict[str, np.ndarray], where: str | Path) -> None:
+def assign(
+    parent: DeepLabV3Plus,
+    arrays: dict[str, np.ndarray],
+    where: str | Path,
+    *,
+    grow: bool = False,
+) -> None:
     """Sets the variables of a network from arrays by name.
+
+    Args:
+        parent: Network.
+        arrays: Values by name.
+        where: Their source, for messages.
+        grow: Leave what the arrays lack as it is: parts that the architecture gained.
 
     Raises:
         WeightsError: Names or shapes differ: the weights belong to another architecture.
     """
     variables = variables_by_name(parent)
-    missing = sorted(set(variables) - set(arrays))
+    lacking = sorted(set(variables) - set(arrays))
+    if grow and lacking:
+        logger.info("%d arrays start afresh: %s", len(lacking), ", ".join(lacking))
+    missing = [] if grow else lacking
     unknown = sorted(set(arrays) - set(variables))
     wrong = [
         f"{name} {tuple(arrays[name].shape)} for {tuple(variable.shape)}"
@@ -167,7 +187,8 @@ def assign(parent: DeepLabV3Plus, arrays: dict[str, np.ndarray], where: str | Pa
             remedy="Use weights of the same architecture",
         )
     for name, variable in variables.items():
-        variable.assign(arrays[name].astype(np.float32))
+        if name in arrays:
+            variable.assign(arrays[name].astype(np.float32))
 
 
 def load_parent(path: str | Path | None = None) -> tuple[DeepLabV3Plus, dict[str, Any]]:

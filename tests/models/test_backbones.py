@@ -128,13 +128,19 @@ def test_dilated_features_hold_the_strided_ones(name):
         step = 32 // output_stride
         assert features["high"].shape[1:3] == (96 // output_stride + 1, 128 // output_stride + 1)
         _assert_close(features["high"][:, ::step, ::step], expected["high"])
-        for key in ("low", "mid"):
+        for key in ("fine", "low", "mid"):
             _assert_close(features[key], expected[key])
 
 
 APPLICATIONS = {
-    "mobilenet_v2": ("MobileNetV2", ("block_2_add", "block_5_add", "block_16_project_BN")),
-    "resnet50": ("ResNet50", ("conv2_block3_out", "conv3_block4_out", "conv5_block3_out")),
+    "mobilenet_v2": (
+        "MobileNetV2",
+        ("expanded_conv_project_BN", "block_2_add", "block_5_add", "block_16_project_BN"),
+    ),
+    "resnet50": (
+        "ResNet50",
+        ("conv1_relu", "conv2_block3_out", "conv3_block4_out", "conv5_block3_out"),
+    ),
 }
 
 
@@ -163,7 +169,7 @@ def test_a_file_of_keras_applications_gives_the_same_features(name, file_name, t
     outputs = [original.get_layer(end).output for end in ends]
     expected = keras.Model(original.input, outputs)(prepare(image.copy()))
     actual = build_backbone(name, weights=path, output_stride=32)(image)
-    for key, features in zip(("low", "mid", "high"), expected, strict=True):
+    for key, features in zip(("fine", "low", "mid", "high"), expected, strict=True):
         _assert_close(np.asarray(actual[key]), np.asarray(features))
 
 
@@ -171,12 +177,15 @@ def test_a_file_of_keras_applications_gives_the_same_features(name, file_name, t
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 def test_features_cover_the_image_at_their_strides(name, output_stride):
     model = _random_backbone(name, output_stride)
-    channels = {"efficientnet_lite2": (24, 48, 352), "resnet50": (256, 512, 2048)}
-    channels |= {"mobilenet_v2": (24, 32, 320)}
-    strides = (4, 8, output_stride)
+    channels = {"efficientnet_lite2": (16, 24, 48, 352), "resnet50": (64, 256, 512, 2048)}
+    channels |= {"mobilenet_v2": (16, 24, 32, 320)}
+    strides = (2, 4, 8, output_stride)
     shapes = model.compute_output_shape((2, 61, 90, 3))
     for key, stride, count in zip(
-        ("low", "mid", "high"), strides, channels.get(name, (24, 40, 320)), strict=True
+        ("fine", "low", "mid", "high"),
+        strides,
+        channels.get(name, (16, 24, 40, 320)),
+        strict=True,
     ):
         assert shapes[key] == (2, -(-61 // stride), -(-90 // stride), count)
 

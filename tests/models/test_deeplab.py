@@ -1,45 +1,105 @@
-"""The network: shapes, the paper's parts, and what the guide does."""
+"""The network: shapes, the paper's parts, and what guide and memory do."""
 
 import keras
 import numpy as np
 import pytest
 
 from deeplab_gygo.config import ModelConfig
-from deeplab_gygo.models.deeplab import ASPP_RATES, DeepLabV3Plus, guide_at_stride
+from deeplab_gygo.models.deeplab import (
+    ASPP_RATES,
+    DeepLabV3Plus,
+    build_head,
+    guide_at_stride,
+)
 from deeplab_gygo.models.layers import GuideMatching
+from deeplab_gygo.models.memory import recall_channels
 
 SMALL = dict(aspp_channels=16, low_level_channels=8, decoder_channels=16)
 
 
 @pytest.fixture(scope="module")
-def parent() -> DeepLabV3Plus:
-    keras.utils.set_random_seed(3)
-    return DeepLabV3Plus(ModelConfig(**SMALL))
+def parent(small_parent) -> DeepLabV3Plus:
+    return small_parent(seed=3)
 
 
 def _image(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (1, height, width, 3)).astype(np.uint8)
 
 
-def test_logits_have_stride_4_and_stay_float32(parent):
-    guide = np.zeros((1, 16, 24, 1), np.float32)
-    logits = parent.network({"image": _image(64, 96), "guide": guide})
-    assert tuple(logits.shape) == (1, 16, 24, 1)
+def _inputs(parent, height: int, width: int, seed: int = 1) -> dict[str, np.ndarray]:
+    """An image and all that can be known beside it."""
+    rng = np.random.default_rng(seed)
+    stride = parent.config.output_stride
+    recall = (1, height // stride, width // stride, recall_channels(parent.cell))
+    return {
+        "image": _image(height, width),
+        "guide": rng.uniform(-1, 1, (1, height // 4, width // 4, 1)).astype(np.float32),
+        "recall": rng.uniform(-1, 1, recall).astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize(
+    ("refine", "output_stride", "stride"), [(True, 16, 2), (False, 16, 4), (True, 8, 2)]
+)
+def test_logits_have_their_stride_and_stay_float32(small_parent, refine, output_stride, stride):
+    parent = small_parent(refine=refine, output_stride=output_stride)
+    logits = parent.network(_inputs(parent, 64, 96))
+    assert parent.logits_stride == stride
+    assert tuple(logits.shape) == (1, 64 // stride, 96 // stride, 1)
     assert keras.backend.standardize_dtype(logits.dtype) == "float32"
 
 
-def test_encoder_and_head_make_the_network(parent):
-    image, guide = _image(64, 64), np.ones((1, 16, 16, 1), np.float32)
-    whole = parent.network({"image": image, "guide": guide}, training=False)
-    features = dict(parent.encoder(image, training=False))
-    features["guide"] = keras.ops.convert_to_tensor(guide)
-    parts = parent.head(features, training=False)
+def test_a_real_backbone_fits():
+    parent = DeepLabV3Plus(ModelConfig(**SMALL))
+    shapes = {name: output.shape[-1] for name, output in parent.encoder.output.items()}
+    assert shapes == {"fine": 16, "low": 24, "high": 320, "key": parent.config.key_channels}
+    logits = parent.network(_inputs(parent, 32, 48), training=False)
+    assert tuple(logits.shape) == (1, 16, 24, 1)
+
+
+def test_encoder_head_and_refinement_make_the_network(parent):
+    inputs = _inputs(parent, 64, 64)
+    whole = parent.network(inputs, training=False)
+    features = parent.encoder(inputs["image"], training=False)
+    told = parent.head_inputs(features, inputs["guide"], inputs["recall"])
+    parts = parent.finest(features, parent.head(told, training=False))
     np.testing.assert_allclose(whole, parts, atol=1e-5)
 
 
+def test_what_is_not_known_is_zero(parent):
+    features = parent.encoder(_image(64, 64), training=False)
+    told = parent.head_inputs(features)
+    assert sorted(told) == sorted(parent.head.input)
+    assert tuple(told["guide"].shape) == (1, 16, 16, 1) and not np.any(told["guide"])
+    assert tuple(told["recall"].shape) == (1, 4, 4, 18) and not np.any(told["recall"])
+
+
+def test_an_architecture_has_only_the_parts_that_it_names(small_parent):
+    parent = small_parent(guide=False, memory=False, refine=False)
+    assert sorted(parent.encoder.output) == ["high", "low"]
+    assert sorted(parent.head.input) == ["high", "low"]
+    assert parent.refiner is None and parent.parts == [parent.encoder, parent.head]
+    features = parent.encoder(_image(32, 32), training=False)
+    assert sorted(parent.head_inputs(features)) == ["high", "low"]
+
+
+def test_a_memory_that_was_never_trained_does_no_harm(small_parent):
+    parent = small_parent(seed=3)
+    inputs = _inputs(parent, 64, 64)
+    silent = {**inputs, "recall": np.zeros_like(inputs["recall"])}
+    expected = np.array(parent.network(silent, training=False))
+    np.testing.assert_array_equal(parent.network(inputs, training=False), expected)
+    for name in ("recall_join", "recall_sharp_join"):
+        kernel = parent.head.get_layer(name).kernel
+        kernel.assign(np.ones(kernel.shape, np.float32))
+        told = np.array(parent.network(inputs, training=False))
+        assert np.abs(told - expected).max() > 1e-4, f"{name} says nothing"
+        kernel.assign(np.zeros(kernel.shape, np.float32))
+
+
 @pytest.mark.parametrize("output_stride", [8, 16])
-def test_aspp_has_the_papers_five_branches(output_stride):
-    head = DeepLabV3Plus(ModelConfig(**SMALL, output_stride=output_stride)).head
+def test_aspp_has_the_papers_five_branches(small_parent, output_stride):
+    head = small_parent(output_stride=output_stride).head
     rates = [
         layer.dilation_rate
         for layer in head.layers
@@ -50,7 +110,7 @@ def test_aspp_has_the_papers_five_branches(output_stride):
 
 
 def test_default_widths_are_the_papers():
-    head = DeepLabV3Plus(ModelConfig(guide=False)).head
+    head = build_head(ModelConfig(guide=False), 24, 320)
     assert head.get_layer("aspp_concat").output.shape[-1] == 1280
     assert head.get_layer("decoder_concat").output.shape[-1] == 304
     assert head.get_layer("decoder2_pointwise").output.shape[-1] == 256
@@ -58,7 +118,7 @@ def test_default_widths_are_the_papers():
 
 
 def test_dense_convolutions_are_to_be_had():
-    head = DeepLabV3Plus(ModelConfig(**SMALL, separable=False)).head
+    head = build_head(ModelConfig(**SMALL, separable=False), 24, 320)
     assert head.get_layer("decoder1_conv").kernel.shape == (3, 3, 16 + 8 + 1, 16)
 
 

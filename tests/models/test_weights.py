@@ -1,5 +1,6 @@
 """Parent files: what is written is read, and nothing else is accepted."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -24,6 +25,15 @@ def parent() -> DeepLabV3Plus:
     return DeepLabV3Plus(ModelConfig(**SMALL))
 
 
+def _inputs() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "image": rng.integers(0, 256, (1, 64, 64, 3)).astype(np.uint8),
+        "guide": rng.uniform(-1, 1, (1, 16, 16, 1)).astype(np.float32),
+        "recall": rng.uniform(-1, 1, (1, 4, 4, 18)).astype(np.float32),
+    }
+
+
 def test_full_precision_round_trip_is_exact(parent, tmp_path):
     path = save_parent(tmp_path / "p.npz", parent, {"data": "none"}, half=False)
     loaded, card = load_parent(path)
@@ -36,16 +46,20 @@ def test_half_precision_halves_the_file_and_keeps_the_output(parent, tmp_path):
     whole = save_parent(tmp_path / "whole.npz", parent, half=False)
     half = save_parent(tmp_path / "half.npz", parent)
     assert half.stat().st_size < 0.6 * whole.stat().st_size
-    image = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.uint8)
-    inputs = {"image": image, "guide": np.zeros((1, 16, 16, 1), np.float32)}
-    expected = parent.network(inputs, training=False)
-    got = load_parent(half)[0].network(inputs, training=False)
+    expected = parent.network(_inputs(), training=False)
+    got = load_parent(half)[0].network(_inputs(), training=False)
     np.testing.assert_allclose(got, expected, atol=2e-2)
 
 
 def test_no_partial_file_stays(parent, tmp_path):
     save_parent(tmp_path / "p.npz", parent)
     assert [p.name for p in tmp_path.iterdir()] == ["p.npz"]
+
+
+def test_every_part_is_stored(parent, tmp_path):
+    _, arrays, _ = read_parent_file(save_parent(tmp_path / "p.npz", parent))
+    assert {name.split("/")[0] for name in arrays} == {"encoder", "head", "refiner"}
+    assert "encoder/memory_key/kernel" in arrays
 
 
 def test_weights_of_another_architecture_are_refused(parent, tmp_path):
@@ -61,6 +75,52 @@ def test_missing_and_unknown_variables_are_named(parent, tmp_path):
     arrays["head/extra/kernel"] = arrays.pop("head/logit/kernel")
     with pytest.raises(WeightsError, match=r"head/logit/kernel.*head/extra/kernel"):
         assign(parent, arrays, "memory")
+
+
+# === Architectures that gained parts ===
+
+
+@pytest.fixture
+def plain(small_parent, tmp_path):
+    """A parent without memory and refinement, and its arrays."""
+    parent = small_parent(seed=1, memory=False, refine=False)
+    path = save_parent(tmp_path / "plain.npz", parent, half=False)
+    return parent, read_parent_file(path)[1]
+
+
+def test_a_parent_that_grew_answers_as_before(plain, small_parent):
+    before, arrays = plain
+    after = small_parent(seed=2)
+    assign(after, arrays, "plain.npz", grow=True)
+    inputs = _inputs()
+    known = {name: inputs[name] for name in ("image", "guide")}
+    logits = np.array(before.network(known, training=False))
+    features = after.encoder(inputs["image"], training=False)
+    told = after.head_inputs(features, inputs["guide"], inputs["recall"])
+    np.testing.assert_allclose(after.head(told, training=False), logits, atol=1e-5)
+    doubled = cv2.resize(logits[0, ..., 0], (32, 32), interpolation=cv2.INTER_LINEAR)
+    finest = np.array(after.network(inputs, training=False))
+    np.testing.assert_allclose(finest[0, ..., 0], doubled, atol=1e-5)
+
+
+def test_only_growing_forgives_and_only_what_is_missing(plain, small_parent):
+    _, arrays = plain
+    after = small_parent(seed=2)
+    with pytest.raises(WeightsError, match="missing.*memory_key"):
+        assign(after, arrays, "plain.npz")
+    with pytest.raises(WeightsError, match="unknown.*head/extra/kernel"):
+        assign(after, {**arrays, "head/extra/kernel": np.zeros(3)}, "plain.npz", grow=True)
+    with pytest.raises(WeightsError, match="another shape.*head/logit/bias"):
+        assign(after, {**arrays, "head/logit/bias": np.zeros(3)}, "plain.npz", grow=True)
+
+
+def test_a_file_from_before_memory_and_refinement_has_none(parent_header):
+    config, _, _ = read_parent_file(parent_header)
+    assert not config.memory and not config.refine
+    assert config.guide == ModelConfig().guide
+
+
+# === Files that are none ===
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"<html>not found</html>"])
