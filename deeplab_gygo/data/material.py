@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deeplab_gygo.config import SourceConfig
 from deeplab_gygo.data.cache import MemoryCache
+from deeplab_gygo.data.clips import ClipSource
 from deeplab_gygo.data.compose import Composer
 from deeplab_gygo.data.cutouts import find_cutouts, find_stills
 from deeplab_gygo.data.datasets import open_dataset
@@ -14,7 +15,6 @@ from deeplab_gygo.data.sources import (
     SHORT_SIDE,
     ComposeSource,
     MixedSource,
-    SampleSource,
     StillsSource,
     VideoSource,
 )
@@ -57,7 +57,7 @@ def build_source(sources: list[SourceConfig], root: str, cache_gb: float) -> Mix
     return MixedSource([(_open(s, data_root(root), cache), s.weight) for s in sources])
 
 
-def _open(config: SourceConfig, root: Path, cache: MemoryCache) -> SampleSource:
+def _open(config: SourceConfig, root: Path, cache: MemoryCache) -> ClipSource:
     place = root / config.root
     if config.kind == "stills":
         return StillsSource(_existing(place), cache)
