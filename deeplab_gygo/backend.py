@@ -7,6 +7,7 @@ gradient step, resizing with sizes known only at run time, precision and devices
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -136,6 +137,17 @@ def compiled(model: keras.Model) -> Callable[..., Any]:
     return run_jax
 
 
+def compiled_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles a function of tensors, or of lists of tensors, that uses no variables."""
+    if name() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, reduce_retracing=True)
+    import jax
+
+    return jax.jit(function)
+
+
 def to_numpy(values: Any) -> Any:
     """Copies a backend tensor, or a dict or list of them, to numpy float32 or integer arrays."""
     if isinstance(values, dict):
@@ -161,6 +173,9 @@ class GradientStep:
         training: The `training` argument of the model: False keeps BatchNorm and dropout frozen.
         regularizer: Optional `regularizer(variables) -> scalar` over the updated variables, in
             the order of the groups.
+        donate: Whether a step may overwrite the memory of the variables, so that they are held
+            once instead of twice (JAX; TensorFlow always does). Arrays that were taken from
+            `variable.value` before a step are lost then.
     """
 
     def __init__(
@@ -172,8 +187,10 @@ class GradientStep:
         clip: float = 0.0,
         training: bool = True,
         regularizer: Callable[[list[Any]], Any] | None = None,
+        donate: bool = False,
     ):
         self.model, self.loss, self.clip, self.training = model, loss, clip, training
+        self.donate = donate
         self.groups = [(optimizer, list(variables)) for optimizer, variables in groups]
         self.regularizer = regularizer
         self.variables = [v for _, variables in self.groups for v in variables]
@@ -191,7 +208,19 @@ class GradientStep:
         Returns:
             The loss before the update, regularizer included.
         """
-        return float(self._run(inputs, targets))
+        return float(self.launch(inputs, targets))
+
+    def launch(self, inputs: Any, targets: Any) -> Any:
+        """Runs one step without waiting for its end, where the backend computes on its own.
+
+        Args:
+            inputs: As for a call.
+            targets: As for a call.
+
+        Returns:
+            The same loss as a scalar of the backend; `float` waits for it.
+        """
+        return self._run(inputs, targets)
 
     def _objective(self, outputs: Any, targets: Any, values: list[Any]) -> Any:
         total = self.loss(outputs, targets)
@@ -251,7 +280,7 @@ class GradientStep:
             outputs, fixed = model.stateless_call(trainable, fixed, inputs, training=self.training)
             return self._objective(outputs, targets, values), fixed
 
-        @jax.jit
+        @partial(jax.jit, donate_argnums=(0, 2, 3) if self.donate else ())
         def pure(values, others, fixed, states, inputs, targets):
             (total, fixed), gradients = jax.value_and_grad(objective, has_aux=True)(
                 values, others, fixed, inputs, targets

@@ -51,6 +51,24 @@ def test_gradient_steps_agree_and_learn(reports):
     assert not np.allclose(reports["jax"]["after"], reports["jax"]["before"], atol=1e-3)
 
 
+def test_a_memory_says_the_same(reports):
+    recall = np.array(reports["tensorflow"]["recall"])
+    assert recall.shape == (2, 3, 18) and recall.std() > 0.05  # or equality would say little
+    np.testing.assert_allclose(reports["jax"]["recall"], recall, rtol=1e-3, atol=1e-4)
+
+
+def test_refined_logits_agree(reports):
+    refined = np.array(reports["tensorflow"]["refined"])
+    assert refined.std() > 0.01
+    np.testing.assert_allclose(reports["jax"]["refined"], refined, rtol=1e-3, atol=1e-4)
+
+
+def test_steps_on_clips_agree(reports):
+    losses = {name: report["clip_losses"] for name, report in reports.items()}
+    np.testing.assert_allclose(losses["jax"], losses["tensorflow"], rtol=2e-3)
+    assert losses["jax"][-1] != losses["jax"][0]
+
+
 def test_another_backend_is_refused():
     code = "import keras; from deeplab_gygo import backend; keras.backend.backend = lambda: 'torch'"
     done = _probe("tensorflow", ["-c", f"{code}; backend.name()"])

@@ -1,67 +1,61 @@
-"""Batches of training examples, made ahead of time by threads.
+"""Batches of training examples, made ahead of time.
 
-The batch of a step is a pure function of the seed and the step, whatever the number of threads, so
-that a training that was killed and resumed sees exactly what an undisturbed one would have seen.
+The batch of a step is a pure function of the seed and the step, whatever the number of threads or
+processes, so that a training that was killed and resumed sees exactly what an undisturbed one
+would have seen.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
-import numpy as np
-
-from deeplab_gygo.data.augment import VOID
-from deeplab_gygo.models.deeplab import DECODER_STRIDE, guide_at_stride
-
-Example = dict[str, np.ndarray]
+from deeplab_gygo.data.clips import MOMENTS
+from deeplab_gygo.errors import DeepLabGygoError
+from deeplab_gygo.training.examples import Batch, Work, join
 
 
 def batches(
-    make_example: Callable[[int, int], Example],
+    work: Work,
     *,
     first_step: int,
     last_step: int,
     batch: int,
-    workers: int,
     ahead: int = 4,
-) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+) -> Iterator[Batch]:
     """Yields the batches of the steps `first_step` to `last_step - 1`, in order.
 
     Args:
-        make_example: `(step, item) -> {"image" uint8 [h, w, 3], "mask" uint8 [h, w], "guide"
-            float32 [h, w, 1]}`, safe to call from several threads.
+        work: Of `open_pool`: what makes the clips of a step. The pool is shut down at the end.
         first_step: First step to make.
         last_step: Step to stop before.
-        batch: Examples a step.
-        workers: Threads.
+        batch: Examples a step, a multiple of `MOMENTS`.
         ahead: Batches that may wait to be used; bounds the memory.
 
     Yields:
-        Inputs {"image": uint8 [B, h, w, 3], "guide": float32 [B, h/4, w/4, 1]} and targets uint8
-        [B, h, w, 1]: 0, 1, or 255 where the annotation is void.
+        Inputs and targets; see `Batch`.
+
+    Raises:
+        DeepLabGygoError: A process that makes examples was killed.
     """
-    waiting: deque[list[Future[Example]]] = deque()
-    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="examples") as pool:
-        try:
-            upcoming = first_step
-            for _ in range(first_step, last_step):
-                while upcoming < last_step and len(waiting) < ahead:
-                    waiting.append(
-                        [pool.submit(make_example, upcoming, item) for item in range(batch)]
-                    )
-                    upcoming += 1
-                yield stack([future.result() for future in waiting.popleft()])
-        finally:
-            for futures in waiting:
-                for future in futures:
-                    future.cancel()
-
-
-def stack(examples: list[Example]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Joins examples of one size to the inputs and targets of a step; see `batches`."""
-    guides = np.stack([guide_at_stride(e["guide"], DECODER_STRIDE) for e in examples])
-    inputs = {"image": np.stack([e["image"] for e in examples]), "guide": guides}
-    targets = [np.where(e["valid"] > 0, e["mask"], VOID).astype(np.uint8) for e in examples]
-    return inputs, np.stack(targets)[..., None]
+    pool, make_clip = work
+    waiting: deque[list[Future[Batch]]] = deque()
+    clips = batch // MOMENTS
+    try:
+        upcoming = first_step
+        for _ in range(first_step, last_step):
+            while upcoming < last_step and len(waiting) < ahead:
+                waiting.append([pool.submit(make_clip, upcoming, clip) for clip in range(clips)])
+                upcoming += 1
+            yield join([future.result() for future in waiting.popleft()])
+    except BrokenProcessPool as error:
+        raise DeepLabGygoError(
+            "The processes that make examples run as long as the training",
+            met="one of them was killed, for want of memory perhaps",
+            where="worker_processes",
+            remedy="Take fewer of them or a smaller cache_gb; the last checkpoint is whole",
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from deeplab_gygo.backend import GradientStep
 from deeplab_gygo.config import TrainConfig
-from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.deeplab import KEY_LAYER, DeepLabV3Plus
 from deeplab_gygo.training.losses import segmentation_loss
+from deeplab_gygo.training.network import build_training_network, clip_loss
+from deeplab_gygo.training.parallel import spread
 
 
 class ParentStep:
@@ -21,38 +25,42 @@ class ParentStep:
 
     def __init__(self, parent: DeepLabV3Plus, config: TrainConfig):
         parts = [
-            (config.head_rate, parent.head.trainable_variables),
-            (config.backbone_rate, parent.encoder.trainable_variables),
+            (config.head_rate, _head_variables(parent)),
+            (config.backbone_rate, _backbone_variables(parent)),
         ]
         self._groups = [
             (rate, _optimizer(rate, config, variables), variables)
             for rate, variables in parts
             if variables
         ]
+        # Refined logits carry the loss; those before them keep a part, for fine-tuning uses them.
+        coarse = 0.5 if parent.refiner is not None else 0.0
         self._step = GradientStep(
-            parent.network,
-            segmentation_loss(config.dice),
+            build_training_network(parent),
+            clip_loss(segmentation_loss(config.dice), coarse),
             [(optimizer, variables) for _, optimizer, variables in self._groups],
             clip=config.clip,
             training=not config.freeze_batch_norm,
+            donate=True,
         )
 
     def __call__(
         self, inputs: dict[str, np.ndarray], targets: np.ndarray, rate_factor: float
-    ) -> float:
-        """Runs one step.
+    ) -> Any:
+        """Runs one step; a device may still be at it afterwards.
 
         Args:
-            inputs: {"image": uint8 [B, H, W, 3], "guide": float32 [B, H/4, W/4, 1]}.
+            inputs: {"image": uint8 [B, H, W, 3], "guide" and "reference": float32
+                [B, H/4, W/4, 1]}; see `build_training_network`.
             targets: uint8 [B, H, W, 1], 0 or 1.
             rate_factor: Factor of the peak rates in 0..1.
 
         Returns:
-            The loss before the update.
+            The loss before the update, a scalar of the backend; `float` waits for it.
         """
         for rate, optimizer, _ in self._groups:
             optimizer.learning_rate = rate * rate_factor
-        return self._step(inputs, targets)
+        return self._step.launch(spread(inputs), spread(targets))
 
     def state(self) -> dict[str, np.ndarray]:
         """Returns the optimizers' variables by position."""
@@ -67,6 +75,21 @@ class ParentStep:
         for group, (_, optimizer, _) in enumerate(self._groups):
             for index, variable in enumerate(optimizer.variables):
                 variable.assign(state[f"{group}.{index}"])
+
+
+def _head_variables(parent: DeepLabV3Plus) -> list[keras.Variable]:
+    """Returns what has no ImageNet weights to keep: head, refinement, keys of the memory."""
+    refiner = parent.refiner.trainable_variables if parent.refiner is not None else []
+    return [*parent.head.trainable_variables, *refiner, *_keys(parent)]
+
+
+def _backbone_variables(parent: DeepLabV3Plus) -> list[keras.Variable]:
+    keys = {id(variable) for variable in _keys(parent)}
+    return [v for v in parent.encoder.trainable_variables if id(v) not in keys]
+
+
+def _keys(parent: DeepLabV3Plus) -> list[keras.Variable]:
+    return [v for v in parent.encoder.trainable_variables if KEY_LAYER in v.path]
 
 
 def _optimizer(

@@ -16,23 +16,45 @@ from tqdm import tqdm
 
 from deeplab_gygo import backend
 from deeplab_gygo.config import TrainConfig, to_plain
-from deeplab_gygo.data.material import build_source
-from deeplab_gygo.data.sources import training_example
-from deeplab_gygo.errors import DeepLabGygoError, UsageError
+from deeplab_gygo.data.clips import MOMENTS
+from deeplab_gygo.data.material import build_source, data_root
+from deeplab_gygo.data.shards import local_material
+from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.backbones import layers_up_to
-from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.weights import assign, load_parent, save_parent, variables_by_name
+from deeplab_gygo.models.deeplab import DECODER_STRIDE, KEY_LAYER, DeepLabV3Plus
+from deeplab_gygo.models.weights import (
+    assign,
+    load_parent,
+    read_parent_file,
+    save_parent,
+    variables_by_name,
+)
+from deeplab_gygo.training.averaging import MovingAverage
 from deeplab_gygo.training.batches import batches
 from deeplab_gygo.training.checkpoints import load_checkpoint, save_checkpoint
+from deeplab_gygo.training.examples import open_pool
+from deeplab_gygo.training.interrupts import deferred_interrupts
 from deeplab_gygo.training.optimization import ParentStep
+from deeplab_gygo.training.pace import Pace
+from deeplab_gygo.training.parallel import distribute
 from deeplab_gygo.training.summaries import Summaries
 from deeplab_gygo.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
-AVERAGE_EVERY = 10
-"""Steps between updates of the moving average: it is kept on the host, where every step would
-cost more than it changes."""
+NOT_IDENTITY = (
+    "steps",
+    "seconds",
+    "workers",
+    "worker_processes",
+    "data_parallel",
+    "cache_gb",
+    "data_root",
+    "log_every",
+    "validate_every",
+    "checkpoint_every",
+)
+"""Keys of the configuration that may change between runs of one training."""
 
 
 class ParentTrainer:
@@ -48,7 +70,9 @@ class ParentTrainer:
         progress: Show a progress bar.
 
     Raises:
-        UsageError: The folder holds a training of another configuration.
+        InputError: Material is missing, damaged or of another layout.
+        UsageError: The folder holds a training of another configuration, or a value is out of
+            range.
     """
 
     def __init__(
@@ -59,37 +83,50 @@ class ParentTrainer:
         backbone_weights: str | None = "imagenet",
         progress: bool = True,
     ):
+        if config.batch < MOMENTS or config.batch % MOMENTS:
+            raise UsageError(
+                f"A batch holds whole clips of {MOMENTS} moments", met=config.batch, where="batch"
+            )
         self.config, self.folder, self.progress = config, Path(folder), progress
         self.folder.mkdir(parents=True, exist_ok=True)
         cv2.setNumThreads(1)  # the examples' threads are the parallelism
+        self.root = local_material(data_root(config.data_root), progress=progress)
+        self.source = build_source(config.sources, str(self.root), config.cache_gb)
         self.precision = backend.set_precision(config.precision)
+        self.devices = distribute(config.batch) if config.data_parallel else 1
         keras.utils.set_random_seed(config.seed)
         self.parent = self._initial_parent(backbone_weights)
         self._freeze()
         self._step_function = ParentStep(self.parent, config)
-        self.source = build_source(config.sources, config.data_root, config.cache_gb)
-        self.validation = Validation(self.parent, config.validation, config.data_root)
+        self.validation = Validation(self.parent, config.validation, str(self.root))
         self.step, self.seconds, self.best = 0, 0.0, -1.0
-        self.average = self._trained_values() if config.ema else {}
+        trained = {n: v for n, v in variables_by_name(self.parent).items() if v.trainable}
+        self.average = MovingAverage(trained, config.ema, on_device=bool(backend.devices()))
+        self.pace = Pace()
         self._resume()
 
     def _initial_parent(self, backbone_weights: str | None) -> DeepLabV3Plus:
         if not self.config.initial:
             return DeepLabV3Plus(self.config.model, backbone_weights)
+        if self.config.grow:
+            parent = DeepLabV3Plus(self.config.model)
+            _, arrays, _ = read_parent_file(self.config.initial)
+            assign(parent, arrays, self.config.initial, grow=True)
+            return parent
         parent, _ = load_parent(self.config.initial)
         if parent.config != self.config.model:
             raise UsageError(
                 "A parent to start from has the architecture of the configuration",
                 met=to_plain(parent.config),
                 where=self.config.initial,
-                remedy="Correct `model` or `initial`",
+                remedy="Correct `model` or `initial`, or set `grow` where only parts are new",
             )
         return parent
 
     def _freeze(self) -> None:
         if self.config.frozen_stages >= 0:
             for layer in layers_up_to(self.parent.encoder, self.config.frozen_stages):
-                layer.trainable = False
+                layer.trainable = layer.name == KEY_LAYER  # new, however much is frozen beside it
         for layer in self.parent.encoder.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
@@ -100,18 +137,9 @@ class ParentTrainer:
     def _identity(self) -> str:
         """Hash of the configuration, but for what may change between runs of one training."""
         plain = to_plain(self.config)
-        for key in ("steps", "seconds", "workers", "cache_gb", "data_root", "log_every"):
-            plain.pop(key)
-        for key in ("validate_every", "checkpoint_every"):
+        for key in NOT_IDENTITY:
             plain.pop(key)
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-    def _trained_values(self) -> dict[str, np.ndarray]:
-        return {
-            name: np.array(variable.numpy(), np.float32)
-            for name, variable in variables_by_name(self.parent).items()
-            if variable.trainable
-        }
 
     def _random_states(self) -> list[keras.Variable]:
         """Returns the states of the random numbers of dropout."""
@@ -131,7 +159,8 @@ class ParentTrainer:
                 remedy="Give another --out, or delete the folder",
             )
         assign(self.parent, groups["network"], self.folder)
-        self.average = groups.get("average", {})
+        if self.config.ema:
+            self.average.set_values(groups["average"])
         self._step_function.set_state(groups["optimizer"])
         for index, variable in enumerate(self._random_states()):
             variable.assign(groups["random"][str(index)])
@@ -139,15 +168,15 @@ class ParentTrainer:
         logger.info("resumed at step %d after %.0f s", self.step, self.seconds)
 
     def _checkpoint(self) -> None:
+        self.pace.settle()
         network = {n: v.numpy() for n, v in variables_by_name(self.parent).items()}
         random = {str(i): v.numpy() for i, v in enumerate(self._random_states())}
         groups = {
             "network": network,
             "optimizer": self._step_function.state(),
             "random": random,
+            "average": self.average.values(),
         }
-        if self.average:
-            groups["average"] = self.average
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -187,21 +216,19 @@ class ParentTrainer:
             disable=None if self.progress else True,
         )
         feed = batches(
-            self._example,
+            open_pool(config, self.source, self.root, DECODER_STRIDE),
             first_step=self.step,
             last_step=config.steps,
             batch=config.batch,
-            workers=config.workers,
         )
-        losses: list[float] = []
         clock = time.monotonic()
         try:
-            for inputs, targets in feed:
-                losses.append(self._train_step(inputs, targets))
+            for inputs, targets in self.pace.timed(feed):
+                self._train_step(inputs, targets)
                 clock = self._count_time(clock)
                 bar.update()
                 if self.step % config.log_every == 0:
-                    self._log(summaries, bar, losses)
+                    self._log(summaries, bar)
                 if self.step % config.validate_every == 0:
                     self._validate(summaries)
                     clock = time.monotonic()  # measuring is no training
@@ -219,53 +246,34 @@ class ParentTrainer:
             self._validate(summaries)
         self._checkpoint()
         summaries.close()
+        logger.info("%.1f %% of the time went by waiting for examples", 100 * self.pace.input_wait)
         return self.folder / "parent.npz"
 
-    def _example(self, step: int, item: int) -> dict[str, np.ndarray]:
-        config = self.config
-        return training_example(
-            self.source, step, item, config.seed, config.crop, config.augment, config.guide_dropout
-        )
-
-    def _train_step(self, inputs: dict[str, np.ndarray], targets: np.ndarray) -> float:
-        loss = self._step_function(inputs, targets, self._rate_factor())
-        self.step += 1
-        if not math.isfinite(loss):
-            raise DeepLabGygoError(
-                "The loss of a training stays finite",
-                met=loss,
-                where=f"step {self.step}",
-                remedy="Lower head_rate and backbone_rate, or train in float32; the last "
-                "checkpoint is whole",
-            )
-        if self.config.ema and self.step % AVERAGE_EVERY == 0:
-            self._update_average()
-        return loss
+    def _train_step(self, inputs: dict[str, np.ndarray], targets: np.ndarray) -> None:
+        with deferred_interrupts():
+            loss = self._step_function(inputs, targets, self._rate_factor())
+            self.step += 1
+            self.average.update(self.step)
+        self.pace.add(self.step, loss)
 
     def _count_time(self, clock: float) -> float:
         now = time.monotonic()
         self.seconds += now - clock
+        self.pace.count(now - clock)
         return now
 
-    def _update_average(self) -> None:
-        # In the beginning the average follows closely, or it would remember the initial weights.
-        keep = min(self.config.ema, (1 + self.step) / (10 + self.step)) ** AVERAGE_EVERY
-        for name, variable in variables_by_name(self.parent).items():
-            if name in self.average:
-                self.average[name] += (1.0 - keep) * (variable.numpy() - self.average[name])
-
-    def _log(self, summaries: Summaries, bar: tqdm, losses: list[float]) -> None:
-        loss = float(np.mean(losses))
-        losses.clear()
-        rate = self._rate_factor() * self.config.head_rate
-        summaries.write(self.step, {"loss": loss, "rate": rate, "seconds": self.seconds})
-        bar.set_postfix(loss=f"{loss:.3f}")
+    def _log(self, summaries: Summaries, bar: tqdm) -> None:
+        values = self.pace.take()
+        values |= {"rate": self._rate_factor() * self.config.head_rate, "seconds": self.seconds}
+        summaries.write(self.step, values)
+        if "loss" in values:
+            bar.set_postfix(loss=f"{values['loss']:.3f}")
 
     def _validate(self, summaries: Summaries) -> None:
         """Measures J with the averaged weights, and keeps the best parent."""
+        self.pace.settle()
         current = {n: v.numpy() for n, v in variables_by_name(self.parent).items()}
-        if self.average:
-            assign(self.parent, {**current, **self.average}, self.folder)
+        assign(self.parent, {**current, **self.average.values()}, self.folder)
         try:
             scores = self.validation.run()
             summaries.write(self.step, {f"validation/{k}": v for k, v in scores.items()})

@@ -1,4 +1,4 @@
-"""J of a parent during its training, zero-shot and guided, on sequences held back."""
+"""J of a parent during its training, on sequences held back, with and without being told."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from deeplab_gygo.data.datasets import open_dataset
 from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.geometry import Geometry
+from deeplab_gygo.models.memory import build_reader, remember
 
 GUIDE_SHIFT = 0.05
 """Displacement of the true mask that stands for a previous one, as a part of its root area."""
@@ -19,8 +20,9 @@ GUIDE_SHIFT = 0.05
 class Validation:
     """Measures every set of a configuration.
 
-    Guided J gives the true mask, displaced, as a guide; it says whether the network uses guides at
-    all, not what a propagation would reach.
+    Guided J gives the true mask, displaced, as a guide; remembered J gives the first frame and its
+    mask as the memory. They say whether the network uses what it is told, not what a propagation
+    would reach. The first frame, which the memory knows, counts as any other.
 
     Args:
         parent: Network to measure; its weights may change between runs.
@@ -39,16 +41,23 @@ class Validation:
         self._parent, self._short_side = parent, short_side
         self._encode = backend.compiled(parent.encoder)
         self._decode = backend.compiled(parent.head)
+        self._refiner = backend.compiled(parent.refiner) if parent.refiner is not None else None
+        self._read = parent.config.memory and backend.compiled(
+            build_reader(parent.config.key_channels, parent.cell)
+        )
         root = material.data_root(data_root)
         self._sets = [(s, open_dataset(s.kind, root / s.root)) for s in sets]
 
+    @property
+    def _modes(self) -> list[str]:
+        config = self._parent.config
+        return ["zero-shot"] + ["guided"] * config.guide + ["remembered"] * config.memory
+
     def run(self) -> dict[str, float]:
-        """Returns mean J over the sequences by `<root>/zero-shot` and `<root>/guided`."""
+        """Returns mean J over the sequences by `<root>/<mode>`."""
         scores = {}
         for config, dataset in self._sets:
-            values: dict[str, list[float]] = {"zero-shot": []}
-            if self._parent.config.guide:
-                values["guided"] = []
+            values: dict[str, list[float]] = {mode: [] for mode in self._modes}
             for name in config.sequences or dataset.names(config.split):
                 for mode, value in self._sequence(dataset, name, config.stride).items():
                     values[mode].append(value)
@@ -59,20 +68,29 @@ class Validation:
     def _sequence(self, dataset, name: str, stride: int) -> dict[str, float]:
         sequence = dataset.sequence(name)
         geometry = Geometry.fit(sequence.size, self._short_side, self._parent.stride)
-        collected: dict[str, list[float]] = {}
+        collected: dict[str, list[float]] = {mode: [] for mode in self._modes}
+        memory = None
         for index in range(0, len(sequence), stride):
             truth = dataset.annotation(name, index)
             features = self._encode(geometry.image(sequence.frame(index).image)[None])
-            guides = {"zero-shot": None}
-            if self._parent.config.guide:
-                guides["guided"] = displaced(truth)
-            for mode, guide in guides.items():
-                inputs = dict(features)
-                if self._parent.config.guide:
-                    inputs["guide"] = geometry.guide(guide)[None]
-                logits = backend.to_numpy(self._decode(inputs))[0, ..., 0]
-                collected.setdefault(mode, []).append(jaccard(geometry.logits(logits) > 0, truth))
+            if memory is None and self._parent.config.memory:
+                memory = remember(features["key"], geometry.guide(truth), self._parent.cell)
+            for mode, values in collected.items():
+                guide = geometry.guide(displaced(truth))[None] if mode == "guided" else None
+                recall = self._recall(features, memory) if mode == "remembered" else None
+                coarse = self._decode(self._parent.head_inputs(features, guide, recall))
+                logits = backend.to_numpy(self._refine(features, coarse))[0, ..., 0]
+                values.append(jaccard(geometry.logits(logits) > 0, truth))
         return {mode: float(np.mean(values)) for mode, values in collected.items()}
+
+    def _recall(self, features, memory):
+        keys, values = memory
+        return self._read({"query": features["key"], "keys": keys, "values": values})
+
+    def _refine(self, features, coarse):
+        if self._refiner is None:
+            return coarse
+        return self._refiner({"logits": coarse, "low": features["low"], "fine": features["fine"]})
 
 
 def displaced(mask: np.ndarray, part: float = GUIDE_SHIFT) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Training a tiny parent: it learns, logs, keeps its best, and resumes exactly."""
 
 import csv
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,6 +11,11 @@ from deeplab_gygo.config import ModelConfig, SourceConfig, TrainConfig
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.weights import read_parent_file, variables_by_name
 from deeplab_gygo.training.parent import ParentTrainer
+
+pytestmark = pytest.mark.usefixtures("on_small_backbone")
+
+THIN = dict(aspp_channels=16, low_level_channels=8, decoder_channels=16, separable=False)
+PLAIN = ModelConfig(**THIN, guide=False, memory=False, refine=False)
 
 
 @pytest.fixture
@@ -31,7 +37,7 @@ def material(tmp_path):
 
 def _config(material, **changes) -> TrainConfig:
     values = dict(
-        model=ModelConfig(aspp_channels=16, low_level_channels=8, decoder_channels=16),
+        model=ModelConfig(**THIN),
         sources=[SourceConfig(kind="stills", root=str(material))],
         crop=(64, 64),
         batch=2,
@@ -89,11 +95,12 @@ def test_learns_logs_and_writes_a_parent(material, tmp_path):
 
 
 def test_another_configuration_is_refused(material, tmp_path):
-    _trainer(_config(material, steps=2), tmp_path / "run").run()
+    config = _config(material, steps=2, model=PLAIN)
+    _trainer(config, tmp_path / "run").run()
     with pytest.raises(UsageError, match="another configuration"):
-        _trainer(_config(material, steps=2, head_rate=1e-4), tmp_path / "run")
+        _trainer(replace(config, head_rate=1e-4), tmp_path / "run")
     # More steps of the same training are a continuation.
-    assert _trainer(_config(material, steps=4), tmp_path / "run").step == 2
+    assert _trainer(replace(config, steps=4), tmp_path / "run").step == 2
 
 
 def test_frozen_stages_and_statistics_stay(material, tmp_path):
@@ -102,15 +109,15 @@ def test_frozen_stages_and_statistics_stay(material, tmp_path):
     trainer.run()
     for variable in trainer.parent.encoder.variables:
         changed = not np.array_equal(before[variable.path], variable.numpy())
-        trained = "stage6" in variable.path or "stage7" in variable.path
-        assert changed == (trained and variable.trainable), variable.path
+        trained = any(part in variable.path for part in ("stage6", "stage7", "memory_key/kernel"))
+        if "memory_key/bias" not in variable.path:  # without a gradient until the memory is heard
+            assert changed == (trained and variable.trainable), variable.path
 
 
 def test_a_second_stage_starts_from_a_parent_and_keeps_frozen_statistics(material, tmp_path):
-    first = _trainer(_config(material, steps=2, ema=0.0), tmp_path / "first").run()
-    config = _config(
-        material, steps=2, ema=0.0, initial=str(first), freeze_batch_norm=True, crop=(96, 96)
-    )
+    config = _config(material, steps=2, ema=0.0, model=PLAIN)
+    first = _trainer(config, tmp_path / "first").run()
+    config = replace(config, initial=str(first), freeze_batch_norm=True, crop=(96, 96))
     second = _trainer(config, tmp_path / "second")
     names = [n for n in variables_by_name(second.parent) if n.endswith("moving_mean")]
     before = {n: variables_by_name(second.parent)[n].numpy() for n in names}
@@ -121,8 +128,38 @@ def test_a_second_stage_starts_from_a_parent_and_keeps_frozen_statistics(materia
         np.testing.assert_array_equal(variables_by_name(second.parent)[name].numpy(), before[name])
 
 
+def test_the_keys_of_the_memory_learn_however_much_is_frozen(material, tmp_path):
+    trainer = _trainer(_config(material, steps=12, frozen_stages=7, ema=0.5), tmp_path / "run")
+    keys = trainer.parent.encoder.get_layer("memory_key")
+    before = [np.array(v.numpy()) for v in keys.variables]
+    path = trainer.run()
+    _, kept, _ = read_parent_file(path)
+    for old, variable in zip(before, keys.variables, strict=True):
+        assert not np.array_equal(old, variable.numpy()), variable.path
+        averaged = kept[f"encoder/{variable.path}"].astype(np.float32)
+        assert np.abs(averaged - old).max() > 1e-4, "the moving average has them too"
+
+
+def test_a_parent_grows_a_memory_and_a_refinement(material, tmp_path):
+    plain = ModelConfig(**THIN, memory=False, refine=False)
+    first = _trainer(_config(material, steps=2, model=plain), tmp_path / "first").run()
+    with pytest.raises(UsageError, match="grow"):
+        _trainer(_config(material, initial=str(first)), tmp_path / "second")
+    grown = _trainer(_config(material, initial=str(first), grow=True), tmp_path / "third")
+    assert grown.parent.config.memory and grown.parent.config.refine
+    _, arrays, _ = read_parent_file(first)
+    for name, value in arrays.items():
+        np.testing.assert_array_equal(variables_by_name(grown.parent)[name].numpy(), value)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_a_batch_holds_whole_clips(material, tmp_path, batch):
+    with pytest.raises(UsageError, match="whole clips"):
+        _trainer(_config(material, batch=batch), tmp_path / "run")
+
+
 def test_a_start_of_another_architecture_is_refused(material, tmp_path):
-    first = _trainer(_config(material, steps=2), tmp_path / "first").run()
+    first = _trainer(_config(material, steps=2, model=PLAIN), tmp_path / "first").run()
     config = _config(material, initial=str(first), model=ModelConfig(aspp_channels=8))
     with pytest.raises(UsageError, match="architecture"):
         _trainer(config, tmp_path / "second")

@@ -1,0 +1,68 @@
+"""The gradient step: what learns at which rate, and what can be put back."""
+
+import numpy as np
+import pytest
+
+from deeplab_gygo.config import TrainConfig
+from deeplab_gygo.models.weights import assign, variables_by_name
+from deeplab_gygo.training.optimization import ParentStep
+
+
+@pytest.fixture
+def batch() -> tuple[dict[str, np.ndarray], np.ndarray]:
+    rng = np.random.default_rng(0)
+    inputs = {
+        "image": rng.integers(0, 256, (2, 32, 48, 3)).astype(np.uint8),
+        "guide": rng.choice([-1.0, 1.0], (2, 8, 12, 1)).astype(np.float32),
+        "reference": rng.choice([-1.0, 1.0], (2, 8, 12, 1)).astype(np.float32),
+    }
+    return inputs, rng.integers(0, 2, (2, 32, 48, 1)).astype(np.uint8)
+
+
+def _values(parent) -> dict[str, np.ndarray]:
+    return {n: np.array(v.numpy()) for n, v in variables_by_name(parent).items()}
+
+
+def _changed(parent, before) -> set[str]:
+    return {n for n, v in _values(parent).items() if not np.array_equal(v, before[n])}
+
+
+def _config(**changes) -> TrainConfig:
+    return TrainConfig(**{"freeze_batch_norm": True, **changes})
+
+
+def test_the_keys_of_the_memory_learn_at_the_rate_of_the_head(small_parent, batch):
+    parent = small_parent()
+    before = _values(parent)
+    step = ParentStep(parent, _config(backbone_rate=0.0))
+    for _ in range(3):  # at first the memory has no say, and its keys no gradient
+        step(*batch, 1.0)
+    changed = _changed(parent, before)
+    assert {"encoder/memory_key/kernel", "encoder/memory_key/bias"} <= changed
+    assert {n.split("/")[0] for n in changed} == {"encoder", "head", "refiner"}
+    assert not [n for n in changed if n.startswith("encoder") and "memory_key" not in n]
+
+
+def test_the_encoder_learns_at_its_own_rate(small_parent, batch):
+    parent = small_parent(guide=False, refine=False)
+    before = _values(parent)
+    ParentStep(parent, _config(head_rate=0.0))(*batch, 1.0)
+    changed = _changed(parent, before)
+    assert "encoder/stage7_conv/kernel" in changed
+    assert all(n.startswith("encoder") and "memory_key" not in n for n in changed)
+
+
+def test_a_state_that_is_put_back_goes_on_as_before(small_parent, batch):
+    parent = small_parent(guide=False)
+    step = ParentStep(parent, _config())
+    step(*batch, 1.0)
+    weights, state = _values(parent), step.state()
+    step(*batch, 0.0)
+    assert not _changed(parent, weights), "a factor of zero stands still"
+    step.set_state(state)
+    expected = float(step(*batch, 1.0)), _values(parent)
+    assign(parent, weights, "memory")
+    step.set_state(state)
+    assert float(step(*batch, 1.0)) == pytest.approx(expected[0], rel=1e-5)
+    for name, value in _values(parent).items():
+        np.testing.assert_allclose(value, expected[1][name], atol=1e-6, err_msg=name)
