@@ -38,7 +38,9 @@ _UNLIKE = [
     "unless its filter_components is off",
     "the caller decides when an object is lost and `guided` is no longer of use; the package does "
     "by the object's usual area",
-    "no blend of guided and unguided logits",
+    "no blend of guided and unguided logits, no mirrored frame",
+    "only the annotated frame is remembered, and only in an export that is fine-tuned on one; "
+    "nothing is learned from later frames",
     "one object only: several are merged outside, by soft aggregation",
 ]
 """What the package does around the network and an export does not."""

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from deeplab_gygo.models.deeplab import DECODER_STRIDE, DeepLabV3Plus
+from deeplab_gygo.models.memory import Memory, build_reader
 
 _NEGLIGIBLE = 1e-3
 """Overlap, in source pixels, below which `INTER_AREA` leaves a source pixel out (OpenCV,
@@ -25,7 +26,7 @@ modules/imgproc/src/resize.cpp, computeResizeAreaTab)."""
 
 
 def segmentation_graph(
-    parent: DeepLabV3Plus, size: int, threshold: float
+    parent: DeepLabV3Plus, size: int, threshold: float, memory: Memory | None = None
 ) -> Callable[..., dict[str, tf.Tensor]]:
     """Makes the whole way from frames to masks a function of tensors, to be traced.
 
@@ -33,6 +34,8 @@ def segmentation_graph(
         parent: Network; its variables are captured, not copied.
         size: Short side at which the network sees frames, pixels.
         threshold: Probability above which a pixel is object.
+        memory: Keys and values of the annotated frame, float32 [1, M, C] and [1, M, V], which
+            become constants of the graph; None says that nothing is remembered.
 
     Returns:
         `segment(frames, previous=None)`: uint8 [N, H, W, 3] RGB and float32 [N, H, W] in 0..1 ->
@@ -43,10 +46,21 @@ def segmentation_graph(
     specs = {"image": tf.TensorSpec([None, None, None, 3], tf.float32)}
     if guided:
         specs["guide"] = tf.TensorSpec([None, None, None, 1], tf.float32)
+    reader = None
+    if memory is not None:
+        reader = build_reader(parent.config.key_channels, parent.cell)
 
     @tf.function(input_signature=[specs])  # traced and stored once for all endpoints
     def network(inputs):
-        return tf.cast(parent.network(inputs, training=False), tf.float32)
+        features = parent.encoder(inputs["image"], training=False)
+        recall = None
+        if memory is not None:
+            count = tf.shape(inputs["image"])[0]
+            keys, values = (tf.repeat(tf.constant(part), count, axis=0) for part in memory)
+            recall = reader({"query": features["key"], "keys": keys, "values": values})
+        told = parent.head_inputs(features, inputs.get("guide"), recall)
+        logits = parent.finest(features, parent.head(told, training=False))
+        return tf.cast(logits, tf.float32)
 
     def segment(frames, previous=None):
         geometry = GraphGeometry.fit(frames, size, parent.stride)
@@ -148,7 +162,7 @@ class GraphGeometry(NamedTuple):
         """Brings logits back to the size of the frames.
 
         Args:
-            coarse: float32 [N, H'/4, W'/4, 1].
+            coarse: float32 [N, H'/s, W'/s, 1], at any stride.
 
         Returns:
             float32 [N, H, W].

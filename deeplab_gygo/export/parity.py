@@ -13,6 +13,8 @@ import numpy as np
 from deeplab_gygo import backend
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.geometry import Geometry, sigmoid
+from deeplab_gygo.models.memory import Memory
+from deeplab_gygo.online.network import OnlineNetwork
 
 Answer = Mapping[str, np.ndarray]
 """`probability` float32 [N, H, W] in 0..1 and `mask` uint8 [N, H, W]."""
@@ -123,12 +125,12 @@ class PythonPath:
     Args:
         parent: Network with its current weights.
         size: Short side of the working size, pixels.
+        memory: Memory of the annotated frame; None for none.
     """
 
-    def __init__(self, parent: DeepLabV3Plus, size: int):
-        self._parent, self._size = parent, size
-        self._encode = backend.compiled(parent.encoder)
-        self._decode = backend.compiled(parent.head)
+    def __init__(self, parent: DeepLabV3Plus, size: int, memory: Memory | None = None):
+        self._parent, self._size, self._memory = parent, size, memory
+        self._network = OnlineNetwork(parent)
 
     def __call__(self, frames: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
         """Segments frames one by one.
@@ -143,12 +145,11 @@ class PythonPath:
         geometry = Geometry.fit(frames.shape[1:3], self._size, self._parent.stride)
         probabilities = []
         for position, frame in enumerate(frames):
-            inputs = dict(self._encode(geometry.image(frame)[None]))
-            if self._parent.config.guide:
-                guide = None if previous is None else previous[position]
-                inputs["guide"] = geometry.guide(guide)[None]
-            coarse = backend.to_numpy(self._decode(inputs))[0, ..., 0]
-            probabilities.append(sigmoid(geometry.logits(coarse)))
+            features = self._network.encode(geometry.image(frame)[None])
+            guide = None if previous is None else geometry.guide(previous[position])
+            recall = self._network.read(features, *self._memory) if self._memory else None
+            logits = self._network.logits(features, guide, recall)
+            probabilities.append(sigmoid(geometry.logits(logits)))
         return np.stack(probabilities)
 
 

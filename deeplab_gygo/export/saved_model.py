@@ -30,6 +30,7 @@ from deeplab_gygo.export.parity import (
     tolerance,
 )
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.weights import file_hash, variables_by_name
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ def export_saved_model(
     threshold: float = 0.5,
     card: dict[str, Any],
     sequence_name: str | None = None,
+    memory: Memory | None = None,
     overwrite: bool = False,
 ) -> ExportReport:
     """Writes a network, with the weights that it has now, as a SavedModel and proves it.
@@ -106,6 +108,7 @@ def export_saved_model(
         threshold: Probability above which a pixel is object, inside 0..1.
         card: Provenance of the weights, for the model card.
         sequence_name: Sequence that the weights are fine-tuned on; None for a parent.
+        memory: Memory of the annotated frame, which becomes part of the export; None for none.
         overwrite: Replace an export that is there.
 
     Returns:
@@ -123,10 +126,10 @@ def export_saved_model(
     _check_place(out, overwrite)
     allowed = tolerance()
     with _written_beside(out) as folder:
-        signatures = _write(parent, folder, size, threshold)
+        signatures = _write(parent, folder, size, threshold, memory)
         checks = compare(
             _endpoints(folder, signatures),
-            PythonPath(parent, size),
+            PythonPath(parent, size, memory),
             size=size,
             threshold=threshold,
             tolerance=allowed,
@@ -212,7 +215,9 @@ def _written_beside(out: Path) -> Iterator[Path]:
         shutil.rmtree(previous, ignore_errors=True)
 
 
-def _write(parent: DeepLabV3Plus, folder: Path, size: int, threshold: float) -> tuple[str, ...]:
+def _write(
+    parent: DeepLabV3Plus, folder: Path, size: int, threshold: float, memory: Memory | None
+) -> tuple[str, ...]:
     """Writes the SavedModel and returns the names of its endpoints."""
     import tensorflow as tf
 
@@ -220,7 +225,7 @@ def _write(parent: DeepLabV3Plus, folder: Path, size: int, threshold: float) -> 
 
     frames = tf.TensorSpec([None, None, None, 3], tf.uint8, name="frames")
     previous = tf.TensorSpec([None, None, None], tf.float32, name="previous")
-    segment = segmentation_graph(parent, size, threshold)
+    segment = segmentation_graph(parent, size, threshold, memory)
     module = tf.Module()
     # Held one by one: Keras's ExportArchive stores every variable of two models twice.
     module.weights = {name: v.value for name, v in variables_by_name(parent).items()}

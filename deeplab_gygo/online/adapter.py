@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -18,28 +17,16 @@ from deeplab_gygo.config import OnlineConfig
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.backbones import layers_up_to
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.memory import remember
+from deeplab_gygo.online.network import Features, OnlineNetwork
+from deeplab_gygo.online.prediction import Adaptation, Report
 from deeplab_gygo.online.views import View
 from deeplab_gygo.training.losses import segmentation_loss
 
 logger = logging.getLogger(__name__)
 
-Report = Callable[[int, int, float], None]
-"""`report(step, steps, loss)`, called after every step."""
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """What one fine-tuning did.
-
-    Attributes:
-        steps: Optimizer steps.
-        losses: Loss before every step.
-        seconds: Wall time, views and cached features included.
-    """
-
-    steps: int = 0
-    losses: list[float] = field(default_factory=list)
-    seconds: float = 0.0
+Sample = tuple[dict[str, Any], np.ndarray]
+"""Inputs of the adapted network for one picture, and labels uint8 [1, H, W, 1]."""
 
 
 class OnlineAdapter:
@@ -52,11 +39,14 @@ class OnlineAdapter:
     Args:
         parent: Network; its weights at this moment are the parent's.
         config: What is adapted, how fast, and what holds it to the parent.
-        encode: Compiled encoder.
+        network: Compiled parts of the parent.
+
+    Attributes:
+        samples: What the last adaptation learned from, with cached features.
     """
 
-    def __init__(self, parent: DeepLabV3Plus, config: OnlineConfig, encode: Callable[[Any], Any]):
-        self._parent, self._config, self._encode = parent, config, encode
+    def __init__(self, parent: DeepLabV3Plus, config: OnlineConfig, network: OnlineNetwork):
+        self._parent, self._config, self._network = parent, config, network
         self._full = config.adapt == "full"
         self._groups = self._make_groups()
         self.variables = [v for _, variables in self._groups for v in variables]
@@ -69,7 +59,7 @@ class OnlineAdapter:
         )
         self._state = self.variables + [v for o, _ in self._groups for v in o.variables]
         self._snapshot = [np.array(v.numpy()) for v in self._state]
-        self._replay: list[tuple[dict[str, Any], np.ndarray]] = []
+        self.samples: list[Sample] = []
 
     def _make_groups(self) -> list[tuple[keras.optimizers.Optimizer, list[keras.Variable]]]:
         config, encoder = self._config, self._parent.encoder
@@ -105,9 +95,13 @@ class OnlineAdapter:
         """Returns copies of the adapted variables."""
         return [np.array(v.numpy()) for v in self.variables]
 
-    def set_weights(self, values: list[np.ndarray]) -> None:
-        """Sets what `weights` returned."""
-        for variable, value in zip(self.variables, values, strict=True):
+    def state(self) -> list[np.ndarray]:
+        """Returns copies of the adapted variables and of the optimizers' slots."""
+        return [np.array(v.numpy()) for v in self._state]
+
+    def set_state(self, values: list[np.ndarray]) -> None:
+        """Sets what `weights` or `state` returned."""
+        for variable, value in zip(self._state, values, strict=False):
             variable.assign(value)
 
     # === Fine-tuning ===
@@ -138,8 +132,9 @@ class OnlineAdapter:
         """
         started = time.monotonic() if started is None else started
         config = self._config
-        cached = [self._inputs(view) for view in views]
-        others = [self._inputs(view) for view in replay or []]
+        cached = self._cached(views, rng)
+        others = [self.sample(view.image, view.mask, view.guide) for view in replay or []]
+        self.samples = cached
         order = _order(len(cached), rng)
         losses: list[float] = []
         for step, index in zip(range(config.steps), order, strict=False):
@@ -150,13 +145,7 @@ class OnlineAdapter:
             for (optimizer, _), rate in zip(self._groups, rates, strict=True):
                 optimizer.learning_rate = rate
             losses.append(self._step(*_joined(samples)))
-            if not math.isfinite(losses[-1]):
-                raise UsageError(
-                    "The loss of fine-tuning stays finite",
-                    met=losses[-1],
-                    where=f"step {step + 1}",
-                    remedy="Lower the rate, or use --precision float32",
-                )
+            _check_finite(losses[-1], step + 1)
             if report is not None:
                 report(step + 1, config.steps, losses[-1])
             if config.seconds and time.monotonic() - started >= config.seconds:
@@ -174,15 +163,80 @@ class OnlineAdapter:
         factor = 0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
         return [rate * factor for rate in (config.rate, config.backbone_rate)[: len(self._groups)]]
 
-    def _inputs(self, view: View) -> tuple[dict[str, Any], np.ndarray]:
-        target = view.mask[None, ..., None]
+    def adapt_to(self, sample: Sample, first: list[Sample], rng: np.random.Generator) -> None:
+        """Adapts further to a later frame, beside views of the annotated one that hold it.
+
+        One step in three is on the later frame, at a small part of the rate of the others: its
+        labels are the network's own (OnAVOS weighs its loss by .05).
+
+        Args:
+            sample: Of `sample`, the later frame.
+            first: Samples of the annotated frame.
+            rng: Choice of the views.
+        """
+        config = self._config
+        for step in range(config.online_steps):
+            later = step % 3 == 0
+            chosen = sample if later else first[int(rng.integers(len(first)))]
+            factor = config.online_rate * (config.online_weight if later else 1.0)
+            self._set_rates(factor)
+            _check_finite(self._step(*_joined([chosen])), step + 1)
+
+    def _set_rates(self, factor: float) -> None:
+        rates = (self._config.rate, self._config.backbone_rate)[: len(self._groups)]
+        for (optimizer, _), rate in zip(self._groups, rates, strict=True):
+            optimizer.learning_rate = rate * factor
+
+    # === Samples ===
+
+    def sample(
+        self,
+        image: np.ndarray,
+        labels: np.ndarray,
+        guide: np.ndarray | None,
+        *,
+        features: Features | None = None,
+        recall: Any = None,
+    ) -> Sample:
+        """Makes a sample to learn from.
+
+        Args:
+            image: uint8 [H, W, 3] RGB at the padded size.
+            labels: uint8 [H, W], 0 or 1, 255 where nothing is to be learned.
+            guide: float32 [H/4, W/4, 1]; None for unknown.
+            features: Of the image, where they are at hand.
+            recall: What a memory says of it; None for unknown.
+
+        Returns:
+            Inputs of the adapted network, and the labels.
+        """
+        target = labels[None, ..., None]
+        features = self._network.encode(image[None]) if features is None else features
+        told = None if guide is None else guide[None]
+        inputs = self._parent.head_inputs(features, told, recall)
         if self._full:
-            inputs: dict[str, Any] = {"image": view.image[None]}
-        else:
-            inputs = dict(self._encode(view.image[None]))
-        if self._parent.config.guide:
-            inputs["guide"] = view.guide[None]
+            known = {name: inputs[name] for name in inputs if name in ("guide", "recall")}
+            inputs = {"image": ops.convert_to_tensor(image[None], "float32"), **known}
         return inputs, target
+
+    def _cached(self, views: list[View], rng: np.random.Generator) -> list[Sample]:
+        """Encodes the views; some are told what a memory of another view says of them."""
+        encoded = [self._network.encode(view.image[None]) for view in views]
+        samples = []
+        for index, view in enumerate(views):
+            recall = None
+            known = rng.random() >= self._config.memory_dropout
+            if self._parent.config.memory and self._config.recall and known and len(views) > 1:
+                # The annotated frame, which is what later frames will be matched to.
+                other = 0 if index else 1
+                memory = remember(encoded[other]["key"], views[other].coded, self._parent.cell)
+                recall = self._network.read(encoded[index], *memory)
+            samples.append(
+                self.sample(
+                    view.image, view.mask, view.guide, features=encoded[index], recall=recall
+                )
+            )
+        return samples
 
     def _mix_back(self, part: float) -> None:
         for variable, start in zip(self.variables, self._snapshot, strict=False):
@@ -214,13 +268,21 @@ def _order(count: int, rng: np.random.Generator) -> Iterator[int]:
         yield from (int(index) for index in rng.permutation(count))
 
 
-def _joined(
-    samples: list[tuple[dict[str, Any], np.ndarray]],
-) -> tuple[dict[str, Any], np.ndarray]:
+def _joined(samples: list[Sample]) -> Sample:
     inputs = {
-        key: ops.concatenate([ops.convert_to_tensor(s[0][key]) for s in samples])
+        key: ops.concatenate([s[0][key] for s in samples])
         if len(samples) > 1
         else samples[0][0][key]
         for key in samples[0][0]
     }
     return inputs, np.concatenate([s[1] for s in samples])
+
+
+def _check_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise UsageError(
+            "The loss of fine-tuning stays finite",
+            met=loss,
+            where=f"step {step}",
+            remedy="Lower the rate, or use --precision float32",
+        )

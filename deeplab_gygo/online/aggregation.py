@@ -34,7 +34,7 @@ def soft_aggregate(probabilities: np.ndarray) -> np.ndarray:
 def keep_connected(probability: np.ndarray, previous: np.ndarray, threshold: float) -> np.ndarray:
     """Drops predicted parts that do not touch the previous mask, grown by its own size.
 
-    Nothing is dropped where there was no previous object, or where too little would remain.
+    Nothing is dropped where there was no previous object, or where the object has jumped.
 
     Args:
         probability: float32 [H, W] in 0..1.
@@ -45,22 +45,77 @@ def keep_connected(probability: np.ndarray, previous: np.ndarray, threshold: flo
         float32 [H, W]: 0 inside dropped parts, unchanged elsewhere.
     """
     predicted = (probability > threshold).astype(np.uint8)
+    stray = _stray(predicted, previous)
+    if stray is None or _too_little_left(predicted, stray):
+        return probability
+    return np.where(stray, np.float32(0), probability)
+
+
+def has_jumped(probability: np.ndarray, previous: np.ndarray, threshold: float) -> bool:
+    """Says whether (nearly) all that is predicted lies away from the previous mask.
+
+    Args:
+        probability: float32 [H, W] in 0..1.
+        previous: bool or uint8 [H, W], the previous mask.
+        threshold: Probability above which a pixel is object.
+
+    Returns:
+        False where there was no previous object, or nothing is predicted.
+    """
+    predicted = (probability > threshold).astype(np.uint8)
+    stray = _stray(predicted, previous)
+    return stray is not None and _too_little_left(predicted, stray)
+
+
+def keep_recognized(
+    probability: np.ndarray,
+    likeness: np.ndarray,
+    threshold: float,
+    least: float,
+    *,
+    always_one: bool = False,
+) -> np.ndarray:
+    """Drops predicted parts that do not look like what is remembered of the object.
+
+    Args:
+        probability: float32 [H, W] in 0..1.
+        likeness: float32 [H, W] in -1..1: +1 where a place looks like the remembered object, -1
+            like its background.
+        threshold: Probability above which a pixel is object.
+        least: Mean likeness that a part must have.
+        always_one: Keep the most alike part however little it is: the object was there a moment
+            ago.
+
+    Returns:
+        float32 [H, W]: 0 inside dropped parts, unchanged elsewhere.
+    """
+    predicted = (probability > threshold).astype(np.uint8)
+    count, labels = cv2.connectedComponents(predicted, connectivity=8)
+    sizes = np.bincount(labels.ravel(), minlength=count)
+    means = np.bincount(labels.ravel(), likeness.ravel(), minlength=count) / np.maximum(sizes, 1)
+    strange = means < least
+    strange[0] = False
+    if always_one and count > 1:
+        strange[1 + int(np.argmax(means[1:]))] = False
+    return np.where(strange[labels], np.float32(0), probability)
+
+
+def _stray(predicted: np.ndarray, previous: np.ndarray) -> np.ndarray | None:
+    """Finds parts that do not touch the previous mask: bool [H, W]; None where there is none."""
     area = np.count_nonzero(previous)
     if not area or not predicted.any():
-        return probability
+        return None
     count, labels = cv2.connectedComponents(predicted, connectivity=8)
-    if count <= 2:
-        return probability
     radius = max(1, round(REACH * float(np.sqrt(area))))
     distance = cv2.distanceTransform((previous == 0).astype(np.uint8), cv2.DIST_L2, 3)
     reached = np.zeros(count, bool)
     reached[np.unique(labels[distance <= radius])] = True
     reached[0] = True
-    stray = ~reached[labels]
-    kept = np.count_nonzero(predicted[~stray])
-    if kept < LEAST_KEPT * np.count_nonzero(predicted):
-        return probability
-    return np.where(stray, np.float32(0), probability)
+    return ~reached[labels]
+
+
+def _too_little_left(predicted: np.ndarray, stray: np.ndarray) -> bool:
+    return np.count_nonzero(predicted[~stray]) < LEAST_KEPT * np.count_nonzero(predicted)
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""What is adapted when, as objects that a segmenter asks."""
+"""What is adapted when, and what the network is told, as objects that a segmenter asks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,23 @@ class OnlinePolicy(Protocol):
     Attributes:
         adapts: Whether the network is fine-tuned on the first frame.
         guide: How the previous mask guides the decoder.
+        recall: Whether the decoder is told what the memory says.
         sees_mask: Whether the annotated mask is used at all.
     """
 
     adapts: bool
     guide: GuideUse
+    recall: bool
     sees_mask: bool
+
+    def adapts_now(self, age: int, confidence: float) -> bool:
+        """Says whether to adapt to a later frame as well.
+
+        Args:
+            age: Frames since the annotated one.
+            confidence: Of the frame's prediction, 0..1.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,16 +39,26 @@ class ZeroShot:
 
     adapts: bool = False
     guide: GuideUse = "none"
+    recall: bool = False
     sees_mask: bool = False
+
+    def adapts_now(self, age: int, confidence: float) -> bool:
+        """Never."""
+        return False
 
 
 @dataclass(frozen=True)
 class OneShot:
-    """The parent, guided by the first mask and then by its own previous one."""
+    """The parent, told the first mask and its own previous one."""
 
     adapts: bool = False
     guide: GuideUse = "previous"
+    recall: bool = True
     sees_mask: bool = True
+
+    def adapts_now(self, age: int, confidence: float) -> bool:
+        """Never."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -45,8 +66,33 @@ class FirstFrame:
     """The parent, fine-tuned on the first frame (Caelles et al., OSVOS, CVPR 2017)."""
 
     guide: GuideUse
+    recall: bool
     adapts: bool = True
     sees_mask: bool = True
+
+    def adapts_now(self, age: int, confidence: float) -> bool:
+        """Never after the first frame."""
+        return False
+
+
+@dataclass(frozen=True)
+class OnlineAdaptation(FirstFrame):
+    """Fine-tuned on the first frame, and every few frames on what was predicted with confidence.
+
+    After Voigtlaender & Leibe, "Online adaptation of convolutional neural networks for video
+    object segmentation" (OnAVOS), BMVC 2017.
+
+    Attributes:
+        every: Frames between adaptations.
+        trust: Confidence below which a frame is not learned from.
+    """
+
+    every: int = 5
+    trust: float = 0.8
+
+    def adapts_now(self, age: int, confidence: float) -> bool:
+        """Every few frames, unless the prediction is doubtful."""
+        return age % self.every == 0 and confidence >= self.trust
 
 
 def policy_for(config: OnlineConfig) -> OnlinePolicy:
@@ -54,5 +100,9 @@ def policy_for(config: OnlineConfig) -> OnlinePolicy:
     if config.mode == "zero-shot":
         return ZeroShot()
     if config.mode == "one-shot":
-        return OneShot()
-    return FirstFrame(guide=config.guide)
+        return OneShot(guide=config.shot_guide)
+    if config.online_steps:
+        return OnlineAdaptation(
+            config.guide, config.recall, every=config.online_every, trust=config.trust
+        )
+    return FirstFrame(config.guide, config.recall)

@@ -4,88 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
 
 import numpy as np
 
-from deeplab_gygo import backend
 from deeplab_gygo.config import OnlineConfig
 from deeplab_gygo.data.masks import check_first_mask
 from deeplab_gygo.data.sequence import Frame, Sequence
-from deeplab_gygo.errors import UsageError
+from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.geometry import Geometry, sigmoid
-from deeplab_gygo.online.adapter import Adaptation, OnlineAdapter, Report
-from deeplab_gygo.online.aggregation import keep_connected, overlap, soft_aggregate
+from deeplab_gygo.models.geometry import Geometry
+from deeplab_gygo.models.memory import Memory
+from deeplab_gygo.online.adapter import OnlineAdapter
+from deeplab_gygo.online.aggregation import overlap, soft_aggregate
+from deeplab_gygo.online.memory import FrameMemory
+from deeplab_gygo.online.network import Features, OnlineNetwork, one_of
 from deeplab_gygo.online.policies import policy_for
+from deeplab_gygo.online.prediction import Adaptation, Prediction, Report
+from deeplab_gygo.online.propagation import Propagation
+from deeplab_gygo.online.pseudo_labels import pseudo_labels
 from deeplab_gygo.online.replay import rendered_views
+from deeplab_gygo.online.target import Target
 from deeplab_gygo.online.views import View, first_frame_views
-
-AREA_PACE = 0.2
-"""Share of a new frame in the running area of an object."""
 
 WORSE, POOR = 0.05, 0.6
 """Loss of J on the first frame, and J on it, from which a fine-tuning is warned about."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The result for one frame.
-
-    Attributes:
-        index: Position of the frame in its sequence.
-        name: Name of the frame.
-        probability: float32 [H, W] in 0..1 for one object, [N, H, W] for several.
-        mask: uint8 [H, W], object ids, 0 background.
-        seconds: Time spent on the frame: network and post-processing, not decoding.
-    """
-
-    index: int
-    name: str
-    probability: np.ndarray
-    mask: np.ndarray
-    seconds: float
-
-
-class Segmenter(Protocol):
-    """Anything that carries masks through a sequence."""
-
-    def begin(self, frame: Frame, mask: np.ndarray, report: Report | None = None) -> Adaptation:
-        """Starts a sequence with an annotated frame; mask uint8 [H, W] of object ids."""
-        ...
-
-    def step(self, frame: Frame) -> Prediction:
-        """Segments the next frame."""
-        ...
-
-    def run(self, sequence: Sequence, report: Report | None = None) -> Iterator[Prediction]:
-        """Segments a sequence from its first annotated frame on, as a stream."""
-        ...
-
-
-@dataclass
-class _Target:
-    """One object: its id, the weights adapted to it, and where it was last."""
-
-    label: int
-    weights: list[np.ndarray] | None
-    previous: np.ndarray
-    usual_area: float = 0.0
-
-    def update(self, probability: np.ndarray, threshold: float) -> None:
-        """Remembers the object's last probability and its usual area."""
-        self.previous = probability
-        area = float(np.count_nonzero(probability > threshold))
-        # Growth is believed slowly and shrinking more slowly: an object that is being hidden
-        # must not make its own remainder the usual size.
-        pace = AREA_PACE if area > self.usual_area else 0.2 * AREA_PACE
-        self.usual_area += pace * (area - self.usual_area)
-
-    def is_lost(self, threshold: float, part: float) -> bool:
-        """Says whether too little of the object was seen to guide by."""
-        return np.count_nonzero(self.previous > threshold) < part * self.usual_area
 
 
 class DeepLabSegmenter:
@@ -109,25 +52,28 @@ class DeepLabSegmenter:
                 met=f"mode {config.mode} with weights without one",
                 remedy="Use --mode zero-shot, or other weights",
             )
-        self._encode = backend.compiled(parent.encoder)
-        self._decode = backend.compiled(parent.head)
-        self._adapter = None
-        if self._policy.adapts:
-            self._adapter = OnlineAdapter(parent, config, self._encode)
+        self._network = OnlineNetwork(parent, refine=config.refine)
+        self._adapter = (
+            OnlineAdapter(parent, config, self._network) if self._policy.adapts else None
+        )
         self._geometry: Geometry | None = None
-        self._targets: list[_Target] = []
-        self._active: _Target | None = None
+        self._propagation: Propagation | None = None
+        self._targets: list[Target] = []
+        self._active: Target | None = None
         self.warnings: list[str] = []
         self.adaptation = Adaptation()
 
     # === Beginning ===
 
-    def begin(self, frame: Frame, mask: np.ndarray, report: Report | None = None) -> Adaptation:
+    def begin(
+        self, frame: Frame, mask: np.ndarray | None, report: Report | None = None
+    ) -> Adaptation:
         """Starts a sequence: adapts to every object of the annotated frame.
 
         Args:
             frame: Annotated frame.
-            mask: uint8 [H, W] of object ids, 0 background.
+            mask: uint8 [H, W] of object ids, 0 background. A zero-shot segmenter does without:
+                None.
             report: Called after every step of fine-tuning.
 
         Returns:
@@ -135,24 +81,28 @@ class DeepLabSegmenter:
 
         Raises:
             InputError: The mask has another size than the frame, or is empty or full.
+            UsageError: There is no mask where one is needed.
         """
         image = frame.image
-        check_first_mask(mask, image.shape[:2], frame.name)
-        self._geometry = Geometry.fit(image.shape[:2], self.config.short_side, self._parent.stride)
+        size = image.shape[:2]
+        if self._policy.sees_mask:
+            self._check_mask(mask, size, frame.name)
+        self._geometry = Geometry.fit(size, self.config.short_side, self._parent.stride)
+        self._propagation = Propagation(self._network, self.config, self._policy, self._geometry)
         self._targets, self._active, self.warnings = [], None, []
+        self.adaptation = Adaptation()
         if not self._policy.sees_mask:
-            self._targets = [_Target(1, None, np.zeros(mask.shape, np.float32))]
-            self.adaptation = Adaptation()
+            self._targets = [Target(1, None, np.zeros(size, np.float32))]
             return self.adaptation
         done = []
         for label in [int(i) for i in np.unique(mask) if i]:
             single = (mask == label).astype(np.uint8)
-            weights = None
+            target = Target(label, None, single.astype(np.float32), self._new_memory())
+            target.usual_area = float(np.count_nonzero(single))
             if self._adapter is not None:
-                done.append(self._adapt(image, single, label, report))
-                weights = self._adapter.weights()
-            area = float(np.count_nonzero(single))
-            self._targets.append(_Target(label, weights, single.astype(np.float32), area))
+                done.append(self._adapt(image, single, target, report))
+            self._targets.append(target)
+            self._remember_first(image, target)
         self._active = self._targets[-1]
         self.adaptation = Adaptation(
             sum(a.steps for a in done),
@@ -161,23 +111,46 @@ class DeepLabSegmenter:
         )
         return self.adaptation
 
+    def _check_mask(self, mask: np.ndarray | None, size: tuple[int, int], name: str) -> None:
+        if mask is None:
+            raise UsageError(
+                f"Mode {self.config.mode} starts from a mask",
+                met="none",
+                where=name,
+                remedy="Give the mask of the first frame, or use --mode zero-shot",
+            )
+        check_first_mask(mask, size, name)
+
+    def _new_memory(self) -> FrameMemory | None:
+        if not self._parent.config.memory:
+            return None
+        return FrameMemory(self.config.memory, self._parent.cell)
+
+    def _remember_first(self, image: np.ndarray, target: Target) -> None:
+        if target.memory is not None:
+            features = self._network.encode(self._geometry.image(image)[None])
+            target.memory.begin(features["key"], self._geometry.guide(target.previous))
+
     def _adapt(
-        self, image: np.ndarray, mask: np.ndarray, label: int, report: Report | None
+        self, image: np.ndarray, mask: np.ndarray, target: Target, report: Report | None
     ) -> Adaptation:
         started = time.monotonic()
-        rng = np.random.default_rng([self._seed, label])
+        rng = np.random.default_rng([self._seed, target.label])
         self._adapter.reset()
-        features = self._encode(self._geometry.image(image)[None])
-        before = overlap(self._geometry.logits(self._logits(features, None)) > 0, mask)
+        before = self._first_overlap(image, mask)
         views = first_frame_views(image, mask, self._geometry, self.config, rng)
         adaptation = self._adapter.adapt(
             views, rng, replay=self._replay_views(), report=report, started=started
         )
-        if self.config.adapt == "full":
-            features = self._encode(self._geometry.image(image)[None])
-        after = overlap(self._geometry.logits(self._logits(features, None)) > 0, mask)
-        self._judge(before, after, label)
+        self._judge(before, self._first_overlap(image, mask), target.label)
+        target.weights = self._adapter.state() if self.config.online_steps else None
+        target.weights = target.weights or self._adapter.weights()
+        target.samples = self._adapter.samples if self.config.online_steps else []
         return Adaptation(adaptation.steps, adaptation.losses, time.monotonic() - started)
+
+    def _first_overlap(self, image: np.ndarray, mask: np.ndarray) -> float:
+        features = self._network.encode(self._geometry.image(image)[None])
+        return overlap(self._geometry.logits(self._network.logits(features, None, None)) > 0, mask)
 
     def _judge(self, before: float, after: float, label: int) -> None:
         """Says so when fine-tuning did not reach the object even on the frame it was shown."""
@@ -201,6 +174,12 @@ class DeepLabSegmenter:
         guided = self._parent.config.guide
         return rendered_views(self.config.replay, self._geometry.padded, guided)
 
+    @property
+    def first_memory(self) -> Memory | None:
+        """Returns the memory of the annotated frame, where there is one object that uses it."""
+        memory = self._targets[0].memory if len(self._targets) == 1 else None
+        return memory.first if memory is not None and self._policy.recall else None
+
     # === Propagation ===
 
     def step(self, frame: Frame) -> Prediction:
@@ -222,25 +201,33 @@ class DeepLabSegmenter:
         """Segments a sequence, annotated frame included (whose mask is returned as it is).
 
         Args:
-            sequence: Frames and at least one annotation; propagation starts at the first.
+            sequence: Frames and at least one annotation; propagation starts at the first. A
+                zero-shot segmenter does without and starts at the first frame.
             report: Called after every step of fine-tuning.
 
         Yields:
             One prediction a frame, from the annotated frame on.
         """
-        start = sequence.first_annotated
+        sees = self._policy.sees_mask
+        start = sequence.first_annotated if sees or sequence.annotations else 0
         frames = iter(sequence)
         first = next(islice(frames, start, None))
-        mask = sequence.annotation(start)
+        mask = sequence.annotation(start) if sees else None
         self.begin(first, mask, report)
         yield self._given(first, mask)
-        while window := list(islice(frames, self.config.window)):
+        while window := list(islice(frames, self._window)):
             yield from self._predict(window)
 
-    def _given(self, frame: Frame, mask: np.ndarray) -> Prediction:
-        planes = np.stack([t.previous for t in self._targets])
-        if not self._policy.sees_mask:
+    @property
+    def _window(self) -> int:
+        """Frames encoded at once: one where the encoder changes between frames."""
+        changes = self.config.adapt == "full" and self.config.online_steps
+        return 1 if changes else self.config.window
+
+    def _given(self, frame: Frame, mask: np.ndarray | None) -> Prediction:
+        if mask is None:
             return self._predict([frame])[0]
+        planes = np.stack([t.previous for t in self._targets])
         return Prediction(
             frame.index, frame.name, planes[0] if len(planes) == 1 else planes, mask, 0.0
         )
@@ -248,49 +235,65 @@ class DeepLabSegmenter:
     def _predict(self, frames: list[Frame]) -> list[Prediction]:
         if self._geometry is None:
             raise UsageError("A sequence begins before its frames are segmented", met="no begin()")
-        images = np.stack([self._geometry.image(frame.image) for frame in frames])
+        images = self._propagation.images([self._image(frame) for frame in frames])
         started = time.monotonic()
         shared = None
         if not (self.config.adapt == "full" and len(self._targets) > 1):
             self._activate(self._targets[0]) if len(self._targets) == 1 else None
-            shared = self._encode(images)
+            shared = [self._network.encode(batch) for batch in images]
         encoding = (time.monotonic() - started) / len(frames)
         predictions = []
         for position, frame in enumerate(frames):
             clock = time.monotonic()
-            planes = []
+            planes, seen = [], []
             for target in self._targets:
                 self._activate(target)
-                features = shared if shared is not None else self._encode(images)
-                one = {key: value[position : position + 1] for key, value in features.items()}
-                planes.append(self._probability(one, target))
+                variants = shared or [self._network.encode(batch) for batch in images]
+                seen.append([one_of(features, position) for features in variants])
+                planes.append(self._propagation.probability(seen[-1], target))
             probability, mask = self._merge(planes)
+            for target, variants in zip(self._targets, seen, strict=True):
+                self._learn(target, variants[0], images[0][position])
             seconds = encoding + time.monotonic() - clock
-            predictions.append(Prediction(frame.index, frame.name, probability, mask, seconds))
+            confidence = min(target.confidence for target in self._targets)
+            predictions.append(
+                Prediction(frame.index, frame.name, probability, mask, seconds, confidence)
+            )
         return predictions
 
-    def _activate(self, target: _Target) -> None:
+    def _image(self, frame: Frame) -> np.ndarray:
+        image, size = frame.image, self._geometry.frame
+        if image.shape[:2] != size:
+            raise InputError(
+                f"All frames of a sequence have the size of the first, {size[0]}x{size[1]} pixels",
+                met=f"{image.shape[0]}x{image.shape[1]}",
+                where=frame.name,
+            )
+        return image
+
+    def _learn(self, target: Target, features: Features, image: np.ndarray) -> None:
+        """Remembers a frame and adapts to it, as far as the policy wants it."""
+        if not self._policy.sees_mask:
+            return
+        self._propagation.remember(features, target)
+        if self._adapter is None or not self._policy.adapts_now(target.age, target.confidence):
+            return
+        labels = pseudo_labels(target.previous, target.before)
+        if labels is None:
+            return
+        self._activate(target)
+        recall = self._propagation.recall(features, target)
+        sample = self._adapter.sample(
+            image, self._geometry.labels(labels), None, features=features, recall=recall
+        )
+        rng = np.random.default_rng([self._seed, target.label, target.age])
+        self._adapter.adapt_to(sample, target.samples, rng)
+        target.weights = self._adapter.state()
+
+    def _activate(self, target: Target) -> None:
         if target.weights is not None and self._active is not target:
-            self._adapter.set_weights(target.weights)
+            self._adapter.set_state(target.weights)
             self._active = target
-
-    def _probability(self, features: dict[str, Any], target: _Target) -> np.ndarray:
-        threshold, policy = self.config.threshold, self._policy
-        lost = target.is_lost(threshold, self.config.lost)
-        guides: list[np.ndarray | None] = [None]
-        if policy.guide != "none" and not lost:
-            guides = [target.previous, None] if policy.guide == "blend" else [target.previous]
-        coarse = np.mean([self._logits(features, guide) for guide in guides], axis=0)
-        probability = sigmoid(self._geometry.logits(coarse))
-        if policy.sees_mask and self.config.filter_components and not lost:
-            probability = keep_connected(probability, target.previous > threshold, threshold)
-        return probability
-
-    def _logits(self, features: dict[str, Any], guide: np.ndarray | None) -> np.ndarray:
-        inputs = dict(features)
-        if self._parent.config.guide:
-            inputs["guide"] = self._geometry.guide(guide)[None]
-        return backend.to_numpy(self._decode(inputs))[0, ..., 0]
 
     def _merge(self, planes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         if len(planes) == 1:

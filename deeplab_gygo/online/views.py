@@ -12,6 +12,7 @@ from deeplab_gygo.data.augment import sample_view
 from deeplab_gygo.data.guides import deform_guide, encode_guide
 from deeplab_gygo.models.deeplab import guide_at_stride
 from deeplab_gygo.models.geometry import Geometry
+from deeplab_gygo.online.distractors import paste_distractor
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class View:
     mask: np.ndarray
     guide: np.ndarray
 
+    @property
+    def coded(self) -> np.ndarray:
+        """The true mask, coded as a guide: float32 [H/4, W/4, 1]."""
+        return guide_at_stride(encode_guide(self.mask, self.mask.shape))
+
 
 def first_frame_views(
     image: np.ndarray,
@@ -40,7 +46,7 @@ def first_frame_views(
 
     A part of them are lucid views (Khoreva et al., Lucid data dreaming): the object is cut out,
     the hole is filled, and the object is put back moved, so that the network does not learn where
-    it was or what was behind it.
+    it was or what was behind it. A part shows things that are not the object.
 
     Args:
         image: uint8 [H, W, 3] RGB, the annotated frame.
@@ -74,6 +80,9 @@ def first_frame_views(
         if rng.random() < config.lucid:
             background = fill_object(working, target) if background is None else background
             picture, labels = lucid(working, target, background, rng)
+        if rng.random() < config.distractors:
+            for _ in range(int(rng.integers(1, 3))):
+                picture, labels = paste_distractor(picture, labels, rng)
         picture, (labels,) = sample_view(picture, [labels], geometry.padded, augment, rng)
         labels = (labels == 1).astype(np.uint8)
         views.append(View(picture, labels, _guide(labels, config.guide_dropout, rng)))

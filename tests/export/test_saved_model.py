@@ -18,6 +18,7 @@ from deeplab_gygo.export.graph import GraphGeometry, enlarge, shrink
 from deeplab_gygo.export.parity import EXACT, ParityCheck, Pictures, compare
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.geometry import Geometry, sigmoid
+from deeplab_gygo.models.memory import MemoryRead, recall_channels, remember
 from deeplab_gygo.models.weights import file_hash
 
 SIZE = 64
@@ -29,11 +30,20 @@ PROVENANCE = {
 }
 
 
-def tiny_parent(**changes) -> DeepLabV3Plus:
-    """Random weights whose logits spread over the sigmoid, so that differences can be seen."""
+def tiny_parent(build=None, **changes) -> DeepLabV3Plus:
+    """Random weights whose logits spread over the sigmoid, so that differences can be seen.
+
+    Memory and refinement, which say nothing before they are trained, are given a say. `build`
+    makes a network on a thin backbone.
+    """
     keras.utils.set_random_seed(3)
     config = ModelConfig(aspp_channels=16, low_level_channels=8, decoder_channels=16, **changes)
-    parent = DeepLabV3Plus(config)
+    parent = DeepLabV3Plus(config) if build is None else build(seed=3, **changes)
+    rng = np.random.default_rng(3)
+    for part in parent.parts:
+        for layer in part.layers:
+            if layer.name in ("recall_join", "recall_sharp_join", "refine_change"):
+                layer.kernel.assign(rng.normal(0, 0.3, layer.kernel.shape).astype(np.float32))
     logits = python_logits(parent, scene(96, 128))
     layer = parent.head.get_layer("logit")
     layer.kernel.assign(layer.kernel.numpy() * 2.0 / logits.std())
@@ -54,12 +64,18 @@ def soft_mask(height: int, width: int) -> np.ndarray:
     return (1.0 / (1.0 + np.exp((distance - 0.25) * 20))).astype(np.float32)
 
 
-def python_logits(parent, image, previous=None, size=SIZE) -> np.ndarray:
+def python_logits(parent, image, previous=None, size=SIZE, memory=None) -> np.ndarray:
     """The eager network between the package's own geometry; shares no code with the export."""
     geometry = Geometry.fit(image.shape[:2], size, parent.stride)
     inputs = {"image": geometry.image(image)[None].astype(np.float32)}
     if parent.config.guide:
         inputs["guide"] = geometry.guide(previous)[None]
+    if parent.config.memory:
+        places = [side // parent.config.output_stride for side in geometry.padded]
+        inputs["recall"] = np.zeros((1, *places, recall_channels(parent.cell)), np.float32)
+    if memory is not None:
+        key = parent.encoder(inputs["image"], training=False)["key"]
+        inputs["recall"] = MemoryRead()([key, *memory])
     coarse = backend.to_numpy(parent.network(inputs, training=False))[0, ..., 0]
     return geometry.logits(coarse)
 
@@ -103,7 +119,7 @@ def test_layout(report):
 
 def test_variables_are_stored_once(report, parent):
     stored = (report.path / "variables" / "variables.data-00000-of-00001").stat().st_size
-    values = sum(v.numpy().size for m in (parent.encoder, parent.head) for v in m.variables)
+    values = sum(v.numpy().size for part in parent.parts for v in part.variables)
     assert stored < 1.1 * 4 * values
 
 
@@ -167,14 +183,36 @@ def test_guide_of_another_size_is_refused(loaded):
         )
 
 
+# === The export of a network with the memory of an annotated frame ===
+
+
+def test_a_memory_becomes_part_of_the_export(small_parent, tmp_path):
+    parent = tiny_parent(small_parent)
+    geometry = Geometry.fit((70, 90), SIZE, parent.stride)
+    first = geometry.image(scene(70, 90, seed=5))[None].astype(np.float32)
+    key = parent.encoder(first, training=False)["key"]
+    memory = remember(key, geometry.guide(soft_mask(70, 90) > 0.5), parent.cell)
+    report = export_saved_model(
+        parent, tmp_path / "a", size=SIZE, card={}, sequence_name="shoes", memory=memory
+    )
+    assert report.difference <= EXACT and len(report.checks) == 8
+    call = tf.saved_model.load(str(tmp_path / "a")).signatures["serving_default"]
+    frames = np.stack([scene(70, 90, seed) for seed in (1, 2)])
+    found = call(frames=tf.constant(frames))["probability"].numpy()
+    for frame, probability in zip(frames, found, strict=True):
+        told = sigmoid(python_logits(parent, frame, memory=memory))
+        np.testing.assert_allclose(probability, told, atol=1e-4)
+        assert np.abs(told - sigmoid(python_logits(parent, frame))).max() > 0.01
+
+
 # === The export of a fine-tuned network without guide, over another one ===
 
 
-def test_fine_tuned_network_without_guide_replaces_an_export(tmp_path):
+def test_fine_tuned_network_without_guide_replaces_an_export(small_parent, tmp_path):
     out = tmp_path / "model"
     out.mkdir()
     (out / "saved_model.pb").write_bytes(b"an older one")
-    parent = tiny_parent(guide=False)
+    parent = tiny_parent(small_parent, guide=False, memory=False, refine=False)
     before = sigmoid(python_logits(parent, scene(90, 70)))
     bias = parent.head.get_layer("logit").bias
     bias.assign(bias.numpy() + 1.0)  # what fine-tuning does, in short
@@ -330,7 +368,7 @@ def quick(monkeypatch):
     """Replaces writing and comparing, which take seconds, by a stub; returns its result."""
     checks = [ParityCheck("serving_default", (1, 9, 9), 0.0, 0.0, 0)]
 
-    def write(parent, folder, size, threshold):
+    def write(parent, folder, size, threshold, memory):
         (folder / "saved_model.pb").write_bytes(b"new")
         return ("serving_default",)
 
@@ -402,7 +440,7 @@ def test_disk_that_fills_up(parent, tmp_path, quick, monkeypatch):
         (tmp_path / folder / "saved_model.pb").write_bytes(b"half")
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
 
-    def write(parent, folder, size, threshold):
+    def write(parent, folder, size, threshold, memory):
         saved_model._save(tf.Module(), folder, {})
 
     monkeypatch.setattr(tf.saved_model, "save", save)

@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from deeplab_gygo.online.aggregation import keep_connected, soft_aggregate
+from deeplab_gygo.online.aggregation import (
+    has_jumped,
+    keep_connected,
+    keep_recognized,
+    soft_aggregate,
+)
 
 
 def test_one_object_keeps_its_order_and_planes_sum_to_one():
@@ -43,3 +48,26 @@ def test_everything_is_kept_when_the_object_has_jumped():
 def test_everything_is_kept_after_an_empty_mask():
     found = _square(10, 10, 30) + _square(60, 60, 30)
     np.testing.assert_array_equal(keep_connected(found, np.zeros((100, 100)), 0.5), found)
+
+
+def test_a_jump_is_told_from_growth_and_from_a_first_appearance():
+    previous = _square(10, 10, 30) > 0.5
+    assert has_jumped(_square(60, 60, 30), previous, 0.5)
+    assert not has_jumped(_square(12, 12, 60), previous, 0.5)
+    assert not has_jumped(_square(60, 60, 30), np.zeros((100, 100)), 0.5)
+    assert not has_jumped(np.zeros((100, 100), np.float32), previous, 0.5)
+
+
+def test_only_what_is_like_the_object_comes_back():
+    returned, stranger = _square(10, 10, 20), _square(60, 60, 30)
+    likeness = np.full((100, 100), -0.8, np.float32)
+    likeness[5:35, 5:35] = 0.6
+    kept = keep_recognized(returned + stranger, likeness, 0.5, 0.0)
+    np.testing.assert_array_equal(kept, returned)
+    all_kept = keep_recognized(returned + stranger, likeness, 0.5, -1.0)
+    np.testing.assert_array_equal(all_kept, returned + stranger)
+    none = np.full((100, 100), -0.8, np.float32)
+    none[60:90, 60:90] = -0.5
+    assert not keep_recognized(returned + stranger, none, 0.5, 0.0).any()
+    one = keep_recognized(returned + stranger, none, 0.5, 0.0, always_one=True)
+    np.testing.assert_array_equal(one, stranger)

@@ -1,0 +1,82 @@
+"""The parent's parts as compiled calls, for one or more frames at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from deeplab_gygo import backend
+from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.memory import build_reader
+
+Features = dict[str, Any]
+"""What the encoder gives for frames, by name, as tensors of the backend."""
+
+
+class OnlineNetwork:
+    """Encoder, memory, head and refinement of a parent, compiled once for the process.
+
+    The parent's weights of the moment are used at every call.
+
+    Args:
+        parent: Network.
+        refine: Whether to refine the logits, where the architecture can.
+    """
+
+    def __init__(self, parent: DeepLabV3Plus, *, refine: bool = True):
+        self.parent = parent
+        self._encode = backend.compiled(parent.encoder)
+        self._decode = backend.compiled(parent.head)
+        refines = refine and parent.refiner is not None
+        self._refine = backend.compiled(parent.refiner) if refines else None
+        self._read = None
+        if parent.config.memory:
+            self._read = backend.compiled(build_reader(parent.config.key_channels, parent.cell))
+
+    def encode(self, images: np.ndarray) -> Features:
+        """Encodes frames.
+
+        Args:
+            images: uint8 [N, H, W, 3] RGB, at the padded size.
+
+        Returns:
+            Features of all frames.
+        """
+        return self._encode(images)
+
+    def read(self, features: Features, keys: np.ndarray, values: np.ndarray) -> Any:
+        """Reads a memory for one frame.
+
+        Args:
+            features: Of one frame.
+            keys: float32 [1, M, C].
+            values: float32 [1, M, V], coded masks.
+
+        Returns:
+            The recall, float32 [1, h, w, R].
+        """
+        return self._read({"query": features["key"], "keys": keys, "values": values})
+
+    def logits(self, features: Features, guide: np.ndarray | None, recall: Any) -> np.ndarray:
+        """Decodes one frame.
+
+        Args:
+            features: Of one frame.
+            guide: float32 [H/4, W/4, 1]; None for unknown.
+            recall: Of `read`; None for unknown.
+
+        Returns:
+            float32 [h, w] logits at the finest stride.
+        """
+        told = None if guide is None else guide[None]
+        coarse = self._decode(self.parent.head_inputs(features, told, recall))
+        if self._refine is not None:
+            parts = {"low": features["low"], "fine": features["fine"]}
+            coarse = self._refine({"logits": coarse, **parts})
+        return backend.to_numpy(coarse)[0, ..., 0]
+
+
+def one_of(features: Features, position: int) -> Features:
+    """Takes one frame out of the features of several."""
+    return {name: value[position : position + 1] for name, value in features.items()}

@@ -1,0 +1,130 @@
+"""From the features of a frame to the probability of one object in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from deeplab_gygo.backend import to_numpy
+from deeplab_gygo.config import OnlineConfig
+from deeplab_gygo.models.geometry import Geometry, sigmoid
+from deeplab_gygo.models.memory import from_cells
+from deeplab_gygo.online.aggregation import has_jumped, keep_connected, keep_recognized
+from deeplab_gygo.online.confidence import expected_overlap
+from deeplab_gygo.online.network import Features, OnlineNetwork
+from deeplab_gygo.online.policies import OnlinePolicy
+from deeplab_gygo.online.target import Target
+
+
+class Propagation:
+    """Predicts objects frame by frame, as a policy wants it.
+
+    Args:
+        network: Compiled parts of the parent.
+        config: All numbers.
+        policy: What the network is told.
+        geometry: Sizes of the sequence's frames.
+    """
+
+    def __init__(
+        self,
+        network: OnlineNetwork,
+        config: OnlineConfig,
+        policy: OnlinePolicy,
+        geometry: Geometry,
+    ):
+        self._network, self._config = network, config
+        self._policy, self._geometry = policy, geometry
+
+    def images(self, frames: list[np.ndarray]) -> list[np.ndarray]:
+        """Prepares frames for the encoder, one batch a variant.
+
+        Args:
+            frames: uint8 [H, W, 3] RGB each.
+
+        Returns:
+            The frames as they are and, with `flip`, mirrored: uint8 [N, H', W', 3] each.
+        """
+        upright = np.stack([self._geometry.image(frame) for frame in frames])
+        if not self._config.flip:
+            return [upright]
+        return [upright, np.ascontiguousarray(upright[:, :, ::-1])]
+
+    def probability(self, variants: list[Features], target: Target) -> np.ndarray:
+        """Predicts an object and says how far the prediction can be trusted.
+
+        Args:
+            variants: Features of the one frame, upright and mirrored.
+            target: The object; its `confidence` is set.
+
+        Returns:
+            float32 [H, W] in 0..1 at the size of the frames.
+        """
+        config, policy = self._config, self._policy
+        lost = target.is_lost(config.threshold, config.lost)
+        guides: list[np.ndarray | None] = [None]
+        if policy.guide != "none" and not lost:
+            guide = self._geometry.guide(target.previous)
+            guides = [guide, None] if policy.guide == "blend" else [guide]
+        planes = [
+            self._plane(features, guide, target, mirrored=index == 1)
+            for index, features in enumerate(variants)
+            for guide in guides
+        ]
+        # Logits are averaged, not probabilities: they keep how sure each variant is.
+        probability = sigmoid(self._geometry.logits(np.mean(planes, axis=0)))
+        target.confidence = expected_overlap(probability, config.threshold)
+        if policy.sees_mask and config.filter_components:
+            probability = self._filtered(probability, variants[0], target, lost)
+        return probability
+
+    def _filtered(
+        self, probability: np.ndarray, features: Features, target: Target, lost: bool
+    ) -> np.ndarray:
+        """Drops parts away from the last mask, or, where there is none to go by, strange ones."""
+        config = self._config
+        previous = target.previous > config.threshold
+        if not lost and not has_jumped(probability, previous, config.threshold):
+            return keep_connected(probability, previous, config.threshold)
+        if target.memory is None or config.recognize <= -1:
+            return probability
+        recall = to_numpy(self._network.read(features, *target.memory.contents()))[0]
+        likeness = from_cells(recall, self._network.parent.cell)
+        return keep_recognized(
+            probability,
+            self._geometry.logits(likeness),
+            config.threshold,
+            config.recognize,
+            always_one=not lost,
+        )
+
+    def _plane(
+        self, features: Features, guide: np.ndarray | None, target: Target, *, mirrored: bool
+    ) -> np.ndarray:
+        """Logits float32 [h, w] of one variant, turned back upright."""
+        if mirrored and guide is not None:
+            guide = np.ascontiguousarray(guide[:, ::-1])
+        logits = self._network.logits(features, guide, self.recall(features, target))
+        return logits[:, ::-1] if mirrored else logits
+
+    def recall(self, features: Features, target: Target) -> Any:
+        """Reads the memory of an object for a frame; None where the policy uses none."""
+        if target.memory is None or not self._policy.recall:
+            return None
+        return self._network.read(features, *target.memory.contents())
+
+    def remember(self, features: Features, target: Target) -> None:
+        """Adds a frame to the memory of an object, when it is its turn and can be trusted.
+
+        Args:
+            features: Of the frame, upright.
+            target: The object, updated to the frame.
+        """
+        config = self._config
+        if target.memory is None or not config.memory or target.age % config.memory_every:
+            return
+        if target.confidence < config.trust or target.is_lost(config.threshold, config.lost):
+            return
+        mask = (target.previous > config.threshold).astype(np.float32)
+        target.memory.add(features["key"], self._geometry.guide(mask))

@@ -1,0 +1,167 @@
+"""Propagation: what the network is asked, and what is made of its answers."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from deeplab_gygo.config import OnlineConfig
+from deeplab_gygo.models.geometry import Geometry, sigmoid
+from deeplab_gygo.online.confidence import expected_overlap
+from deeplab_gygo.online.memory import FrameMemory
+from deeplab_gygo.online.policies import OneShot, ZeroShot
+from deeplab_gygo.online.propagation import Propagation
+from deeplab_gygo.online.target import Target
+
+SIZE = (32, 48)
+GEOMETRY = Geometry.fit(SIZE, 480, 16)
+
+
+class _Network:
+    """Answers with a map that depends on the guide alone, and notes what it was asked."""
+
+    parent = SimpleNamespace(cell=4)
+
+    def __init__(self, plain: np.ndarray | None = None):
+        self.guides, self.recalls, self.reads = [], [], []
+        self._plain = np.full((8, 12), -1.0, np.float32) if plain is None else plain
+        self.recall = np.zeros((1, 2, 3, 18), np.float32)
+
+    def read(self, features, keys, values):
+        self.reads.append(values)
+        return self.recall
+
+    def logits(self, features, guide, recall):
+        self.guides.append(guide)
+        self.recalls.append(recall)
+        return self._plain if guide is None else 4.0 * guide[..., 0]
+
+
+def _target(side: int = 16, usual: int | None = None) -> Target:
+    plane = np.zeros(SIZE, np.float32)
+    plane[:side, :side] = 1.0
+    memory = FrameMemory(2, 4)
+    memory.begin(np.zeros((1, 2, 3, 5), np.float32), GEOMETRY.guide(plane))
+    return Target(1, None, plane, memory, usual_area=float((usual or side) ** 2))
+
+
+def _propagation(network, policy=None, **config) -> Propagation:
+    policy = policy or OneShot()
+    return Propagation(network, OnlineConfig(mode="one-shot", **config), policy, GEOMETRY)
+
+
+def _features() -> dict[str, np.ndarray]:
+    return {"key": np.ones((1, 2, 3, 5), np.float32)}
+
+
+def _two_parts() -> np.ndarray:
+    """Logits of two parts: one where the object was, one far from it."""
+    plain = np.full((8, 12), -4.0, np.float32)
+    plain[6:, 9:] = plain[:2, :2] = 4.0
+    return plain
+
+
+@pytest.mark.parametrize(
+    ("use", "told"), [("none", [False]), ("previous", [True]), ("blend", [True, False])]
+)
+def test_the_guide_is_used_as_the_policy_says(use, told):
+    network = _Network()
+    propagation = _propagation(network, OneShot(guide=use))
+    propagation.probability([_features()], _target())
+    assert [guide is not None for guide in network.guides] == told
+    for guide in network.guides:
+        if guide is not None:
+            np.testing.assert_array_equal(guide, GEOMETRY.guide(_target().previous))
+
+
+def test_blending_takes_the_mean_of_the_logits():
+    blended = _propagation(_Network(), OneShot(guide="blend"), filter_components=False)
+    probability = blended.probability([_features()], _target())
+    mean = 0.5 * (4.0 * GEOMETRY.guide(_target().previous)[..., 0] - 1.0)
+    np.testing.assert_allclose(probability, sigmoid(GEOMETRY.logits(mean)), atol=1e-6)
+
+
+def test_a_lost_object_is_looked_for_without_guide_and_filter():
+    plain = _two_parts()
+    found = {}
+    for usual in (8, 30):
+        network = _Network(plain)
+        propagation = _propagation(network, OneShot(guide="none"), recognize=-1.0)
+        found[usual] = propagation.probability([_features()], _target(8, usual))[-1, -1]
+        guided = _Network(plain)
+        _propagation(guided).probability([_features()], _target(8, usual))
+        assert (guided.guides[0] is None) == (usual == 30)
+    assert found[8] == 0.0 and found[30] > 0.9
+
+
+def test_a_lost_object_is_believed_only_where_it_looks_like_what_is_remembered():
+    network = _Network(_two_parts())
+    network.recall[:] = -1.0
+    network.recall[0, 1, 2] = 1.0  # the far part is like the object, the near one like background
+    propagation = _propagation(network, OneShot(guide="none"), recognize=0.0)
+    probability = propagation.probability([_features()], _target(8, usual=30))
+    assert probability[-1, -1] > 0.9 and probability[0, 0] == 0.0
+
+
+def test_confidence_is_that_of_the_probability():
+    target = _target()
+    propagation = _propagation(_Network(), filter_components=False)
+    probability = propagation.probability([_features()], target)
+    assert target.confidence == pytest.approx(expected_overlap(probability))
+
+
+def test_a_memory_is_read_only_where_the_policy_wants_it():
+    network = _Network()
+    bare = _target()
+    bare.memory = None
+    for policy, target in ((OneShot(), _target()), (ZeroShot(), _target()), (OneShot(), bare)):
+        _propagation(network, policy).probability([_features()], target)
+    assert network.recalls[0] is network.recall and network.recalls[1:] == [None, None]
+    np.testing.assert_array_equal(network.reads[0], _target().memory.first[1])
+
+
+def test_a_mirrored_frame_is_shown_a_mirrored_guide_and_turned_back():
+    network = _Network()
+    propagation = _propagation(network, flip=True, filter_components=False)
+    frames = [np.random.default_rng(0).integers(0, 256, (*SIZE, 3)).astype(np.uint8)]
+    upright, mirrored = propagation.images(frames)
+    np.testing.assert_array_equal(mirrored[0], upright[0][:, ::-1])
+    target = _target()
+    probability = propagation.probability([_features(), _features()], target)
+    np.testing.assert_array_equal(network.guides[1], network.guides[0][:, ::-1])
+    alone = _propagation(_Network(), filter_components=False)
+    np.testing.assert_allclose(probability, alone.probability([_features()], target), atol=1e-6)
+
+
+# === What is remembered ===
+
+
+def _frames_remembered(target: Target) -> int:
+    return target.memory.contents()[0].shape[1] // 6
+
+
+def test_a_frame_is_remembered_when_it_is_its_turn():
+    propagation = _propagation(_Network(), memory_every=3, memory=2)
+    target = _target()
+    counts = []
+    for _ in range(7):
+        target.update(target.previous, 0.5)
+        propagation.remember(_features(), target)
+        counts.append(_frames_remembered(target))
+    assert counts == [1, 1, 2, 2, 2, 3, 3]
+    remembered = target.memory.contents()[1][0, 6:12]
+    np.testing.assert_array_equal(remembered, target.memory.first[1][0])
+
+
+@pytest.mark.parametrize(
+    "change", [{"confidence": 0.5}, {"usual_area": 4000.0}, {"memory": None}, {}]
+)
+def test_a_doubtful_frame_or_a_lost_object_is_not_remembered(change):
+    propagation = _propagation(_Network(), memory_every=1, trust=0.8)
+    target = _target()
+    target.update(target.previous, 0.5)
+    for name, value in change.items():
+        setattr(target, name, value)
+    propagation.remember(_features(), target)
+    if target.memory is not None:
+        assert _frames_remembered(target) == (1 if change else 2)
