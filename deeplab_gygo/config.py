@@ -39,6 +39,11 @@ class ModelConfig:
         dropout: Rate after the ASPP; 0.1 in the official implementation.
         guide: Whether the decoder takes the previous mask as a guide.
         guide_channels: Width of the guide's own embedding at the output stride.
+        memory: Whether the decoder takes what the memory of annotated frames says: every place is
+            matched to the places of the first frame and of earlier ones.
+        key_channels: Width of the embeddings that are matched.
+        refine: Whether the logits are refined at stride 2.
+        refine_channels: Width of the refinement.
         batch_norm_momentum: Of ASPP and decoder. The official .9997 needs 30k steps to settle;
             shorter trainings need a smaller one.
         batch_norm_epsilon: 1e-5 in the official implementation.
@@ -53,6 +58,10 @@ class ModelConfig:
     dropout: float = 0.1
     guide: bool = True
     guide_channels: int = 32
+    memory: bool = True
+    key_channels: int = 64
+    refine: bool = True
+    refine_channels: int = 24
     batch_norm_momentum: float = 0.99
     batch_norm_epsilon: float = 1e-5
 
@@ -144,11 +153,13 @@ class TrainConfig:
         model: Architecture.
         sources: Material, as a weighted mix.
         initial: Parent file to start from instead of the backbone's ImageNet weights.
-        data_root: Folder that relative roots start at; the environment variable
-            `DEEPLAB_GYGO_DATA` fills it when it is empty.
+        grow: Whether `initial` may lack parts of the architecture (a memory, a refinement), which
+            then start afresh.
+        data_root: Folder that relative roots start at, or the shards that `data pack` made of it;
+            the environment variable `DEEPLAB_GYGO_DATA` fills it when it is empty.
         validation: Sets measured every `validate_every` steps.
         crop: Size (height, width) of training crops, pixels.
-        batch: Samples a step.
+        batch: Crops a step; two are one clip.
         steps: Optimizer steps in all.
         seconds: Stop early after this training time, counting earlier runs; 0 means no limit. The
             schedule then runs over time instead of steps.
@@ -164,13 +175,18 @@ class TrainConfig:
         dice: Weight of the soft Dice loss beside the cross-entropy.
         ema: Momentum of the moving average of weights that is kept as the result; 0 keeps the
             last weights.
-        guide_dropout: Share of samples without guide, among those that do not need one.
+        guide_dropout: Share of crops without a guide, among those that do not need one.
+        memory_dropout: Share of crops without a memory, likewise.
         augment: Random changes of the pictures.
         validate_every: Steps between validations.
         checkpoint_every: Steps between checkpoints.
         log_every: Steps between lines of the log.
         workers: Threads that make samples.
-        cache_gb: Memory for decoded pictures, GB.
+        worker_processes: Processes that make samples instead of the threads, for a GPU that
+            threads cannot keep busy; 0 does with threads. Both make the same samples.
+        cache_gb: Memory for decoded pictures, GB; processes share it evenly.
+        data_parallel: Whether every step is computed by all GPUs of the machine (JAX only), each a
+            part of the batch.
         precision: Numeric policy.
         seed: Of everything random.
     """
@@ -178,6 +194,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     sources: list[SourceConfig] = field(default_factory=list)
     initial: str = ""
+    grow: bool = False
     data_root: str = ""
     validation: list[ValidationConfig] = field(default_factory=list)
     crop: tuple[int, int] = (288, 352)
@@ -194,12 +211,15 @@ class TrainConfig:
     dice: float = 1.0
     ema: float = 0.999
     guide_dropout: float = 0.5
+    memory_dropout: float = 0.5
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     validate_every: int = 1000
     checkpoint_every: int = 250
     log_every: int = 20
     workers: int = 2
+    worker_processes: int = 0
     cache_gb: float = 6.0
+    data_parallel: bool = False
     precision: Precision = "auto"
     seed: int = 0
 
@@ -229,15 +249,18 @@ class OnlineConfig:
         seconds: Time for fine-tuning, views included; it ends at whichever comes first. 0 means
             no limit. On the command line, a time without steps lifts the limit of steps.
         size: Short side at which the network sees frames, pixels; smaller frames stay as they are.
-            0 takes `PLAIN_SIZE` without fine-tuning and `TUNED_SIZE` with.
+            0 takes `PLAIN_SIZE` without fine-tuning and `tuned_size` with.
+        tuned_size: Short side with fine-tuning, where `size` is 0.
         views: Augmented views of the first frame that are encoded and cached.
         lucid: Share of views with object and background moved apart.
+        distractors: Share of views into which things are pasted that are not the object.
         view_scale: Range of the zoom of views.
         rate: Learning rate of ASPP and decoder.
         backbone_rate: Learning rate of the encoder with `adapt: full`.
         frozen_stages: Stages of the encoder that `adapt: full` leaves alone.
         dice: Weight of soft Dice in the loss.
         guide_dropout: Share of views that are shown without a guide.
+        memory_dropout: Share of views that are not told what a memory says of them.
         anchor: Weight that holds the adapted values to the parent's (L2-SP: Li et al., ICML 2018).
         replay: Rendered pictures, one of which joins every step so that the parent is not
             forgotten; 0 does without.
@@ -245,9 +268,23 @@ class OnlineConfig:
             CVPR 2022).
         guide: How the fine-tuned network uses its previous mask: `none`, `previous`, or `blend`
             (the mean of the logits with and without it).
+        shot_guide: The same for mode `one-shot`.
+        recall: Whether the fine-tuned network is told what its memory says; mode `one-shot` always
+            is.
+        memory: Frames remembered beside the annotated one.
+        memory_every: Frames between those that are remembered.
+        trust: Confidence below which a frame is neither remembered nor learned from.
+        online_steps: Steps of fine-tuning on a later frame (OnAVOS); 0 does without.
+        online_every: Frames between those that are learned from.
+        online_rate: Factor of the rates in these steps.
+        online_weight: Further factor of the rates in steps on the later frame itself.
+        refine: Whether the logits are refined at stride 2.
+        flip: Whether the mirrored frame is segmented too, and both are averaged.
         lost: Below this part of its usual area an object counts as lost: the guide is then
             unknown, so that the object can be found again anywhere.
         filter_components: Drop parts that do not touch the previous mask.
+        recognize: Likeness to the memory, -1..1, that a part must have to be believed where there
+            is no last mask to go by: the object was lost, or has jumped. -1 believes all.
         window: Frames encoded at once.
         threshold: Probability above which a pixel is object.
     """
@@ -257,27 +294,42 @@ class OnlineConfig:
     steps: int = 80
     seconds: float = 0.0
     size: int = 0
+    tuned_size: int = TUNED_SIZE
     views: int = 12
     lucid: float = 0.5
+    distractors: float = 0.5
     view_scale: tuple[float, float] = (0.8, 1.3)
     rate: float = 2e-3
     backbone_rate: float = 3e-5
     frozen_stages: int = 3
     dice: float = 1.0
     guide_dropout: float = 0.5
+    memory_dropout: float = 0.4
     anchor: float = 0.01
     replay: int = 0
     keep: float = 0.0
     guide: GuideUse = "none"
+    shot_guide: GuideUse = "previous"
+    recall: bool = True
+    memory: int = 3
+    memory_every: int = 5
+    trust: float = 0.8
+    online_steps: int = 0
+    online_every: int = 5
+    online_rate: float = 0.3
+    online_weight: float = 0.1
+    refine: bool = True
+    flip: bool = False
     lost: float = 0.25
     filter_components: bool = True
+    recognize: float = 0.0
     window: int = 4
     threshold: float = 0.5
 
     @property
     def short_side(self) -> int:
         """Short side in force, pixels."""
-        return self.size or (TUNED_SIZE if self.mode == "fine-tune" else PLAIN_SIZE)
+        return self.size or (self.tuned_size if self.mode == "fine-tune" else PLAIN_SIZE)
 
 
 def from_dict(kind: type, values: dict[str, Any], where: str | Path) -> Any:

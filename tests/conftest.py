@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -33,6 +34,23 @@ def shared_data() -> Path:
 def golden() -> Path:
     """Folder with values of the official evaluation; skips where it is absent."""
     return _material("DEEPLAB_GYGO_GOLDEN", "golden")
+
+
+# === A network that is quick to build and to run ===
+
+
+@pytest.fixture(scope="session")
+def small_backbone():
+    """The module `small_backbone`: what stands for a backbone, and a network on it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        return importlib.import_module("small_backbone")
+
+
+@pytest.fixture(scope="session")
+def small_parent(small_backbone):
+    """Function that builds a thin network with random weights: `(seed, **architecture)`."""
+    return small_backbone.build_small_parent
 
 
 # === The real command, on small material ===

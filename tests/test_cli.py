@@ -64,10 +64,13 @@ def test_without_options_the_settings_are_the_defaults(settings_of, command):
 
 def test_every_field_of_the_online_configuration_has_an_option(settings_of):
     changed = OnlineConfig(
-        mode="one-shot", adapt="full", steps=7, seconds=1.5, size=100, views=3, lucid=0.25,
+        mode="one-shot", adapt="full", steps=7, seconds=1.5, size=100, tuned_size=200, views=3,
+        lucid=0.25, distractors=0.3,
         view_scale=(0.5, 2.0), rate=3e-4, backbone_rate=2e-6, frozen_stages=1, dice=0.5,
-        guide_dropout=0.1, anchor=0.2, replay=5, keep=0.3, guide="previous", lost=0.1,
-        filter_components=False, window=2, threshold=0.4,
+        guide_dropout=0.1, memory_dropout=0.2, anchor=0.2, replay=5, keep=0.3, guide="previous",
+        shot_guide="blend", recall=False, memory=1, memory_every=2, trust=0.5, online_steps=4,
+        online_every=3, online_rate=0.6, online_weight=0.7, refine=False, flip=True, lost=0.1,
+        filter_components=False, recognize=0.5, window=2, threshold=0.4,
     )  # fmt: skip
     words = []
     for name, value in to_plain(changed).items():
@@ -254,7 +257,7 @@ def test_segment_leaves_masks_overlay_and_record(command, tmp_path, make_clip, t
     result = command(
         "segment", tmp_path / "clip", "--mask", tmp_path / "two.png", "--frame", "00001",
         "--out", out, "--weights", tiny_parent, "--size", 64, "--steps", 2, "--online.views", 2,
-        "--outputs", "masks,overlay,cutout,soft",
+        "--outputs", "masks,overlay,cutout,soft", "--preset", "fast",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     names = [f"{index:05d}.png" for index in range(1, 5)]
@@ -272,6 +275,8 @@ def test_segment_leaves_masks_overlay_and_record(command, tmp_path, make_clip, t
     record = json.loads((out / "run.json").read_text())
     assert summary["masks"] == 4
     assert summary["objects"] == 2
+    assert summary["preset"] == record["preset"] == "fast"
+    assert record["config"]["online"]["views"] == 2
     assert summary["adaptation_steps"] == record["steps"] == 4  # of each object
     assert len(record["network_seconds"]) == record["frames"] == 3
     assert summary["amortized_fps"] == pytest.approx(record["amortized_fps"], abs=1e-3)

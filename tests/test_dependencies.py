@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "deeplab_gygo"
 ALLOWED = {
     "errors": set(),
     "config": {"errors"},
+    "presets": {"errors", "config"},
     "backend": {"errors"},
     "data": {"errors", "config"},
     "evaluation": {"errors", "config", "data"},

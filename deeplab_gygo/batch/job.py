@@ -14,7 +14,10 @@ from deeplab_gygo.batch.record import SequenceRecord, hashes_of, identity_config
 from deeplab_gygo.batch.results import ResultWriters
 from deeplab_gygo.batch.settings import RunSettings
 from deeplab_gygo.batch.stream import ClipStream
+from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.weights import load_parent
+from deeplab_gygo.online.confidence import look_at
+from deeplab_gygo.online.prediction import Prediction
 from deeplab_gygo.online.segmenter import DeepLabSegmenter
 from deeplab_gygo.outputs import OutputDirectory
 from deeplab_gygo.outputs.environment import hardware
@@ -90,6 +93,11 @@ class SequenceRunner:
             "notes": list(self._segmenter.warnings),
         }
 
+    @property
+    def memory(self) -> Memory | None:
+        """Returns what is remembered of the annotated frame that `adapt` was given."""
+        return self._segmenter.first_memory
+
     def _segment(self, clip: Clip, writers: ResultWriters, times: _Times, keep_bars: bool) -> None:
         """Segments a clip and hands every frame to the writers."""
         ahead = max(4, 2 * self.settings.online.window)
@@ -97,7 +105,7 @@ class SequenceRunner:
             for prediction in self._segmenter.run(stream, bars.tuned):
                 writers.write(stream.take(prediction.index), prediction)
                 bars.segmented()
-                times.frame(prediction.seconds)
+                times.frame(prediction)
 
     def _bars(self, clip: Clip, keep: bool) -> SequenceBars:
         return SequenceBars(
@@ -123,7 +131,7 @@ class SequenceRunner:
             losses=[round(loss, 5) for loss in adaptation.losses],
             frame_seconds=times.intervals(given, self.settings.online.window),
             hardware=hardware(", ".join(backend.devices()) or None),
-            warnings=list(self._segmenter.warnings),
+            warnings=[*self._segmenter.warnings, *look_at(times.confidence)],
             name=clip.name,
             source=str(clip.sequence.source),
             mask_source=str(clip.mask_source),
@@ -133,27 +141,31 @@ class SequenceRunner:
             outputs=list(self.settings.outputs),
             weights=str(self.settings.weights_path),
             precision=self.precision,
+            preset=self.settings.preset,
             total_seconds=times.total,
             network_seconds=[round(seconds, 4) for seconds in times.network[given:]],
+            confidence=dict(list(times.confidence.items())[given:]),
         )
 
 
 class _Times:
-    """The times of a run, from its making on."""
+    """The times of a run, from its making on, and the confidence of its frames."""
 
     def __init__(self):
         self._moments = [time.monotonic()]
         self.network: list[float] = []
+        self.confidence: dict[str, float] = {}
 
     @property
     def total(self) -> float:
         """Seconds from the beginning to the last moment."""
         return self._moments[-1] - self._moments[0]
 
-    def frame(self, network: float) -> None:
-        """Notes that a frame is done, and how long the network took for it."""
+    def frame(self, prediction: Prediction) -> None:
+        """Notes that a frame is done, how long the network took for it, and its confidence."""
         self._moments.append(time.monotonic())
-        self.network.append(network)
+        self.network.append(prediction.seconds)
+        self.confidence[prediction.name] = round(prediction.confidence, 4)
 
     def end(self) -> None:
         """Notes that all is written; what that took counts for the last frame."""

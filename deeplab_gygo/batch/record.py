@@ -35,8 +35,10 @@ class SequenceRecord(RunRecord):
         outputs: What was written.
         weights: The parent file.
         precision: Numeric policy in force.
+        preset: Preset that the configuration started from; `config` has every number in force.
         total_seconds: See `COUNTED`.
         network_seconds: Seconds of every frame in network and post-processing.
+        confidence: By the name of a frame, how far its mask can be trusted: the J to expect, 0..1.
         counted: What the times count.
     """
 
@@ -49,8 +51,10 @@ class SequenceRecord(RunRecord):
     outputs: list[str] = field(default_factory=list)
     weights: str = ""
     precision: str = ""
+    preset: str = ""
     total_seconds: float = 0.0
     network_seconds: list[float] = field(default_factory=list)
+    confidence: dict[str, float] = field(default_factory=dict)
     counted: str = COUNTED
 
     @property

@@ -20,7 +20,7 @@ from deeplab_gygo.outputs import (
 )
 
 if TYPE_CHECKING:
-    from deeplab_gygo.online.segmenter import Prediction
+    from deeplab_gygo.online.prediction import Prediction
 
 OVERLAY_NAME = "overlay.mp4"
 CUTOUT_FOLDER = "cutouts"

@@ -9,6 +9,7 @@ from pathlib import Path
 from deeplab_gygo.config import OnlineConfig, Precision
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.weights import file_hash, read_parent_file, shipped_parent
+from deeplab_gygo.presets import check_preset
 
 OUTPUTS = ("masks", "overlay", "cutout", "soft")
 """What can be written: palette PNGs, a video to look at, PNGs with alpha, probabilities."""
@@ -26,6 +27,8 @@ class RunSettings:
         outputs: What is written, of `OUTPUTS`.
         overwrite: Whether results that are there already are replaced.
         progress: Whether progress bars are shown on a terminal.
+        preset: Preset that `online` started from; empty for none. Recorded, but no part of what
+            results follow from: that is `online`, all of it resolved.
 
     Raises:
         UsageError: A value is out of range.
@@ -39,9 +42,12 @@ class RunSettings:
     outputs: tuple[str, ...] = ("masks", "overlay")
     overwrite: bool = False
     progress: bool = True
+    preset: str = ""
 
     def __post_init__(self):
         _check_online(self.online)
+        if self.preset:
+            check_preset(self.preset)
         if self.seed < 0:
             raise UsageError("A seed is 0 or more", met=self.seed, where="--seed")
         unknown = [name for name in self.outputs if name not in OUTPUTS]
@@ -69,6 +75,8 @@ def _check_online(config: OnlineConfig) -> None:
     least = {
         "steps": 0, "seconds": 0, "views": 1, "window": 1, "replay": 0,
         "backbone_rate": 0, "rate": 0, "dice": 0, "anchor": 0,
+        "memory": 0, "memory_every": 1,
+        "online_steps": 0, "online_every": 1, "online_rate": 0, "online_weight": 0,
     }  # fmt: skip
     for name, bound in least.items():
         if getattr(config, name) < bound:
@@ -81,11 +89,27 @@ def _check_online(config: OnlineConfig) -> None:
             met=config.size,
             where="--online.size",
         )
-    for name in ("lucid", "guide_dropout", "keep", "lost", "threshold"):
+    if config.tuned_size < 16:
+        raise UsageError(
+            "tuned_size is 16 or more", met=config.tuned_size, where="--online.tuned_size"
+        )
+    shares = (
+        "lucid",
+        "distractors",
+        "guide_dropout",
+        "memory_dropout",
+        "keep",
+        "trust",
+        "lost",
+        "threshold",
+    )
+    for name in shares:
         if not 0 <= getattr(config, name) <= 1:
             raise UsageError(
                 f"{name} is in 0..1", met=getattr(config, name), where=f"--online.{name}"
             )
+    if not -1 <= config.recognize <= 1:
+        raise UsageError("recognize is in -1..1", met=config.recognize, where="--online.recognize")
     low, high = config.view_scale
     if not 0 < low <= high:
         raise UsageError(

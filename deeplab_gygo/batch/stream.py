@@ -25,7 +25,9 @@ class ClipStream(Sequence):
 
     def __init__(self, clip: Clip, ahead: int):
         source = clip.sequence
-        super().__init__(source.name, source.source, source.size, source.frame_names)
+        # A segmenter that is told nothing starts where the mask is, and else at the first frame.
+        given = None if clip.mask is None else {clip.start: clip.mask_source}
+        super().__init__(source.name, source.source, source.size, source.frame_names, given)
         self._clip, self._ahead = clip, ahead
         self._frames: Iterator[Frame] | None = None
         self._passed: deque[Frame] = deque()

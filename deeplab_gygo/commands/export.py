@@ -35,7 +35,7 @@ def run(options: Namespace) -> int:
     out = Path(options.out).expanduser()
     check_place(out, settings.overwrite, marker="saved_model.pb")
     wants_clip = options.input or options.dataset or options.mask
-    clip = clip_from_options(options) if wants_clip else None
+    clip = clip_from_options(options, settings) if wants_clip else None
     if clip is not None:
         _check_adaptable(clip, settings)
     runner = start_runner(settings, options.debug)
@@ -51,6 +51,7 @@ def run(options: Namespace) -> int:
         threshold=settings.online.threshold,
         card=card,
         sequence_name=clip.name if clip is not None else None,
+        memory=runner.memory if clip is not None else None,
         overwrite=settings.overwrite,
     )
     print(json.dumps(report.to_dict()))

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import yaml
+
 from deeplab_gygo.config import (
     UNLIMITED_STEPS,
     OnlineConfig,
@@ -23,6 +25,7 @@ from deeplab_gygo.config import (
     to_plain,
 )
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.presets import DEFAULT_PRESET, PRESETS, preset
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -47,6 +50,12 @@ def add_common(parser: ArgumentParser) -> None:
 
 def add_run_options(parser: ArgumentParser) -> None:
     """Adds the options of how sequences are segmented: of `segment`, `batch` and others."""
+    parser.add_argument(
+        "--preset", type=str, choices=tuple(PRESETS), default=DEFAULT_PRESET,
+        help="numbers to start from, from the quickest to the most exact; --config overrides them, "
+        "and the options below override both; the defaults shown with these are those of "
+        f"{DEFAULT_PRESET}",
+    )  # fmt: skip
     parser.add_argument("--config", type=str, metavar="FILE", help="YAML file of an OnlineConfig")
     add_config_options(parser, OnlineConfig, "online", shown="online", short=SHORT_ONLINE)
     add_model_options(parser)
@@ -156,13 +165,16 @@ def given_values(group: Namespace | Mapping[str, Any] | None) -> dict[str, Any]:
     return values
 
 
-def config_of(kind: type, path: str | None, group: Namespace | None) -> Any:
-    """Joins a configuration file, or the defaults, with the options given beside it.
+def config_of(
+    kind: type, path: str | None, group: Namespace | None, base: Any | None = None
+) -> Any:
+    """Joins a configuration to start from, a file, and the options given beside it.
 
     Args:
         kind: Dataclass.
-        path: YAML file; None starts from the defaults.
-        group: Parsed options made by `add_config_options`.
+        path: YAML file, which wins over `base`; None for no file.
+        group: Parsed options made by `add_config_options`, which win over both.
+        base: Instance of `kind` to start from; None starts from the defaults.
 
     Returns:
         An instance of `kind`.
@@ -170,11 +182,19 @@ def config_of(kind: type, path: str | None, group: Namespace | None) -> Any:
     Raises:
         UsageError: The file cannot be used, or a value cannot.
     """
-    config = load_yaml(kind, Path(path).expanduser()) if path else kind()
+    config = kind() if base is None else base
+    if path:
+        config = _with_file(config, Path(path).expanduser())
     values = given_values(group)
     if not values:
         return config
     return from_dict(kind, _merged(to_plain(config), values), "command line")
+
+
+def _with_file(base: Any, path: Path) -> Any:
+    load_yaml(type(base), path)  # refuses what is wrong in the file alone, by its name
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return from_dict(type(base), _merged(to_plain(base), written), path)
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +214,9 @@ def run_settings(options: Namespace) -> RunSettings:
     """
     from deeplab_gygo.batch.settings import RunSettings
 
-    online = config_of(OnlineConfig, options.config, options.get("online"))
+    online = config_of(
+        OnlineConfig, options.config, options.get("online"), base=preset(options.preset)
+    )
     given = given_values(options.get("online"))
     if given.get("seconds") and "steps" not in given:
         # Who gives a time and no number of steps means the time.
@@ -207,6 +229,7 @@ def run_settings(options: Namespace) -> RunSettings:
         outputs=tuple(name.strip() for name in options.outputs.split(",") if name.strip()),
         overwrite=options.overwrite,
         progress=not options.quiet,
+        preset=options.preset,
     )
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from deeplab_gygo.batch.clip import Clip
     from deeplab_gygo.batch.record import SequenceRecord
+    from deeplab_gygo.batch.settings import RunSettings
+    from deeplab_gygo.data.sequence import Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +44,9 @@ def add_clip_options(parser: ArgumentParser) -> None:
         "input", type=str, nargs="?", metavar="INPUT", help="video, or folder of frames"
     )
     parser.add_argument(
-        "--mask", type=str, metavar="FIRST", help="mask of the first frame: picture or labelme JSON"
-    )
+        "--mask", type=str, metavar="FIRST",
+        help="mask of the first frame: picture or labelme JSON; --mode zero-shot needs none",
+    )  # fmt: skip
     parser.add_argument(
         "--frame", type=str, help="name or index of the frame of the mask, if not the first; "
         "frames before it are not segmented",
@@ -52,8 +55,15 @@ def add_clip_options(parser: ArgumentParser) -> None:
     parser.add_argument("--sequence", type=str, help="name of the sequence in the data set")
 
 
-def clip_from_options(options: Namespace) -> Clip:
+def clip_from_options(options: Namespace, settings: RunSettings) -> Clip:
     """Opens the clip that the options of `add_clip_options` name.
+
+    Args:
+        options: Parsed options.
+        settings: Settings of the run; in the mode zero-shot a clip needs no mask.
+
+    Returns:
+        The clip.
 
     Raises:
         UsageError: It is named twice, or not at all.
@@ -68,17 +78,39 @@ def clip_from_options(options: Namespace) -> Clip:
             met="both" if options.input else "nothing",
             remedy="Give INPUT and --mask, or --dataset, --root and --sequence",
         )
+    is_told = settings.online.mode != "zero-shot" or options.mask is not None
     if options.dataset:
         from deeplab_gygo.data.datasets import open_dataset
 
         dataset = open_dataset(options.dataset, options.root, options.resolution)
+        if not is_told and not dataset.sequence(options.sequence).annotations:
+            return _unmasked(dataset.sequence(options.sequence), options)
         return open_dataset_clip(dataset, options.sequence, mask=options.mask, frame=options.frame)
+    if not is_told:
+        from deeplab_gygo.data.sequence import open_input
+
+        return _unmasked(open_input(options.input), options)
     if options.mask is None:
         raise UsageError(
             "A clip starts from a mask of its first frame", met="no --mask", where=options.input,
-            remedy="Give --mask: a picture that is white where the object is, or labelme JSON",
+            remedy="Give --mask: a picture that is white where the object is, or labelme JSON; "
+            "or --mode zero-shot, which finds the most salient object",
         )  # fmt: skip
     return open_clip(options.input, options.mask, frame=options.frame)
+
+
+def _unmasked(sequence: Sequence, options: Namespace) -> Clip:
+    """Takes a sequence without a mask, from its first frame on."""
+    from deeplab_gygo.commands.unmasked import UnmaskedClip
+
+    if options.frame is not None:
+        raise UsageError(
+            "--frame names the frame that a mask belongs to",
+            met="no mask",
+            where=sequence.source,
+            remedy="Give --mask, or leave --frame out",
+        )
+    return UnmaskedClip(sequence)
 
 
 def run(options: Namespace) -> int:
@@ -86,7 +118,7 @@ def run(options: Namespace) -> int:
     settings = run_settings(options)
     out = Path(options.out).expanduser()
     check_place(out, settings.overwrite)
-    clip = clip_from_options(options)
+    clip = clip_from_options(options, settings)
     skipped = f"; the {clip.start} frames before it are left out" if clip.start else ""
     logger.info(
         "%s: %d frames from %s on%s", clip.sequence.source, len(clip.sequence) - clip.start,
@@ -105,6 +137,7 @@ def summary_of(record: SequenceRecord, out: Path) -> dict[str, Any]:
         "masks": record.masks,
         "first_frame": record.first_frame,
         "objects": record.objects,
+        "preset": record.preset,
         "adaptation_steps": record.steps,
         "adaptation_seconds": round(record.adaptation_seconds, 3),
         "total_seconds": round(record.total_seconds, 3),
