@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint ablation clean
 
 # The demo installs what a user installs; the tests need the development extra too.
 $(VENV)/.installed: setup.py
@@ -27,6 +27,10 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -m ''
+
+# Runs the rows that are not measured yet; needs the environment variable DEEPLAB_GYGO_DATA.
+ablation: $(VENV)/.installed
+	$(BIN)/python tools/ablation.py
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .pytest_cache .ruff_cache

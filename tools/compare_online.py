@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -23,7 +22,8 @@ import numpy as np
 
 from deeplab_gygo.config import OnlineConfig, from_dict
 from deeplab_gygo.data.datasets import Dataset, open_dataset
-from deeplab_gygo.evaluation.measures import jaccard
+from deeplab_gygo.evaluation.measures import boundary_measure, jaccard
+from deeplab_gygo.evaluation.ranking import rank_correlation
 from deeplab_gygo.models.weights import load_parent
 from deeplab_gygo.online.segmenter import DeepLabSegmenter
 
@@ -32,15 +32,23 @@ def measure(segmenter: DeepLabSegmenter, dataset: Dataset, name: str, indices: l
     """Segments chosen frames of a sequence and returns J and seconds."""
     sequence = dataset.sequence(name)
     segmenter.begin(sequence.frame(indices[0]), dataset.annotation(name, indices[0]))
-    started, values = time.monotonic(), []
+    values, edges, confidence = [], [], []
+    network = 0.0
     for index in indices[1:]:
-        mask = segmenter.step(sequence.frame(index)).mask
-        values.append(jaccard(mask > 0, dataset.annotation(name, index) > 0))
+        prediction = segmenter.step(sequence.frame(index))
+        network += prediction.seconds
+        truth = dataset.annotation(name, index) > 0
+        values.append(jaccard(prediction.mask > 0, truth))
+        edges.append(boundary_measure(prediction.mask > 0, truth))
+        confidence.append(prediction.confidence)
     return {
         "J": float(np.mean(values)),
+        "F": float(np.mean(edges)),
+        "confidence": [round(value, 4) for value in confidence],
+        "frame_J": [round(value, 4) for value in values],
         "last_quarter_J": float(np.mean(values[-max(1, len(values) // 4) :])),
         "adaptation_seconds": segmenter.adaptation.seconds,
-        "frame_seconds": (time.monotonic() - started) / len(values),
+        "frame_seconds": network / len(values),
     }
 
 
@@ -86,7 +94,12 @@ def main() -> None:
             count = len(dataset.sequence(name))
             indices = list(range(0, count, options.stride))[: options.frames]
             scores[name] = measure(segmenter, dataset, name, indices)
-        mean = {key: float(np.mean([s[key] for s in scores.values()])) for key in scores[names[0]]}
+        mean = {
+            key: float(np.mean([s[key] for s in scores.values()]))
+            for key in ("J", "F", "last_quarter_J", "adaptation_seconds", "frame_seconds")
+        }
+        told = [[v for s in scores.values() for v in s[k]] for k in ("confidence", "frame_J")]
+        mean["rank_correlation"] = rank_correlation(*told)
         rows.append({"settings": settings, "stride": options.stride, "mean": mean, **scores})
         print(json.dumps({"settings": settings, **{k: round(v, 3) for k, v in mean.items()}}))
         print("   ", {name: round(score["J"], 2) for name, score in scores.items()}, flush=True)

@@ -1,0 +1,350 @@
+"""The ablation measures every row once, says which rows are missing, and makes a table.
+
+The network is replaced by one that answers with the annotations, shifted by the number of steps of
+a row: what the tool does must not depend on it.
+"""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+
+from deeplab_gygo.batch.record import SequenceRecord, hashes_of, identity_config
+from deeplab_gygo.batch.stream import ClipStream
+from deeplab_gygo.config import OnlineConfig
+from deeplab_gygo.data.masks import write_mask
+from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.outputs import OutputDirectory
+from deeplab_gygo.presets import preset
+
+ROWS = """
+- {name: base, group: steps}
+- {name: shifted, group: steps, online: {steps: 7}}
+- {name: same, group: views, online: {steps: 80}}
+- {name: other, group: backbone, weights: runs/parent_other/parent.npz}
+"""
+
+
+class Oracle:
+    """Writes the annotations as results, moved right by a column for every step below 80."""
+
+    done: list[tuple[int, list[str]]] = []
+
+    def __init__(self, settings):
+        self.settings = settings
+
+    def run(self, clip, out, *, keep_bars=True):
+        steps = self.settings.online.steps
+        shift = 0 if steps == 80 else steps
+        with OutputDirectory(out) as folder, ClipStream(clip, ahead=2) as stream:
+            for frame in stream:
+                assert frame.image.shape[:2] == clip.sequence.size
+                mask = np.roll(clip.truth(frame.index), shift, axis=1)
+                write_mask(folder / "masks" / f"{frame.name}.png", mask)
+            frames = len(stream) - 1
+            record = SequenceRecord(
+                command=["test"], config=identity_config(self.settings),
+                seed=self.settings.seed, hashes=hashes_of(clip, self.settings), frames=frames,
+                adaptation_seconds=2.0, steps=steps, name=clip.name, masks=frames + 1,
+                total_seconds=2.0 + 0.5 * frames, preset=self.settings.preset,
+            )  # fmt: skip
+            record.write(folder)
+        Oracle.done.append((steps, clip.sequence.frame_names))
+        return record
+
+
+@pytest.fixture
+def ablation(tool, tmp_path, monkeypatch):
+    """The tool with the oracle as its network and weights below `tmp_path`."""
+    module, rows = tool("ablation"), tool("ablation_rows")
+    measure = partial(module.measure, make_runner=Oracle)
+    monkeypatch.setattr(module, "measure", measure)
+    monkeypatch.setattr(rows, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "code_version", lambda: "today")
+    monkeypatch.setattr(Oracle, "done", [])
+    (tmp_path / "rows.yaml").write_text(ROWS)
+    return module
+
+
+@pytest.fixture
+def run(ablation, tmp_path, make_dataset):
+    """Function that runs the tool; returns its status and the steps of the rows measured."""
+    root = make_dataset(tmp_path / "data", {"bag": 13, "shoes/red": 16})
+
+    def run(*words):
+        Oracle.done.clear()
+        status = ablation.main(
+            ["--rows", str(tmp_path / "rows.yaml"), "--results", str(tmp_path / "ablation.json"),
+             "--out", str(tmp_path / "out"), "--dataset", "gygo", "--root", str(root),
+             "--split", "val", *words]
+        )  # fmt: skip
+        return status, [steps for steps, _ in Oracle.done[::2]]
+
+    return run
+
+
+def _table(tmp_path):
+    """Cells of the table by the name of the row."""
+    lines = (tmp_path / "ablation.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    return {row[0]: row[1:] for row in rows}
+
+
+# === Measuring ===
+
+
+def test_a_row_is_measured_on_every_third_frame_by_the_official_protocol(run, tmp_path):
+    status, _ = run("--only", "shifted")
+    assert status == 0
+    assert [names for _, names in Oracle.done] == [
+        ["00000", "00003", "00006", "00009", "00012"],
+        ["00000", "00003", "00006", "00009", "00012", "00015"],
+    ]
+    (kept,) = json.loads((tmp_path / "ablation.json").read_text())["measurements"]
+    # The square is 28 wide and moved by 7: 21 of 35 columns are shared.
+    assert kept["J"] == pytest.approx(21 / 35)
+    assert kept["J_decay"] == pytest.approx(0)
+    assert kept["adaptation_seconds"] == 2.0
+    assert kept["amortized_fps"] == pytest.approx(9 / (4 + 4.5), abs=1e-5)
+    assert "7 of 11 counted" in kept["frames"]  # without the first and the last of a sequence
+
+
+def test_stride_1_is_every_frame_and_makes_no_excuse(run, tmp_path):
+    run("--only", "shifted", "--stride", "1")
+    assert [len(names) for _, names in Oracle.done] == [13, 16]
+    assert "one frame in" not in (tmp_path / "ablation.md").read_text()
+    run("--only", "shifted")
+    assert "one frame in 3 was taken" in (tmp_path / "ablation.md").read_text()
+
+
+def test_decay_and_the_worst_sequence_are_those_of_the_frames_that_count(tool, tmp_path):
+    measure = tool("ablation_measure")
+    rows = [{"sequence": "a", "J": 0.9}, {"sequence": "b", "J": 0.4}, {"sequence": "c", "J": None}]
+    assert measure.worst_of(rows) == {"sequence": "b", "J": 0.4}
+
+
+def test_a_thinned_sequence_starts_at_the_first_annotation(tool, tmp_path, make_dataset):
+    from deeplab_gygo.data.datasets import open_dataset
+
+    root = make_dataset(tmp_path, {"bag": 9})
+    for index in (0, 1):
+        (root / "Annotations" / "480p" / "bag" / f"{index:05d}.png").unlink()
+    dataset = open_dataset("gygo", root)
+    clip = tool("ablation_measure").open_thinned(dataset, "bag", 3)
+    assert clip.sequence.frame_names == ["00002", "00005", "00008"]
+    assert [frame.index for frame in clip.sequence] == [0, 1, 2]
+    assert (clip.sequence.frame(1).image == dataset.sequence("bag").frame(5).image).all()
+    assert (clip.mask == dataset.annotation("bag", 2)).all()
+    assert (clip.truth(2) == dataset.annotation("bag", 8)).all()
+    with pytest.raises(IndexError):
+        clip.sequence.frame(3)
+
+
+# === Resuming ===
+
+
+def test_what_is_measured_is_not_measured_again_and_equal_rows_share(run, tmp_path):
+    assert run() == (0, [80, 7])
+    table = _table(tmp_path)
+    assert table["same"] == table["base"]
+    assert run() == (0, [])
+    assert _table(tmp_path) == table
+
+
+@pytest.mark.parametrize("change", ["seed", "stride", "sequences", "weights", "code", "numbers"])
+def test_whatever_changes_the_result_measures_anew(run, ablation, tmp_path, monkeypatch, change):
+    weights = tmp_path / "weights" / "parent.npz"
+    (tmp_path / "rows.yaml").write_text(
+        "- {name: base, group: steps, weights: weights/parent.npz}\n"
+    )
+    weights.parent.mkdir()
+    _write_parent(weights, "one")
+    run()
+    words = []
+    if change == "weights":
+        _write_parent(weights, "two")
+    elif change == "code":
+        monkeypatch.setattr(ablation, "code_version", lambda: "tomorrow")
+    elif change == "numbers":
+        text = (tmp_path / "rows.yaml").read_text()
+        (tmp_path / "rows.yaml").write_text(text.replace("}", ", preset: fast}"))
+    else:
+        value = {"seed": ["1"], "stride": ["2"], "sequences": ["shoes/red", "bag"]}[change]
+        words = [f"--{change}", *value]
+    assert len(run(*words)[1]) == 1
+    assert run(*words)[1] == []
+
+
+def _write_parent(path, card):
+    head = json.dumps({"format": "deeplab_gygo.parent.1", "model": {}, "card": {"is": card}})
+    np.savez(path, __card__=np.frombuffer(head.encode(), np.uint8))
+
+
+def test_a_row_that_fails_is_told_and_the_others_are_measured(run, tmp_path, monkeypatch, capsys):
+    whole = Oracle.run
+
+    def trouble(self, clip, out, **options):
+        if self.settings.online.steps == 7 and clip.name == "bag":
+            raise InputError("A frame is whole", met="half of it")
+        return whole(self, clip, out, **options)
+
+    monkeypatch.setattr(Oracle, "run", trouble)
+    assert run()[0] == 3
+    assert "shifted: Every sequence of a row is segmented" in capsys.readouterr().err
+    assert _table(tmp_path)["shifted"][0] == "not run"
+    assert _table(tmp_path)["base"][0] == "1.000"
+    # Mended, only what failed is done: the other sequence of that row is finished.
+    monkeypatch.setattr(Oracle, "run", whole)
+    assert run()[0] == 0
+    assert [(steps, len(names)) for steps, names in Oracle.done] == [(7, 5)]
+
+
+# === The table ===
+
+
+def test_rows_without_weights_say_what_makes_them(run, tmp_path, capsys):
+    assert run()[0] == 0
+    reason = "not run: weights missing (made by experiments/parent_other.yaml)"
+    assert _table(tmp_path)["other"][0] == reason
+    assert f"other: {reason}" in capsys.readouterr().err
+
+
+def test_a_measurement_outlives_its_weights(run, tmp_path):
+    """As after a training on another machine, whose weights stay there."""
+    weights = tmp_path / "runs" / "parent_other" / "parent.npz"
+    weights.parent.mkdir(parents=True)
+    _write_parent(weights, "one")
+    run("--only", "other")
+    figures = _table(tmp_path)["other"]
+    assert figures[0] == "1.000"
+    _write_parent(weights, "two")
+    run("--render")
+    assert _table(tmp_path)["other"][0] == "not run"  # it was measured with other weights
+    weights.unlink()
+    run("--render")
+    assert _table(tmp_path)["other"] == figures
+
+
+def test_rendering_measures_nothing(run, tmp_path):
+    assert run("--render") == (0, [])
+    assert not (tmp_path / "ablation.json").exists()
+    assert _table(tmp_path)["base"][0] == "not run"
+
+
+def test_rows_stand_by_group_and_in_the_order_of_groups(run, tmp_path):
+    run("--render")
+    names = list(_table(tmp_path))
+    assert names[0] == "row"
+    assert names[2:] == [
+        "**backbone**",
+        "other",
+        "**steps**",
+        "base",
+        "shifted",
+        "**views**",
+        "same",
+    ]
+
+
+def test_the_caption_says_when_rows_are_of_different_code(run, ablation, tmp_path, monkeypatch):
+    run()
+    assert "same code" not in (tmp_path / "ablation.md").read_text()
+    monkeypatch.setattr(ablation, "code_version", lambda: "tomorrow")
+    run("--only", "shifted")
+    assert "Not all rows were measured by the same code" in (tmp_path / "ablation.md").read_text()
+
+
+# === Rows and options ===
+
+
+def test_a_row_starts_from_its_preset(tool):
+    row = tool("ablation_rows").Row("x", "steps", preset="best", online={"steps": 9})
+    assert row.config.steps == 9
+    assert row.config.views == preset("best").views
+    assert tool("ablation_rows").Row("x", "steps").config == OnlineConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- {name: a, group: steps, online: {stepz: 3}}", "stepz.*row a"),
+        ("- {name: a, group: colors}", "group.*row 1"),
+        ("- {name: a, group: steps, preset: turbo}", "turbo"),
+        ("- {name: a, group: steps}\n- {name: a, group: views}", "name of its own; met: a"),
+        ("- {name: a, group: steps, wieghts: x}", "wieghts"),
+        ("a: 1", "a list; met: dict"),
+        ("{oops", "YAML"),
+    ],
+)
+def test_unusable_rows_are_refused_by_name(tool, tmp_path, text, message):
+    (tmp_path / "rows.yaml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        tool("ablation_rows").read_rows(tmp_path / "rows.yaml")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["--only", "ghost"], 2, "met: ghost. Name some of: base, shifted"),
+        (["--stride", "0"], 2, "stride is 1 or more"),
+        (["--split", "test"], 65, "'test' needs a list"),
+    ],
+)
+def test_unusable_options_are_refused(run, capsys, words, status, message):
+    assert run(*words)[0] == status
+    assert message in capsys.readouterr().err
+
+
+def test_without_a_data_set_only_rendering_works(ablation, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("DEEPLAB_GYGO_DATA", raising=False)
+    words = ["--rows", tmp_path / "rows.yaml", "--results", tmp_path / "ablation.json"]
+    assert ablation.main([*map(str, words), "--render"]) == 0
+    assert ablation.main([*map(str, words)]) == 2
+    assert "--root" in capsys.readouterr().err
+
+
+def test_a_damaged_file_of_results_is_named(run, tmp_path, capsys):
+    (tmp_path / "ablation.json").write_text("[]")
+    assert run("--render")[0] == 65
+    assert "ablation.json" in capsys.readouterr().err
+
+
+def test_the_rows_of_this_repository_are_usable_and_cover_every_group(tool):
+    from typing import get_args
+
+    module = tool("ablation_rows")
+    rows = module.read_rows(module.ROOT / "experiments" / "ablation.yaml")
+    assert {row.group for row in rows} == set(get_args(module.Group))
+
+
+# === The version of the code ===
+
+
+def test_the_version_of_the_code_follows_from_what_segmenting_and_measuring_import(tool, tmp_path):
+    module = tool("ablation_rows")
+    package = tmp_path / "deeplab_gygo"
+    sources = {
+        "online/segmenter.py": "from deeplab_gygo.config import a\nfrom .adapter import b\n",
+        "online/adapter.py": "b = 1\n", "batch/stream.py": "", "evaluation/streaming.py": "",
+        "config.py": "a = 1\n", "training/parent.py": "",
+    }  # fmt: skip
+    for name, text in sources.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).parent.joinpath("__init__.py").touch()
+        (package / name).write_text(text)
+    (package / "__init__.py").touch()
+    before = module.code_version(tmp_path)
+    for name, matters in (("config.py", False), ("training/parent.py", False),
+                          ("online/adapter.py", True)):  # fmt: skip
+        (package / name).write_text(sources[name] + "c = 2\n")
+        assert (module.code_version(tmp_path) != before) == matters, name
+
+
+def test_the_network_and_the_measures_are_of_the_code_that_counts(tool):
+    module = tool("ablation_rows")
+    names = {path.relative_to(module.ROOT / "deeplab_gygo").as_posix()
+             for path in module.source_files()}  # fmt: skip
+    assert {"online/adapter.py", "models/deeplab.py", "evaluation/measures.py", "backend.py",
+            "data/masks.py"} <= names  # fmt: skip
+    assert not {name for name in names if name.startswith(("commands", "export", "cli"))}

@@ -1,0 +1,172 @@
+"""What a batch measured becomes a file of results and a row of the README."""
+
+import json
+
+import numpy as np
+import pytest
+
+from deeplab_gygo.config import OnlineConfig, to_plain
+from deeplab_gygo.errors import UsageError
+from deeplab_gygo.evaluation import DatasetScore, SequenceScore, write_report
+from deeplab_gygo.presets import preset
+
+# First and last frame do not count; of the nine others the first three and the last three make
+# the decay.
+FALLING = [1.0, 0.9, 0.9, 0.9, 0.7, 0.7, 0.7, 0.5, 0.5, 0.5, 0.0]
+STEADY = [1.0] + [0.8] * 9 + [0.0]
+HARDWARE = {"cpu": "Z80", "cores": 2, "gpu": None}
+
+
+@pytest.fixture
+def update_results(tool, tmp_path, monkeypatch):
+    """The tool, working in a folder of its own."""
+    module = tool("update_results")
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "RESULTS", tmp_path / "experiments" / "results")
+    (tmp_path / "deeplab_gygo" / "parents").mkdir(parents=True)
+    (tmp_path / "deeplab_gygo" / "parents" / "parent.npz").write_bytes(b"0" * 1_500_000)
+    module.RESULTS.mkdir(parents=True)
+    demo = {"J": 0.5, "F": 0.25, "amortized_fps": 2.0}
+    (module.RESULTS / "demo.json").write_text(json.dumps(demo))
+    return module
+
+
+def _batch(folder, *, online=None, name="balanced", label="", scored=True):
+    """Writes what a batch of two sequences leaves."""
+    rows = [
+        {"sequence": sequence, "frames": 11, "adaptation_seconds": 4.0, "amortized_fps": 2.0,
+         "J": float(np.mean(values[1:-1])), "F": 0.6, "status": "done"}
+        for sequence, values in (("shoes/red", FALLING), ("bag", STEADY))
+    ]  # fmt: skip
+    mean = {**rows[0], "sequence": "mean of 2", "frames": 22, "J": 0.75}
+    settings = {"online": to_plain(online or OnlineConfig()), "seed": 0, "preset": name}
+    summary = {"sequences": rows, "mean": mean, "settings": settings}
+    (folder / "bag").mkdir(parents=True)
+    (folder / f"summary{label}.json").write_text(json.dumps(summary))
+    record = {"hashes": {"weights": "abc"}, "hardware": HARDWARE, "versions": {}}
+    (folder / "bag" / "run.json").write_text(json.dumps(record))
+    if scored:
+        names = tuple(f"{index:05d}" for index in range(11))
+        scores = [
+            SequenceScore(sequence, names, (1,), np.array([values]), np.array([values]))
+            for sequence, values in (("shoes/red", FALLING), ("bag", STEADY))
+        ]
+        write_report(DatasetScore("davis2016", "val", tuple(scores)), folder / f"scores{label}")
+    return folder / f"summary{label}.json"
+
+
+def _kept(module, name):
+    return json.loads((module.RESULTS / f"{name}.json").read_text())
+
+
+def _rows(module):
+    """Cells of the table's rows, without header."""
+    lines = [line for line in module.table().splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+@pytest.mark.parametrize("label", ["", "-0-of-2"])
+def test_decay_and_worst_sequence_are_kept(update_results, tmp_path, label):
+    update_results.add("davis--fine-tune", _batch(tmp_path / "out", label=label))
+    kept = _kept(update_results, "davis--fine-tune")
+    assert [row["J_decay"] for row in kept["sequences"]] == pytest.approx([0.4, 0.0])
+    assert kept["mean"]["J_decay"] == pytest.approx(0.2)
+    assert kept["worst"] == {"sequence": "shoes/red", "J": 0.7}
+    assert kept["hardware"] == HARDWARE
+    (row,) = _rows(update_results)
+    assert row == ["davis", "fine-tune, `--preset balanced`", "0.750", "0.600", "0.200", "4.0",
+                   "2.0", "shoes/red (0.70)"]  # fmt: skip
+
+
+def test_a_batch_without_scores_has_no_decay(update_results, tmp_path):
+    update_results.add("davis--fine-tune", _batch(tmp_path / "out", scored=False))
+    assert _kept(update_results, "davis--fine-tune")["mean"]["J_decay"] is None
+    assert _rows(update_results)[0][4] == "-"
+
+
+def test_results_that_were_kept_without_decay_still_make_their_row(update_results, tmp_path):
+    update_results.add("davis--full", _batch(tmp_path / "out", online=OnlineConfig(adapt="full")))
+    kept = _kept(update_results, "davis--full")
+    for key in ("worst", "preset", "changes"):
+        del kept[key]
+    for row in (kept["mean"], *kept["sequences"]):
+        del row["J_decay"]
+    (update_results.RESULTS / "davis--full.json").write_text(json.dumps(kept))
+    (row,) = _rows(update_results)
+    assert row[1] == "fine-tune, `--adapt full`"
+    assert (row[4], row[7]) == ("-", "shoes/red (0.70)")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("best", {}, "fine-tune, `--preset best`"),
+        ("best", {"rate": 0.5}, "fine-tune, `--preset best`, `--online.rate 0.5`"),
+        ("balanced", {"mode": "zero-shot"}, "zero-shot"),
+        ("best", {"mode": "one-shot"}, "one-shot, `--preset best`"),
+    ],
+)
+def test_the_mode_tells_the_preset_and_what_was_changed_in_it(
+    update_results, tmp_path, name, changes, words
+):
+    online = preset(name)
+    for key, value in changes.items():
+        setattr(online, key, value)
+    update_results.add("davis--x", _batch(tmp_path / "out", online=online, name=name))
+    assert _rows(update_results)[0][1] == words
+
+
+def test_a_failed_sequence_has_no_figures_and_hinders_no_table(update_results, tmp_path):
+    for mode in ("zero-shot", "fine-tune"):
+        summary = _batch(tmp_path / mode, online=OnlineConfig(mode=mode))
+        data = json.loads(summary.read_text())
+        failed = dict.fromkeys(data["sequences"][0])
+        data["sequences"].append({**failed, "sequence": "cup", "status": "failed"})
+        summary.write_text(json.dumps(data))
+        update_results.add(f"davis--{mode}", summary)
+    assert [row[7] for row in _rows(update_results)] == ["shoes/red (0.70)"] * 2
+    assert "in davis--fine-tune: none." in update_results.table()
+
+
+def test_sequences_that_fine_tuning_made_worse_are_named(update_results, tmp_path):
+    update_results.add(
+        "davis--zero-shot", _batch(tmp_path / "zero", online=OnlineConfig(mode="zero-shot"))
+    )
+    summary = _batch(tmp_path / "tuned")
+    data = json.loads(summary.read_text())
+    data["sequences"][1]["J"] = 0.7
+    summary.write_text(json.dumps(data))
+    update_results.add("davis--fine-tune", summary)
+    assert "in davis--fine-tune: bag (0.80 to 0.70)." in update_results.table()
+
+
+def test_only_what_lies_between_the_markers_is_written(update_results, tmp_path):
+    readme = tmp_path / "README.md"
+    begin, end = update_results.BEGIN, update_results.END
+    readme.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    update_results.add("davis--fine-tune", _batch(tmp_path / "out"))
+    update_results.render()
+    once = readme.read_text()
+    assert once.startswith(f"before\n{begin}\n| material ")
+    assert once.endswith(f"\n{end}\nafter\n")
+    assert "old" not in once
+    update_results.render()
+    assert readme.read_text() == once
+
+
+def test_a_block_finds_its_place_behind_another_one_or_is_refused(update_results, tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text("a <z> b")
+    with pytest.raises(UsageError, match="<x>.*</x>") as error:
+        update_results.write_block(path, "<x>", "</x>", "body")
+    assert str(path) in str(error.value)
+    update_results.write_block(path, "<x>", "</x>", "body", after="<z>")
+    assert path.read_text() == "a <z>\n\n<x>\nbody\n</x> b"
+    update_results.write_block(path, "<x>", "</x>", "other", after="<z>")
+    assert path.read_text() == "a <z>\n\n<x>\nother\n</x> b"
+
+
+def test_the_results_of_this_repository_make_a_table(tool):
+    rows = _rows(tool("update_results"))
+    assert rows
+    assert all(len(row) == 8 for row in rows)

@@ -1,0 +1,65 @@
+"""Averages the weights of several parents of one training (a "model soup").
+
+    python tools/average_parents.py --out parent.npz runs/A/parent.npz runs/B/last.npz
+
+Checkpoints of one trajectory often lie around a better point than each of them is (Wortsman et
+al., "Model soups", ICML 2022). Whether it helps is for validation to say: with `--config` the
+averaged parent is measured on the validation sets of an experiment file, and the scores are
+written into its card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from deeplab_gygo.config import TrainConfig, load_yaml
+from deeplab_gygo.errors import UsageError
+from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.weights import assign, file_hash, read_parent_file, save_parent
+
+
+def averaged(paths: list[Path]) -> tuple[DeepLabV3Plus, list[dict]]:
+    """Builds the parent with the mean of the weights of files, and returns their cards."""
+    parts = [read_parent_file(path) for path in paths]
+    configs = [config for config, _, _ in parts]
+    if any(config != configs[0] for config in configs):
+        raise UsageError("Parents that are averaged have one architecture", met=configs)
+    parent = DeepLabV3Plus(configs[0])
+    arrays = [values for _, values, _ in parts]
+    mean = {k: np.mean([a[k].astype(np.float32) for a in arrays], axis=0) for k in arrays[0]}
+    assign(parent, mean, paths[0])
+    return parent, [card for _, _, card in parts]
+
+
+def main() -> None:
+    """Averages, measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parents", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--config", type=Path, help="experiment file with validation sets")
+    parser.add_argument("--data-root", default="")
+    options = parser.parse_args()
+    parent, cards = averaged(options.parents)
+    card = {
+        "averaged": [
+            {"sha256": file_hash(path), "step": card.get("step"), "seconds": card.get("seconds")}
+            for path, card in zip(options.parents, cards, strict=True)
+        ],
+        "training": next((c["training"] for c in reversed(cards) if "training" in c), None),
+    }
+    if options.config:
+        from deeplab_gygo.training.validation import Validation
+
+        sets = load_yaml(TrainConfig, options.config).validation
+        card["validation"] = Validation(parent, sets, options.data_root).run()
+        print(json.dumps(card["validation"], indent=1))
+    save_parent(options.out, parent, card)
+    print(options.out, file_hash(options.out))
+
+
+if __name__ == "__main__":
+    main()
