@@ -297,7 +297,7 @@ class OnlineConfig:
     tuned_size: int = TUNED_SIZE
     views: int = 12
     lucid: float = 0.5
-    distractors: float = 0.5
+    distractors: float = 0.0
     view_scale: tuple[float, float] = (0.8, 1.3)
     rate: float = 2e-3
     backbone_rate: float = 3e-5
@@ -308,8 +308,8 @@ class OnlineConfig:
     anchor: float = 0.01
     replay: int = 0
     keep: float = 0.0
-    guide: GuideUse = "none"
-    shot_guide: GuideUse = "previous"
+    guide: GuideUse = "blend"
+    shot_guide: GuideUse = "blend"
     recall: bool = True
     memory: int = 3
     memory_every: int = 5

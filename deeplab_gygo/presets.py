@@ -10,9 +10,9 @@ from deeplab_gygo.errors import UsageError
 DEFAULT_PRESET = "balanced"
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"steps": 40, "views": 8, "tuned_size": 360},
+    "fast": {"steps": 40, "views": 8, "tuned_size": 360, "guide": "previous"},
     "balanced": {},
-    "best": {"steps": 200, "views": 24, "tuned_size": 480},
+    "best": {"steps": 120, "views": 16, "tuned_size": 480, "flip": True, "online_steps": 6},
 }
 """Name -> fields of `OnlineConfig` that differ from its defaults, in the order of time.
 

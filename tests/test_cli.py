@@ -68,7 +68,7 @@ def test_every_field_of_the_online_configuration_has_an_option(settings_of):
         lucid=0.25, distractors=0.3,
         view_scale=(0.5, 2.0), rate=3e-4, backbone_rate=2e-6, frozen_stages=1, dice=0.5,
         guide_dropout=0.1, memory_dropout=0.2, anchor=0.2, replay=5, keep=0.3, guide="previous",
-        shot_guide="blend", recall=False, memory=1, memory_every=2, trust=0.5, online_steps=4,
+        shot_guide="none", recall=False, memory=1, memory_every=2, trust=0.5, online_steps=4,
         online_every=3, online_rate=0.6, online_weight=0.7, refine=False, flip=True, lost=0.1,
         filter_components=False, recognize=0.5, window=2, threshold=0.4,
     )  # fmt: skip

@@ -4,8 +4,8 @@
 
 Checkpoints of one trajectory often lie around a better point than each of them is (Wortsman et
 al., "Model soups", ICML 2022). Whether it helps is for validation to say: with `--config` the
-averaged parent is measured on the validation sets of an experiment file, and the scores are
-written into its card.
+averaged parent is measured on the validation sets of the training's experiment file, and file and
+scores are written into its card.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab_gygo.config import TrainConfig, load_yaml
+from deeplab_gygo.config import TrainConfig, load_yaml, to_plain
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.weights import assign, file_hash, read_parent_file, save_parent
@@ -40,7 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parents", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--config", type=Path, help="experiment file with validation sets")
+    parser.add_argument(
+        "--config", type=Path, help="experiment file of the training, with validation sets"
+    )
     parser.add_argument("--data-root", default="")
     options = parser.parse_args()
     parent, cards = averaged(options.parents)
@@ -49,13 +51,13 @@ def main() -> None:
             {"sha256": file_hash(path), "step": card.get("step"), "seconds": card.get("seconds")}
             for path, card in zip(options.parents, cards, strict=True)
         ],
-        "training": next((c["training"] for c in reversed(cards) if "training" in c), None),
     }
     if options.config:
         from deeplab_gygo.training.validation import Validation
 
-        sets = load_yaml(TrainConfig, options.config).validation
-        card["validation"] = Validation(parent, sets, options.data_root).run()
+        config = load_yaml(TrainConfig, options.config)
+        card["training"] = to_plain(config)
+        card["validation"] = Validation(parent, config.validation, options.data_root).run()
         print(json.dumps(card["validation"], indent=1))
     save_parent(options.out, parent, card)
     print(options.out, file_hash(options.out))

@@ -52,7 +52,7 @@ class OneShot:
     """The parent, told the first mask and its own previous one."""
 
     adapts: bool = False
-    guide: GuideUse = "previous"
+    guide: GuideUse = "blend"
     recall: bool = True
     sees_mask: bool = True
 
