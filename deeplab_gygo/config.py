@@ -267,7 +267,7 @@ class OnlineConfig:
         keep: Part of the parent's weights mixed back after fine-tuning (WiSE-FT: Wortsman et al.,
             CVPR 2022).
         guide: How the fine-tuned network uses its previous mask: `none`, `previous`, or `blend`
-            (the mean of the logits with and without it).
+            (the mean of the logits with and without it); weights without a guide do without.
         shot_guide: The same for mode `one-shot`.
         recall: Whether the fine-tuned network is told what its memory says; mode `one-shot` always
             is.
@@ -284,7 +284,8 @@ class OnlineConfig:
             unknown, so that the object can be found again anywhere.
         filter_components: Drop parts that do not touch the previous mask.
         recognize: Likeness to the memory, -1..1, that a part must have to be believed where there
-            is no last mask to go by: the object was lost, or has jumped. -1 believes all.
+            is no last mask to go by: the object was lost, or has jumped. -1 believes all. The
+            memory is coarse: small objects stay below 0, so only large ones can be asked for it.
         window: Frames encoded at once.
         threshold: Probability above which a pixel is object.
     """
@@ -322,7 +323,7 @@ class OnlineConfig:
     flip: bool = False
     lost: float = 0.25
     filter_components: bool = True
-    recognize: float = 0.0
+    recognize: float = -1.0
     window: int = 4
     threshold: float = 0.5
 

@@ -10,9 +10,16 @@ from deeplab_gygo.errors import UsageError
 DEFAULT_PRESET = "balanced"
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"steps": 40, "views": 8, "tuned_size": 360, "guide": "previous"},
+    "fast": {"steps": 40, "views": 8, "tuned_size": 360},
     "balanced": {},
-    "best": {"steps": 120, "views": 16, "tuned_size": 480, "flip": True, "online_steps": 6},
+    "best": {
+        "steps": 120,
+        "views": 16,
+        "tuned_size": 480,
+        "flip": True,
+        "online_steps": 6,
+        "recognize": 0.0,
+    },
 }
 """Name -> fields of `OnlineConfig` that differ from its defaults, in the order of time.
 

@@ -7,16 +7,15 @@ import json
 
 import keras
 import numpy as np
-from small_backbone import build_small_parent
+from keras import layers
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import ModelConfig, TrainConfig
+from deeplab_gygo.config import ModelConfig
 from deeplab_gygo.models.deeplab import build_head
-from deeplab_gygo.models.memory import recall_channels, remember
-from deeplab_gygo.models.weights import variables_by_name
-from deeplab_gygo.online.network import OnlineNetwork
+from deeplab_gygo.models.memory import FromCells, build_reader, recall_channels, remember
+from deeplab_gygo.models.refinement import build_refiner
 from deeplab_gygo.training.losses import segmentation_loss
-from deeplab_gygo.training.optimization import ParentStep
+from deeplab_gygo.training.network import build_training_network, clip_loss
 
 rng = np.random.default_rng(0)
 
@@ -57,27 +56,55 @@ def head_report() -> dict:
     }
 
 
-def parent_report() -> dict:
-    """A whole network: what a memory says, refined logits, steps of training on clips."""
-    parent = build_small_parent(key_channels=8, refine_channels=8, separable=False)
-    named = variables_by_name(parent)
-    fill(named[name] for name in sorted(named))
-    network = OnlineNetwork(parent)
+class ThinParent:
+    """As much of a parent as a memory and a refinement need around them."""
+
+    config = ModelConfig(guide=False, key_channels=5, refine_channels=8)
+    cell = 4
+
+    def __init__(self):
+        image = keras.Input((None, None, 3))
+        fine = layers.Conv2D(4, 3, 2, padding="same")(image / 255.0)
+        low = layers.Conv2D(6, 3, 2, padding="same")(fine)
+        high = layers.Conv2D(8, 3, 4, padding="same")(low)
+        features = {"fine": fine, "low": low, "high": high, "key": layers.Conv2D(5, 1)(high)}
+        self.encoder = keras.Model(image, features)
+        recall = keras.Input((None, None, recall_channels(self.cell)))
+        low = keras.Input((None, None, 6))
+        coarse = layers.Conv2D(1, 3, padding="same")(
+            layers.Concatenate()([FromCells(self.cell)(recall), low])
+        )
+        self.head = keras.Model({"low": low, "recall": recall}, coarse)
+        self.refiner = build_refiner(self.config, 6, 4)
+
+    def head_features(self, features):
+        return {"low": features["low"]}
+
+    def finest(self, features, logits):
+        return self.refiner({"logits": logits, "low": features["low"], "fine": features["fine"]})
+
+
+def clip_report() -> dict:
+    """A clip of two moments: what the memory says, refined logits, steps of training."""
+    parent = ThinParent()
+    network = build_training_network(parent)
+    fill(network.trainable_variables)
     images = rng.integers(0, 256, (2, 32, 48, 3)).astype(np.uint8)
     coded = rng.choice([-1.0, 1.0], (2, 8, 12, 1)).astype(np.float32)
-    features = network.encode(images[:1])
-    memory = remember(network.encode(images[1:])["key"], coded[1], parent.cell)
-    recall = network.read(features, *memory)
-    logits = network.logits(features, coded[0], recall)
-    step = ParentStep(parent, TrainConfig(head_rate=1e-3, freeze_batch_norm=True))
     inputs = {"image": images, "guide": 0 * coded, "reference": coded}
+    refined = backend.to_numpy(backend.compiled(network)(inputs))["finest"]
+    keys = backend.to_numpy(backend.compiled(parent.encoder)(images))["key"]
+    memory = remember(keys[1:], coded[1], parent.cell)
+    read = backend.compiled(build_reader(5, parent.cell))
+    recall = read({"query": keys[:1], "keys": memory[0], "values": memory[1]})
+    groups = [(keras.optimizers.Adam(1e-2), network.trainable_variables)]
+    step = backend.GradientStep(network, clip_loss(segmentation_loss(), 0.5), groups, clip=1.0)
     targets = (coded > 0).repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8)
-    losses = [float(step(inputs, targets, 1.0)) for _ in range(3)]
     return {
         "recall": backend.to_numpy(recall)[0].tolist(),
-        "refined": logits[::3, ::5].tolist(),
-        "clip_losses": losses,
+        "refined": refined[:, ::3, ::5, 0].tolist(),
+        "clip_losses": [step(inputs, targets) for _ in range(5)],
     }
 
 
-print(json.dumps({"backend": backend.name(), **head_report(), **parent_report()}))
+print(json.dumps({"backend": backend.name(), **head_report(), **clip_report()}))

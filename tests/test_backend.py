@@ -65,8 +65,8 @@ def test_refined_logits_agree(reports):
 
 def test_steps_on_clips_agree(reports):
     losses = {name: report["clip_losses"] for name, report in reports.items()}
-    np.testing.assert_allclose(losses["jax"], losses["tensorflow"], rtol=2e-3)
-    assert losses["jax"][-1] != losses["jax"][0]
+    np.testing.assert_allclose(losses["jax"], losses["tensorflow"], rtol=1e-3)
+    assert losses["jax"][-1] < losses["jax"][0]
 
 
 def test_another_backend_is_refused():

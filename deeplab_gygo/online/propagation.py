@@ -67,8 +67,9 @@ class Propagation:
         if policy.guide != "none" and not lost:
             guide = self._geometry.guide(target.previous)
             guides = [guide, None] if policy.guide == "blend" else [guide]
+        recalls = [self.recall(features, target) for features in variants]
         planes = [
-            self._plane(features, guide, target, mirrored=index == 1)
+            self._plane(features, guide, recalls[index], mirrored=index == 1)
             for index, features in enumerate(variants)
             for guide in guides
         ]
@@ -100,12 +101,12 @@ class Propagation:
         )
 
     def _plane(
-        self, features: Features, guide: np.ndarray | None, target: Target, *, mirrored: bool
+        self, features: Features, guide: np.ndarray | None, recall: Any, *, mirrored: bool
     ) -> np.ndarray:
         """Logits float32 [h, w] of one variant, turned back upright."""
         if mirrored and guide is not None:
             guide = np.ascontiguousarray(guide[:, ::-1])
-        logits = self._network.logits(features, guide, self.recall(features, target))
+        logits = self._network.logits(features, guide, recall)
         return logits[:, ::-1] if mirrored else logits
 
     def recall(self, features: Features, target: Target) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -46,6 +47,9 @@ class DeepLabSegmenter:
     def __init__(self, parent: DeepLabV3Plus, config: OnlineConfig, seed: int = 0):
         self.config, self._parent, self._seed = config, parent, seed
         self._policy = policy_for(config)
+        if config.mode == "fine-tune" and not parent.config.guide:
+            # Fine-tuning stands without a guide; one-shot without one would be something else.
+            self._policy = policy_for(replace(config, guide="none"))
         if self._policy.guide != "none" and not parent.config.guide:
             raise UsageError(
                 "A guided mode needs weights that were trained with a guide",

@@ -39,16 +39,22 @@ def tiny_parent(build=None, **changes) -> DeepLabV3Plus:
     keras.utils.set_random_seed(3)
     config = ModelConfig(aspp_channels=16, low_level_channels=8, decoder_channels=16, **changes)
     parent = DeepLabV3Plus(config) if build is None else build(seed=3, **changes)
-    rng = np.random.default_rng(3)
-    for part in parent.parts:
-        for layer in part.layers:
-            if layer.name in ("recall_join", "recall_sharp_join", "refine_change"):
-                layer.kernel.assign(rng.normal(0, 0.3, layer.kernel.shape).astype(np.float32))
+    _listen(parent.head, ("recall_join", "recall_sharp_join"))
     logits = python_logits(parent, scene(96, 128))
     layer = parent.head.get_layer("logit")
     layer.kernel.assign(layer.kernel.numpy() * 2.0 / logits.std())
     layer.bias.assign(layer.bias.numpy() - 2.0 * logits.mean() / logits.std())
+    if parent.refiner is not None:
+        _listen(parent.refiner, ("refine_change",))
     return parent
+
+
+def _listen(part: keras.Model, names: tuple[str, ...]) -> None:
+    """Gives layers that start at zero random kernels, as far as there are such layers."""
+    rng = np.random.default_rng(3)
+    for layer in part.layers:
+        if layer.name in names:
+            layer.kernel.assign(rng.normal(0, 0.3, layer.kernel.shape).astype(np.float32))
 
 
 def scene(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -75,7 +81,7 @@ def python_logits(parent, image, previous=None, size=SIZE, memory=None) -> np.nd
         inputs["recall"] = np.zeros((1, *places, recall_channels(parent.cell)), np.float32)
     if memory is not None:
         key = parent.encoder(inputs["image"], training=False)["key"]
-        inputs["recall"] = MemoryRead()([key, *memory])
+        inputs["recall"] = backend.to_numpy(MemoryRead()([key, *memory]))
     coarse = backend.to_numpy(parent.network(inputs, training=False))[0, ..., 0]
     return geometry.logits(coarse)
 

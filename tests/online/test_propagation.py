@@ -46,7 +46,7 @@ def _target(side: int = 16, usual: int | None = None) -> Target:
 
 
 def _propagation(network, policy=None, **config) -> Propagation:
-    policy = policy or OneShot()
+    policy = policy or OneShot(guide="previous")
     return Propagation(network, OnlineConfig(mode="one-shot", **config), policy, GEOMETRY)
 
 
@@ -114,7 +114,8 @@ def test_a_memory_is_read_only_where_the_policy_wants_it():
     network = _Network()
     bare = _target()
     bare.memory = None
-    for policy, target in ((OneShot(), _target()), (ZeroShot(), _target()), (OneShot(), bare)):
+    shot = OneShot(guide="previous")
+    for policy, target in ((shot, _target()), (ZeroShot(), _target()), (shot, bare)):
         _propagation(network, policy).probability([_features()], target)
     assert network.recalls[0] is network.recall and network.recalls[1:] == [None, None]
     np.testing.assert_array_equal(network.reads[0], _target().memory.first[1])

@@ -114,11 +114,11 @@ def test_several_objects_keep_their_ids(segmenter, clip):
     assert set(np.unique(np.stack([p.mask for p in predictions]))) <= {0, 3, 7}
 
 
-def test_time_budget_ends_fine_tuning(parent, clip):
-    segmenter = DeepLabSegmenter(parent, _config(steps=10_000, seconds=0.01))
+def test_time_budget_ends_fine_tuning(segmenter, clip, monkeypatch):
+    monkeypatch.setattr(segmenter.config, "steps", 10_000)
+    monkeypatch.setattr(segmenter.config, "seconds", 0.01)
     segmenter.begin(next(iter(_sequence(clip, _truth(0)))), _truth(0))
     assert segmenter.adaptation.steps == 1
-    segmenter._adapter.reset()
 
 
 def test_wrong_masks_and_wrong_order_are_refused(parent, clip):
@@ -133,8 +133,8 @@ def test_wrong_masks_and_wrong_order_are_refused(parent, clip):
         segmenter.step(frame)  # a sequence that was refused has not begun
 
 
-def test_a_fine_tuning_that_did_not_reach_the_object_says_so(parent, clip):
-    segmenter = DeepLabSegmenter(parent, _config(steps=1, rate=1e-8))
+def test_a_fine_tuning_that_did_not_reach_the_object_says_so(segmenter, clip, monkeypatch):
+    monkeypatch.setattr(segmenter.config, "rate", 1e-8)
     frame = next(iter(_sequence(clip, _truth(0))))
     segmenter.begin(frame, _truth(0))
     assert any("first frame" in note for note in segmenter.warnings)
