@@ -179,7 +179,7 @@ def test_a_memory_is_learned_where_only_it_can_tell(small_parent):
     parent = small_parent(seed=1, guide=False, batch_norm_momentum=0.8)
     step = ParentStep(parent, TrainConfig(head_rate=1e-2, backbone_rate=3e-3))
     rng = np.random.default_rng(0)
-    for _ in range(70):
+    for _ in range(160):
         step(*_two_squares(4, rng), 1.0)
     network = build_training_network(parent)
     for swapped in (False, True):
