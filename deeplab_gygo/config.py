@@ -228,6 +228,9 @@ PLAIN_SIZE = 360
 """The parent alone finds less that is not the object where it sees more of the scene at once:
 measured against 480 and 400 in experiments/results/online_choices.json."""
 
+PLAIN_SECOND = 0.7
+"""A coarser look is steadier about what the object is: measured on the same sequences."""
+
 UNLIMITED_STEPS = 1_000_000
 """Steps of a fine-tuning that only time ends."""
 
@@ -280,6 +283,11 @@ class OnlineConfig:
         online_weight: Further factor of the rates in steps on the later frame itself.
         refine: Whether the logits are refined at stride 2.
         flip: Whether the mirrored frame is segmented too, and both are averaged.
+        second: Size of a second look at every frame, as a part of the first; both are averaged. 0
+            does without; None takes `PLAIN_SECOND` in mode `zero-shot`, where it pays.
+        agree: Mode `zero-shot` only: frames of the clip, those it is surest of, from which the
+            others are segmented in a second pass; 0 segments every frame by itself.
+        passage: Frames that such a pass looks over at once; bounds the memory of long clips.
         lost: Below this part of its usual area an object counts as lost: the guide is then
             unknown, so that the object can be found again anywhere.
         filter_components: Drop parts that do not touch the previous mask.
@@ -321,6 +329,9 @@ class OnlineConfig:
     online_weight: float = 0.1
     refine: bool = True
     flip: bool = False
+    second: float | None = None
+    agree: int = 5
+    passage: int = 100
     lost: float = 0.25
     filter_components: bool = True
     recognize: float = -1.0
@@ -331,6 +342,13 @@ class OnlineConfig:
     def short_side(self) -> int:
         """Short side in force, pixels."""
         return self.size or (self.tuned_size if self.mode == "fine-tune" else PLAIN_SIZE)
+
+    @property
+    def second_look(self) -> float:
+        """Size of the second look in force, as a part of the first; 0 for none."""
+        if self.second is not None:
+            return self.second
+        return PLAIN_SECOND if self.mode == "zero-shot" else 0.0
 
 
 def from_dict(kind: type, values: dict[str, Any], where: str | Path) -> Any:

@@ -1,16 +1,17 @@
-"""Presets of online fine-tuning: points on the curve of J against time, by name."""
+"""Presets: the numbers that a system starts from, by name."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from deeplab_gygo.config import OnlineConfig
+from deeplab_gygo.config_systems import ONLINE_CONFIGS
 from deeplab_gygo.errors import UsageError
 
 DEFAULT_PRESET = "balanced"
+"""Of DeepLabV3+; the others' follows from the trunk of their weights."""
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"steps": 40, "views": 8, "tuned_size": 360},
+    "fast": {"steps": 40, "views": 8, "tuned_size": 360, "agree": 0, "second": 0.0},
     "balanced": {},
     "best": {
         "steps": 120,
@@ -23,15 +24,71 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Name -> fields of `OnlineConfig` that differ from its defaults, in the order of time.
 
+`agree` and `second` are for mode `zero-shot`, where `fast` segments every frame by itself.
+
 `tools/plot_pareto.py --check` says whether every one of them is on the measured front.
 """
 
+ORIGINAL, LIGHT = "original", "light"
 
-def preset(name: str) -> OnlineConfig:
+SYSTEM_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "deeplab": PRESETS,
+    "osmn": {
+        ORIGINAL: {},
+        LIGHT: {
+            "rate": 1e-4,
+            "loss": "balanced-mean",
+            "dice": 1.0,
+            "weight_decay": 0.0,
+            "views": 12,
+        },
+    },
+    "osvos": {
+        ORIGINAL: {},
+        LIGHT: {
+            "steps": 150,
+            "rate": 1e-4,
+            "optimizer": "adam",
+            "loss": "balanced-mean",
+            "dice": 1.0,
+            "weight_decay": 0.0,
+            "threshold": 0.5,
+            "bias_multiplier": 1.0,
+            "fuse_multiplier": 1.0,
+            "views": 12,
+        },
+    },
+}
+"""By system; the references have none. `original` are the numbers of the authors' code, for
+VGG-16, `light` what EfficientNet-Lite0 needs instead: its rates are no sum's over pixels."""
+
+ALL_PRESETS = tuple(dict.fromkeys(name for names in SYSTEM_PRESETS.values() for name in names))
+"""Every name that some system has."""
+
+
+def default_preset(system: str, trunk: str = "") -> str:
+    """Returns the preset that a system starts from unless another is asked for.
+
+    Args:
+        system: One of `config_systems.SYSTEMS`.
+        trunk: Trunk of its weights, which OSMN and OSVOS have to suit.
+
+    Returns:
+        A name; empty for a system without presets.
+    """
+    if system == "deeplab":
+        return DEFAULT_PRESET
+    if system not in SYSTEM_PRESETS:
+        return ""
+    return ORIGINAL if trunk == "vgg16" else LIGHT
+
+
+def preset(name: str, system: str = "deeplab") -> Any:
     """Makes the configuration of a preset.
 
     Args:
-        name: One of `PRESETS`.
+        name: One of `SYSTEM_PRESETS` of the system; empty for its defaults.
+        system: One of `config_systems.SYSTEMS`.
 
     Returns:
         A new configuration, all fields resolved.
@@ -39,11 +96,21 @@ def preset(name: str) -> OnlineConfig:
     Raises:
         UsageError: There is no such preset.
     """
-    check_preset(name)
-    return OnlineConfig(**PRESETS[name])
+    check_preset(name, system)
+    return ONLINE_CONFIGS[system](**(SYSTEM_PRESETS[system][name] if name else {}))
 
 
-def check_preset(name: str) -> None:
-    """Raises `UsageError` unless there is a preset of this name."""
-    if name not in PRESETS:
-        raise UsageError(f"A preset is one of {', '.join(PRESETS)}", met=name, where="--preset")
+def check_preset(name: str, system: str = "deeplab") -> None:
+    """Raises `UsageError` unless the system has a preset of this name; the empty one is none."""
+    known = SYSTEM_PRESETS.get(system, {})
+    if not name or name in known:
+        return
+    if not known:
+        raise UsageError(
+            f"The system {system} has no presets",
+            met=name,
+            where="--preset",
+            remedy="Leave --preset out",
+        )
+    rule = "A preset is" if system == "deeplab" else f"A preset of the system {system} is"
+    raise UsageError(f"{rule} one of {', '.join(known)}", met=name, where="--preset")

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from deeplab_gygo.config import OnlineConfig, from_dict
 from deeplab_gygo.data.datasets import Dataset, open_dataset
@@ -55,15 +55,8 @@ def measure(segmenter: DeepLabSegmenter, dataset: Dataset, name: str, indices: l
 def typed(words: list[str]) -> OnlineConfig:
     """Builds a configuration from words; an unknown name is an error."""
     settings = dict(word.split("=", 1) for word in words)
-    defaults = {field.name: getattr(OnlineConfig(), field.name) for field in fields(OnlineConfig)}
     values = {
-        name: [float(v) for v in text.split(",")]
-        if isinstance(defaults.get(name), tuple)
-        else text == "true"
-        if isinstance(defaults.get(name), bool)
-        else type(defaults[name])(text)
-        if name in defaults
-        else text
+        name: [float(v) for v in text.split(",")] if "," in text else yaml.safe_load(text)
         for name, text in settings.items()
     }
     return from_dict(OnlineConfig, values, "--settings")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Self
 
 import numpy as np
@@ -47,6 +48,11 @@ class ClipStream(Sequence):
             if frame.index >= start:
                 self._passed.append(frame)
             yield frame
+
+    def preview(self, start: int = 0) -> Generator[Frame]:
+        """Streams frames ahead of the results, without keeping them, see `Sequence.preview`."""
+        with closing(prefetched(self._clip.sequence, depth=self._ahead, first=start)) as frames:
+            yield from (frame for frame in frames if frame.index >= start)
 
     def frame(self, index: int) -> Frame:
         """Gives one frame, see `Sequence.frame`."""

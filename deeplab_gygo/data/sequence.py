@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,17 @@ class Sequence(ABC):
         Raises:
             InputError: The source is damaged.
         """
+
+    def preview(self, start: int = 0) -> Generator[Frame]:
+        """Streams the frames to look over them, beside the iteration that results follow.
+
+        Args:
+            start: Index of the first frame to give.
+
+        Yields:
+            The frames from there on. Closing the generator ends the reading.
+        """
+        yield from islice(iter(self), start, None)
 
     @abstractmethod
     def frame(self, index: int) -> Frame:

@@ -43,6 +43,11 @@ class FrameMemory:
         if self._later.maxlen:
             self._later.append(remember(key, coded, self._block))
 
+    def keep(self, memory: Memory) -> None:
+        """Adds what another memory holds of a frame."""
+        if self._later.maxlen:
+            self._later.append(memory)
+
     def contents(self) -> Memory:
         """Returns all keys float32 [1, M, C] and values float32 [1, M, V]."""
         frames = [self.first, *self._later]

@@ -35,11 +35,14 @@ class OnlinePolicy(Protocol):
 
 @dataclass(frozen=True)
 class ZeroShot:
-    """The parent alone: it never looks at the mask."""
+    """The parent alone: it never looks at the mask.
+
+    It reads a memory where an object has one, of frames that it has segmented itself.
+    """
 
     adapts: bool = False
     guide: GuideUse = "none"
-    recall: bool = False
+    recall: bool = True
     sees_mask: bool = False
 
     def adapts_now(self, age: int, confidence: float) -> bool:

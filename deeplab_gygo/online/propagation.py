@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,19 @@ from deeplab_gygo.online.policies import OnlinePolicy
 from deeplab_gygo.online.target import Target
 
 
+@dataclass(frozen=True)
+class Look:
+    """One way in which every frame is looked at; the predictions of all ways are averaged.
+
+    Attributes:
+        geometry: Sizes on the way through the network.
+        mirrored: Whether left and right are exchanged.
+    """
+
+    geometry: Geometry
+    mirrored: bool = False
+
+
 class Propagation:
     """Predicts objects frame by frame, as a policy wants it.
 
@@ -25,6 +39,10 @@ class Propagation:
         config: All numbers.
         policy: What the network is told.
         geometry: Sizes of the sequence's frames.
+
+    Attributes:
+        looks: The ways in which frames are looked at; the first one is upright, at the size of
+            `geometry`.
     """
 
     def __init__(
@@ -36,26 +54,34 @@ class Propagation:
     ):
         self._network, self._config = network, config
         self._policy, self._geometry = policy, geometry
+        sizes = [geometry]
+        if config.second_look:
+            side = max(1, round(config.second_look * min(geometry.working)))
+            sizes.append(Geometry.fit(geometry.frame, side, network.parent.stride))
+        self.looks = [
+            Look(g, m) for g in sizes for m in ((False, True) if config.flip else (False,))
+        ]
 
     def images(self, frames: list[np.ndarray]) -> list[np.ndarray]:
-        """Prepares frames for the encoder, one batch a variant.
+        """Prepares frames for the encoder, one batch a look.
 
         Args:
             frames: uint8 [H, W, 3] RGB each.
 
         Returns:
-            The frames as they are and, with `flip`, mirrored: uint8 [N, H', W', 3] each.
+            The frames as every look wants them, uint8 [N, H', W', 3] each.
         """
-        upright = np.stack([self._geometry.image(frame) for frame in frames])
-        if not self._config.flip:
-            return [upright]
-        return [upright, np.ascontiguousarray(upright[:, :, ::-1])]
+        batches = []
+        for look in self.looks:
+            batch = np.stack([look.geometry.image(frame) for frame in frames])
+            batches.append(np.ascontiguousarray(batch[:, :, ::-1]) if look.mirrored else batch)
+        return batches
 
     def probability(self, variants: list[Features], target: Target) -> np.ndarray:
         """Predicts an object and says how far the prediction can be trusted.
 
         Args:
-            variants: Features of the one frame, upright and mirrored.
+            variants: Features of the one frame, one set a look.
             target: The object; its `confidence` is set.
 
         Returns:
@@ -63,18 +89,19 @@ class Propagation:
         """
         config, policy = self._config, self._policy
         lost = target.is_lost(config.threshold, config.lost)
-        guides: list[np.ndarray | None] = [None]
+        told: list[bool] = [False]
         if policy.guide != "none" and not lost:
-            guide = self._geometry.guide(target.previous)
-            guides = [guide, None] if policy.guide == "blend" else [guide]
-        recalls = [self.recall(features, target) for features in variants]
-        planes = [
-            self._plane(features, guide, recalls[index], mirrored=index == 1)
-            for index, features in enumerate(variants)
-            for guide in guides
-        ]
-        # Logits are averaged, not probabilities: they keep how sure each variant is.
-        probability = sigmoid(self._geometry.logits(np.mean(planes, axis=0)))
+            told = [True, False] if policy.guide == "blend" else [True]
+        planes: dict[Geometry, list[np.ndarray]] = {}
+        for look, features in zip(self.looks, variants, strict=True):
+            recall = self.recall(features, target)
+            for guided in told:
+                guide = look.geometry.guide(target.previous) if guided else None
+                plane = self._plane(features, guide, recall, mirrored=look.mirrored)
+                planes.setdefault(look.geometry, []).append(plane)
+        # Logits are averaged, not probabilities: they keep how sure each look is.
+        logits = [geometry.logits(np.mean(same, axis=0)) for geometry, same in planes.items()]
+        probability = sigmoid(logits[0] if len(logits) == 1 else np.mean(logits, axis=0))
         target.confidence = expected_overlap(probability, config.threshold)
         if policy.sees_mask and config.filter_components:
             probability = self._filtered(probability, variants[0], target, lost)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from deeplab_gygo.online.prediction import Adaptation, Prediction, Report
 from deeplab_gygo.online.propagation import Propagation
 from deeplab_gygo.online.pseudo_labels import pseudo_labels
 from deeplab_gygo.online.replay import rendered_views
+from deeplab_gygo.online.salient import SalientObject
 from deeplab_gygo.online.target import Target
 from deeplab_gygo.online.views import View, first_frame_views
 
@@ -218,9 +220,22 @@ class DeepLabSegmenter:
         first = next(islice(frames, start, None))
         mask = sequence.annotation(start) if sees else None
         self.begin(first, mask, report)
+        if not sees and self.config.agree and self._parent.config.memory:
+            yield from self._run_agreed(sequence, first, frames, start)
+            return
         yield self._given(first, mask)
         while window := list(islice(frames, self._window)):
             yield from self._predict(window)
+
+    def _run_agreed(
+        self, sequence: Sequence, first: Frame, rest: Iterator[Frame], start: int
+    ) -> Iterator[Prediction]:
+        """Segments what the clip's own surest frames agree on."""
+        salient = SalientObject(self._network, self.config, self._geometry)
+        with closing(sequence.preview(start)) as preview:
+            for prediction in salient.run(chain([first], rest), preview, self._image):
+                self.adaptation = Adaptation(seconds=salient.seconds)
+                yield prediction
 
     @property
     def _window(self) -> int:

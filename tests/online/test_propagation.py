@@ -9,7 +9,7 @@ from deeplab_gygo.config import OnlineConfig
 from deeplab_gygo.models.geometry import Geometry, sigmoid
 from deeplab_gygo.online.confidence import expected_overlap
 from deeplab_gygo.online.memory import FrameMemory
-from deeplab_gygo.online.policies import OneShot, ZeroShot
+from deeplab_gygo.online.policies import FirstFrame, OneShot, ZeroShot
 from deeplab_gygo.online.propagation import Propagation
 from deeplab_gygo.online.target import Target
 
@@ -114,8 +114,8 @@ def test_a_memory_is_read_only_where_the_policy_wants_it():
     network = _Network()
     bare = _target()
     bare.memory = None
-    shot = OneShot(guide="previous")
-    for policy, target in ((shot, _target()), (ZeroShot(), _target()), (shot, bare)):
+    shot, forgetful = OneShot(guide="previous"), FirstFrame(guide="previous", recall=False)
+    for policy, target in ((shot, _target()), (forgetful, _target()), (ZeroShot(), bare)):
         _propagation(network, policy).probability([_features()], target)
     assert network.recalls[0] is network.recall and network.recalls[1:] == [None, None]
     np.testing.assert_array_equal(network.reads[0], _target().memory.first[1])
@@ -166,3 +166,23 @@ def test_a_doubtful_frame_or_a_lost_object_is_not_remembered(change):
     propagation.remember(_features(), target)
     if target.memory is not None:
         assert _frames_remembered(target) == (1 if change else 2)
+
+
+def test_a_second_look_is_smaller_and_averaged_at_the_size_of_the_frames():
+    class Sizes(_Network):
+        """Answers with a constant that tells the looks apart."""
+
+        parent = SimpleNamespace(cell=4, stride=16)
+
+        def logits(self, features, guide, recall):
+            side = 8 if features["key"].shape[1] == 2 else 4
+            return np.full((side, side), 1.0 if side == 8 else 3.0, np.float32)
+
+    propagation = _propagation(Sizes(), OneShot(guide="none"), second=0.5, filter_components=False)
+    frames = [np.zeros((*SIZE, 3), np.uint8)]
+    first, second = propagation.images(frames)
+    assert first.shape[1:3] == (32, 48) and second.shape[1:3] == (16, 32)
+    small = {"key": np.ones((1, 1, 2, 5), np.float32)}
+    probability = propagation.probability([_features(), small], _target())
+    assert probability.shape == SIZE
+    np.testing.assert_allclose(probability, sigmoid(np.float32(2.0)), atol=1e-6)

@@ -1,0 +1,206 @@
+"""Zero-shot on a clip: what the parent is surest of tells it what to look for everywhere else.
+
+A salient object is found with more certainty on some frames than on others. A first pass segments
+every frame by itself; a few of the surest frames are then remembered with their masks, as an
+annotated frame would be, and a second pass carries the surest mask to both ends of the clip. No
+annotation is used and no weight is changed.
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+import numpy as np
+
+from deeplab_gygo.config import OnlineConfig
+from deeplab_gygo.data.sequence import Frame
+from deeplab_gygo.models.geometry import Geometry
+from deeplab_gygo.online.memory import FrameMemory
+from deeplab_gygo.online.network import Features, OnlineNetwork, one_of
+from deeplab_gygo.online.policies import OneShot, ZeroShot
+from deeplab_gygo.online.prediction import Prediction
+from deeplab_gygo.online.propagation import Propagation
+from deeplab_gygo.online.target import Target
+
+LEAST_AREA = 0.002
+"""Part of the frame that an object must cover to be remembered: less is mostly a mistake."""
+
+APART = 4
+"""Least distance of remembered frames, frames: neighbors say the same."""
+
+Images = list[np.ndarray]
+"""One frame as every look wants it, uint8 [H', W', 3] each."""
+
+
+@dataclass
+class Passage:
+    """Consecutive frames of a clip after the first pass.
+
+    Attributes:
+        images: The frames, small, for the second pass.
+        confidence: Of every frame segmented by itself, 0..1.
+        area: Part of every frame that was segmented, 0..1.
+    """
+
+    images: list[Images] = field(default_factory=list)
+    confidence: list[float] = field(default_factory=list)
+    area: list[float] = field(default_factory=list)
+
+
+class SalientObject:
+    """Segments a clip in two passes, passage by passage, so that memory stays bounded.
+
+    Args:
+        network: Compiled parts of the parent.
+        config: All numbers.
+        geometry: Sizes of the clip's frames.
+
+    Attributes:
+        seconds: Time spent on first passes so far, decoding included.
+    """
+
+    def __init__(self, network: OnlineNetwork, config: OnlineConfig, geometry: Geometry):
+        self._network, self._config, self._geometry = network, config, geometry
+        self._alone = Propagation(network, config, ZeroShot(), geometry)
+        # A second look steadies what is found alone, and adds nothing where the object is known.
+        once = replace(config, second=0.0)
+        self._told = Propagation(network, once, OneShot(guide=config.shot_guide), geometry)
+        self._anchor: Target | None = None
+        self.seconds = 0.0
+
+    def run(
+        self,
+        frames: Iterable[Frame],
+        preview: Iterable[Frame],
+        read: Callable[[Frame], np.ndarray],
+    ) -> Iterator[Prediction]:
+        """Segments a clip.
+
+        Args:
+            frames: The frames, in order.
+            preview: The same frames once more: they are read ahead of the results.
+            read: Gives a frame's image uint8 [H, W, 3], or raises `InputError`.
+
+        Yields:
+            One prediction a frame, in order.
+        """
+        frames, preview = iter(frames), iter(preview)
+        while True:
+            started = time.monotonic()
+            passage = self._look_over(preview, read)
+            self.seconds += time.monotonic() - started
+            if not passage.images:
+                return
+            yield from self._second_pass(passage, islice(frames, len(passage.images)))
+
+    # === First pass ===
+
+    def _look_over(self, preview: Iterator[Frame], read: Callable[[Frame], np.ndarray]) -> Passage:
+        """Segments the frames of a passage, each by itself."""
+        passage, target = Passage(), self._new_target()
+        threshold = self._config.threshold
+        rest = islice(preview, self._config.passage)
+        while window := list(islice(rest, self._config.window)):
+            batches = self._alone.images([read(frame) for frame in window])
+            features = [self._network.encode(batch) for batch in batches]
+            for position in range(len(window)):
+                seen = [one_of(each, position) for each in features]
+                probability = self._alone.probability(seen, target)
+                passage.images.append([batch[position] for batch in batches])
+                passage.confidence.append(target.confidence)
+                passage.area.append(float(np.mean(probability > threshold)))
+        return passage
+
+    def _new_target(self) -> Target:
+        """An object that nothing is known of yet, but for what an earlier passage found."""
+        size = self._geometry.frame
+        memory = self._anchor.memory if self._anchor is not None else None
+        return Target(1, None, np.zeros(size, np.float32), memory)
+
+    # === Second pass ===
+
+    def _second_pass(self, passage: Passage, frames: Iterator[Frame]) -> Iterator[Prediction]:
+        chosen = surest(passage.confidence, passage.area, self._config.agree)
+        start = time.monotonic()
+        best = chosen[0] if chosen else 0
+        forward = self._remembering(passage, chosen)
+        backward = Target(1, None, forward.previous, forward.memory, forward.usual_area)
+        told = self._told if chosen or forward.memory is not None else self._alone
+        results = []
+        for index in reversed(range(best)):
+            probability = self._predicted(told, passage.images[index], backward)
+            quantized = np.rint(probability * 255).astype(np.uint8)
+            results.append((zlib.compress(quantized.tobytes(), 1), backward.confidence))
+        # The frames before the surest one were segmented last to first: they share the time.
+        each = (time.monotonic() - start) / max(1, best)
+        for index, frame in enumerate(frames):
+            clock = time.monotonic()
+            if index < best:
+                packed, confidence = results.pop()
+                plane = np.frombuffer(zlib.decompress(packed), np.uint8)
+                probability = plane.reshape(self._geometry.frame) / np.float32(255)
+                seconds = each
+            else:
+                probability = self._predicted(told, passage.images[index], forward)
+                confidence, seconds = forward.confidence, time.monotonic() - clock
+            passage.images[index] = []  # no longer needed
+            mask = (probability > self._config.threshold).astype(np.uint8)
+            yield Prediction(frame.index, frame.name, probability, mask, seconds, confidence)
+
+    def _remembering(self, passage: Passage, chosen: list[int]) -> Target:
+        """Makes an object that remembers the chosen frames and was last seen on the first one."""
+        target = self._new_target()
+        if not chosen:
+            return target
+        threshold = self._config.threshold
+        memory = FrameMemory(self._config.agree, self._network.parent.cell)
+        for position, index in enumerate(chosen):
+            alone = self._new_target()
+            features = self._features(passage.images[index])
+            probability = self._alone.probability(features, alone)
+            coded = self._geometry.guide((probability > threshold).astype(np.float32))
+            if position == 0:
+                target.previous = probability
+                target.usual_area = float(np.count_nonzero(probability > threshold))
+                memory.begin(features[0]["key"], coded)
+            else:
+                memory.add(features[0]["key"], coded)
+        if self._anchor is not None and self._anchor.memory is not None:
+            # What later passages take for the object must still look like it.
+            memory.keep(self._anchor.memory.first)
+        target.memory = memory
+        self._anchor = self._anchor or target
+        return target
+
+    def _features(self, images: Images) -> list[Features]:
+        return [self._network.encode(image[None]) for image in images]
+
+    def _predicted(self, told: Propagation, images: Images, target: Target) -> np.ndarray:
+        # The looks of the second pass are the first ones of the first pass.
+        probability = told.probability(self._features(images[: len(told.looks)]), target)
+        target.update(probability, self._config.threshold)
+        return probability
+
+
+def surest(confidence: list[float], area: list[float], count: int) -> list[int]:
+    """Chooses the frames to go by.
+
+    Args:
+        confidence: Of every frame, 0..1.
+        area: Part of every frame that its mask covers, 0..1.
+        count: Frames to choose.
+
+    Returns:
+        Indices, surest first, at least `APART` from each other; fewer where there are no more.
+    """
+    chosen: list[int] = []
+    for index in sorted(range(len(confidence)), key=lambda i: -confidence[i]):
+        if len(chosen) == count:
+            break
+        if area[index] >= LEAST_AREA and all(abs(index - other) >= APART for other in chosen):
+            chosen.append(index)
+    return chosen
