@@ -53,6 +53,17 @@ def small_parent(small_backbone):
     return small_backbone.build_small_parent
 
 
+@pytest.fixture(scope="session")
+def thin_trunks():
+    """Function that makes a context in which OSVOS and OSMN are built on thin trunks.
+
+    They have the strides, the stages and the names of the real ones. Files are loaded in it too.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        return importlib.import_module("small_trunks").thin_trunks
+
+
 # === The real command, on small material ===
 
 FRAME_SIZE = (64, 96)  # height and width; small, so that a command takes seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -36,7 +37,8 @@ class Geometry:
         Returns:
             The geometry.
         """
-        scale = min(1.0, short_side / min(frame))
+        # A fraction, since exports compute it too: a float's last bit would decide ties.
+        scale = min(Fraction(1), Fraction(short_side, min(frame)))
         working = tuple(max(1, round(side * scale)) for side in frame)
         padded = tuple(-(-side // stride) * stride for side in working)
         return cls(tuple(frame), working, padded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -212,16 +212,7 @@ def _load_application(model: keras.Model, application: str, path: str | Path | N
         getattr(keras.applications, application), include_top=False, input_shape=(224, 224, 3)
     )
     if path is None:
-        try:
-            source = build(weights="imagenet")
-        # Keras raises a bare Exception where it cannot download.
-        except Exception as error:
-            raise InputError(
-                f"The ImageNet weights of {application} must be at hand or be downloaded",
-                met=error,
-                remedy="Go online, or fetch the file ending in no_top.h5 or notop.h5 that is named "
-                "in the message by other means and give its path as weights",
-            ) from error
+        source = download_application(application, build)
     else:
         source = build(weights=None)
         try:
@@ -244,6 +235,31 @@ def _load_application(model: keras.Model, application: str, path: str | Path | N
             # keras.applications feeds blue, green, red; ours takes the image as it is.
             values[0] = values[0][:, :, ::-1]
         layer.set_weights(values)
+
+
+def download_application(application: str, build: Callable[..., keras.Model]) -> keras.Model:
+    """Has keras.applications build a model with ImageNet weights, from its cache or the network.
+
+    Args:
+        application: Name of the model, for the message.
+        build: `build(weights=...) -> model`.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: The weights could not be downloaded.
+    """
+    try:
+        return build(weights="imagenet")
+    # Keras raises a bare Exception where it cannot download.
+    except Exception as error:
+        raise InputError(
+            f"The ImageNet weights of {application} must be at hand or be downloaded",
+            met=error,
+            remedy="Go online, or fetch the file (.h5) that is named in the message by other means "
+            "and give its path as weights",
+        ) from error
 
 
 def _mobilenet_name(_name: str, block: int | None, part: str) -> str:

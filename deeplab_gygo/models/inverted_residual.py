@@ -8,7 +8,9 @@ kernel sizes, widths, depths, and in how the image is normalized.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers
@@ -187,12 +189,41 @@ def build_inverted_residual(
     input_shape: tuple[int | None, int | None, int],
 ) -> keras.Model:
     """Build the network with random weights; see `backbones.build_backbone` for its interface."""
-    builder = _Builder(spec, output_stride)
     image = keras.Input(input_shape, name="image", dtype="float32")
+    ends = apply_inverted_residual(image, spec, output_stride)
+    outputs = {"fine": ends[0], "low": ends[1], "mid": ends[2], "high": ends[-1]}
+    return keras.Model(image, outputs, name=name)
+
+
+def apply_inverted_residual(
+    image: Any,
+    spec: InvertedResidualSpec,
+    output_stride: int,
+    *,
+    after: Callable[[Any, str, int], Any] | None = None,
+    visible: Any = None,
+) -> list[Any]:
+    """Apply the network to an image; the weights are random.
+
+    Args:
+        image: float32 [B, H, W, 3], RGB in 0..255.
+        spec: The network.
+        output_stride: Stride of the last features: 8, 16 or 32.
+        after: `after(features, unit, stage) -> features`, what becomes of the output of every
+            block; units are named `stage3_block1` and the like.
+        visible: float32 [B, H, W, 1]; the normalized image is multiplied by it, so that hidden
+            pixels are of a middle grey. None shows all.
+
+    Returns:
+        The ends of the stages, in order.
+    """
+    builder = _Builder(spec, output_stride)
     # In float32 under every precision policy: 0..255 with fractions does not fit 8 bits.
     features = layers.Rescaling(
         spec.image_scale, spec.image_offset, dtype="float32", name="normalization"
     )(image)
+    if visible is not None:
+        features = layers.Multiply(dtype="float32", name="visible")([features, visible])
     features = builder.convolve(
         features, spec.stem_channels, "stem_conv", kernel=3, stride=builder.plan.advance(2)
     )
@@ -200,10 +231,11 @@ def build_inverted_residual(
     for number, stage in enumerate(spec.stages, start=1):
         for block in range(1, stage.blocks + 1):
             stride = stage.stride if block == 1 else 1
-            features = builder.block(features, stage, stride, f"stage{number}_block{block}")
+            unit = f"stage{number}_block{block}"
+            features = builder.block(features, stage, stride, unit)
+            features = features if after is None else after(features, unit, number)
         ends.append(features)
-    outputs = {"fine": ends[0], "low": ends[1], "mid": ends[2], "high": ends[-1]}
-    return keras.Model(image, outputs, name=name)
+    return ends
 
 
 def _fan_out_initializer() -> keras.initializers.Initializer:

@@ -2,7 +2,8 @@
 
 The file is a numpy `.npz` without pickles. Every variable of the network is stored under its
 layer's and its own name; the entry `__card__` holds a JSON text with the architecture and the
-provenance. The shipped parent lies beside this module's package, with its hash.
+provenance. The provenance of OSMN and OSVOS names the system; a file without is of DeepLabV3+. The
+shipped parent lies beside this module's package, with its hash.
 """
 
 from __future__ import annotations
@@ -21,10 +22,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deeplab_gygo.config import ModelConfig, from_dict, to_plain
+from deeplab_gygo.config_systems import (
+    MODEL_CONFIGS,
+    OsmnModel,
+    OsvosModel,
+    system_of,
+    trunk_of,
+)
 from deeplab_gygo.errors import StorageError, WeightsError
 
 if TYPE_CHECKING:
     from deeplab_gygo.models.deeplab import DeepLabV3Plus
+    from deeplab_gygo.models.osmn import Osmn
+    from deeplab_gygo.models.osvos import Osvos
+
+    Parent = DeepLabV3Plus | Osmn | Osvos
 
 logger = logging.getLogger(__name__)
 
@@ -32,19 +44,26 @@ FORMAT = "deeplab_gygo.parent.1"
 SHIPPED = "parent.npz"
 
 
-def shipped_parent() -> Path:
+def shipped_parent(system: str = "deeplab") -> Path:
     """Returns the path of the parent that the package ships.
+
+    Args:
+        system: A key of `MODEL_CONFIGS`.
 
     Raises:
         WeightsError: This installation carries none.
     """
-    path = Path(str(resources.files("deeplab_gygo") / "parents" / SHIPPED))
+    name = SHIPPED if system == "deeplab" else f"{system}.npz"
+    path = Path(str(resources.files("deeplab_gygo") / "parents" / name))
     if not path.is_file():
+        remedy = "Reinstall the package, or give --weights"
+        if system != "deeplab":
+            remedy = "Train a parent with `deeplab-gygo train` and give it as --weights"
         raise WeightsError(
-            "The package ships a parent",
+            f"The package ships a parent of {system}, or --weights names one",
             met="no such file",
             where=path,
-            remedy="Reinstall the package, or give --weights",
+            remedy=remedy,
         )
     return path
 
@@ -58,21 +77,28 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def variables_by_name(parent: DeepLabV3Plus) -> dict[str, Any]:
-    """Returns every variable of the network under a name that every process gives it."""
-    named = {}
+def variables_by_name(parent: Parent) -> dict[str, Any]:
+    """Returns every variable of the networks under a name that every process gives it."""
+    named: dict[str, Any] = {}
     for part in parent.parts:
-        for layer in part.layers:
-            for variable in layer.variables:
-                if "seed_generator" in variable.path:
-                    continue  # state of dropout's random numbers, not a weight
-                named[f"{part.name}/{layer.name}/{variable.name}"] = variable
+        _name_variables(part, f"{part.name}/", named)
     return named
+
+
+def _name_variables(model: Any, prefix: str, named: dict[str, Any]) -> None:
+    for layer in model.layers:
+        if hasattr(layer, "layers"):  # a model within a model
+            _name_variables(layer, f"{prefix}{layer.name}/", named)
+            continue
+        for variable in layer.variables:
+            if "seed_generator" in variable.path:
+                continue  # state of dropout's random numbers, not a weight
+            named[f"{prefix}{layer.name}/{variable.name}"] = variable
 
 
 def save_parent(
     path: str | Path,
-    parent: DeepLabV3Plus,
+    parent: Parent,
     card: dict[str, Any] | None = None,
     *,
     values: dict[str, np.ndarray] | None = None,
@@ -83,7 +109,8 @@ def save_parent(
     Args:
         path: File to write; the folder must exist. Written beside and renamed.
         parent: Network.
-        card: Provenance: data, terms, scores; stored as it is.
+        card: Provenance: data, terms, scores. For OSMN and OSVOS the system and, unless it says so
+            itself, the trunk and where its first weights are from are added.
         values: Values to store instead of the network's, by name (a moving average).
         half: Store kernels as float16, which halves the file.
 
@@ -93,13 +120,16 @@ def save_parent(
     Raises:
         StorageError: The file cannot be written.
     """
-    path = Path(path)
+    path, card = Path(path), dict(card or {})
+    if not isinstance(parent.config, ModelConfig):
+        card["system"] = system_of(parent.config)
+        card.setdefault("trunk", f"{trunk_of(parent.config)}, {parent.trunk_source}")
     arrays = {}
     for name, variable in variables_by_name(parent).items():
         array = np.asarray((values or {}).get(name, variable.numpy()), np.float32)
         # Variances of BatchNorm span many magnitudes, and are few: they stay exact.
         arrays[name] = array.astype(np.float16) if half and array.ndim > 1 else array
-    text = json.dumps({"format": FORMAT, "model": to_plain(parent.config), "card": card or {}})
+    text = json.dumps({"format": FORMAT, "model": to_plain(parent.config), "card": card})
     buffer = io.BytesIO()
     np.savez_compressed(buffer, __card__=np.frombuffer(text.encode(), np.uint8), **arrays)
     side = path.with_name(f".{path.name}.partial-{os.getpid()}")
@@ -114,7 +144,9 @@ def save_parent(
     return path
 
 
-def read_parent_file(path: str | Path) -> tuple[ModelConfig, dict[str, np.ndarray], dict[str, Any]]:
+def read_parent_file(
+    path: str | Path,
+) -> tuple[ModelConfig | OsmnModel | OsvosModel, dict[str, np.ndarray], dict[str, Any]]:
     """Reads architecture, arrays and card of a parent without building it.
 
     Args:
@@ -143,13 +175,19 @@ def read_parent_file(path: str | Path) -> tuple[ModelConfig, dict[str, np.ndarra
         ) from error
     if head.get("format") != FORMAT:
         raise WeightsError(f"Weights have the format {FORMAT}", met=head.get("format"), where=path)
-    # Files from before these parts were thought of do not name them, and have none.
-    model = {"memory": False, "refine": False, **head["model"]}
-    return from_dict(ModelConfig, model, path), arrays, head["card"]
+    model, system = head["model"], head["card"].get("system", "deeplab")
+    if system not in MODEL_CONFIGS:
+        raise WeightsError(
+            f"Weights are of a system of {', '.join(MODEL_CONFIGS)}", met=system, where=path
+        )
+    if system == "deeplab":
+        # Files from before these parts were thought of do not name them, and have none.
+        model = {"memory": False, "refine": False, **model}
+    return from_dict(MODEL_CONFIGS[system], model, path), arrays, head["card"]
 
 
 def assign(
-    parent: DeepLabV3Plus,
+    parent: Parent,
     arrays: dict[str, np.ndarray],
     where: str | Path,
     *,
@@ -181,7 +219,7 @@ def assign(
         parts = [("missing", missing), ("unknown", unknown), ("of another shape", wrong)]
         met = "; ".join(f"{len(names)} {kind} ({names[0]})" for kind, names in parts if names)
         raise WeightsError(
-            f"Weights fit the architecture {parent.config.backbone}",
+            f"Weights fit the architecture {system_of(parent.config)} on {trunk_of(parent.config)}",
             met=met,
             where=where,
             remedy="Use weights of the same architecture",
@@ -191,23 +229,38 @@ def assign(
             variable.assign(arrays[name].astype(np.float32))
 
 
-def load_parent(path: str | Path | None = None) -> tuple[DeepLabV3Plus, dict[str, Any]]:
+def load_parent(path: str | Path | None = None) -> tuple[Parent, dict[str, Any]]:
     """Builds a parent from its file.
 
     Args:
         path: File written by `save_parent`; None takes the shipped parent.
 
     Returns:
-        The network and the card.
+        The network, of the class that its system has, and the card.
 
     Raises:
         WeightsError: The file is missing, damaged or of another architecture.
     """
-    # Keras is needed only here: a file is checked without it.
-    from deeplab_gygo.models.deeplab import DeepLabV3Plus
-
     path = shipped_parent() if path is None else Path(path)
     config, arrays, card = read_parent_file(path)
-    parent = DeepLabV3Plus(config)
+    parent = _build(config)
     assign(parent, arrays, path)
+    if not isinstance(config, ModelConfig):
+        parent.trunk_source = card["trunk"].removeprefix(f"{trunk_of(config)}, ")
     return parent, card
+
+
+def _build(config: ModelConfig | OsmnModel | OsvosModel) -> Parent:
+    """Builds a network with random weights, for others to be put into it."""
+    # Keras is needed only here: a file is checked without it.
+    if isinstance(config, ModelConfig):
+        from deeplab_gygo.models.deeplab import DeepLabV3Plus
+
+        return DeepLabV3Plus(config)
+    if isinstance(config, OsmnModel):
+        from deeplab_gygo.models.osmn import Osmn
+
+        return Osmn(config)
+    from deeplab_gygo.models.osvos import Osvos
+
+    return Osvos(config)

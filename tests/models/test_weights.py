@@ -1,10 +1,13 @@
 """Parent files: what is written is read, and nothing else is accepted."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 
 from deeplab_gygo.config import ModelConfig
+from deeplab_gygo.config_systems import OsmnModel, OsvosModel
 from deeplab_gygo.errors import WeightsError
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.weights import (
@@ -148,3 +151,50 @@ def test_the_shipped_parent_is_the_one_its_hash_names_and_small():
     assert path.stat().st_size < 12e6
     config, arrays, card = read_parent_file(path)
     assert config.guide and card["training"]["sources"] and len(arrays) > 100
+
+
+# === Other systems ===
+
+
+def _systems() -> dict[str, object]:
+    from deeplab_gygo.models.osmn import Osmn
+    from deeplab_gygo.models.osvos import Osvos
+
+    light = {"trunk": "efficientnet_lite0", "spatial_relu": False, "decoder": "deeplab"}
+    return {
+        "osvos": lambda: Osvos(OsvosModel()),
+        "osmn": lambda: Osmn(OsmnModel(**light, deeplab=ModelConfig(**SMALL))),
+    }
+
+
+@pytest.mark.parametrize("system", ["osvos", "osmn"])
+def test_files_of_other_systems_are_read_as_what_they_are(system, thin_trunks, tmp_path):
+    with thin_trunks():
+        one = _systems()[system]()
+        one.trunk_source = "a test"
+        path = save_parent(tmp_path / "p.npz", one, {"data": "none"}, half=False)
+        other, card = load_parent(path)
+    assert type(other) is type(one) and other.config == one.config
+    assert card == {"data": "none", "system": system, "trunk": f"{one.config.trunk}, a test"}
+    assert other.trunk_source == "a test"
+    expected = variables_by_name(one)
+    everything = sum(len(part.variables) for part in one.parts)
+    dropout = sum("seed_generator" in v.path for part in one.parts for v in part.variables)
+    assert len(expected) == everything - dropout  # no name twice
+    for name, variable in variables_by_name(other).items():
+        np.testing.assert_array_equal(variable.numpy(), expected[name].numpy())
+
+
+def test_weights_of_one_system_do_not_fit_another(parent, thin_trunks, tmp_path):
+    with thin_trunks():
+        path = save_parent(tmp_path / "p.npz", _systems()["osvos"]())
+    with pytest.raises(WeightsError, match="deeplab on efficientnet_lite0.*missing.*unknown"):
+        assign(parent, read_parent_file(path)[1], path)
+
+
+def test_an_unknown_system_is_refused(tmp_path):
+    head = {"format": "deeplab_gygo.parent.1", "model": {}, "card": {"system": "stm"}}
+    path = tmp_path / "other.npz"
+    np.savez(path, __card__=np.frombuffer(json.dumps(head).encode(), np.uint8))
+    with pytest.raises(WeightsError, match=r"deeplab, osmn, osvos; met: stm.*other\.npz"):
+        read_parent_file(path)

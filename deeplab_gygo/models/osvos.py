@@ -1,0 +1,107 @@
+"""OSVOS: a trunk with side outputs that is fine-tuned to the annotated frame.
+
+Caelles et al., "One-Shot Video Object Segmentation", CVPR 2017; architecture of osvos.py:57-140 in
+OSVOS-TensorFlow, without the contour branch and boundary snapping, which that port lacks too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import layers
+
+from deeplab_gygo.config_systems import OsvosModel
+from deeplab_gygo.models.layers import ResizeToFeatures
+from deeplab_gygo.models.sides import FuseSides, apply_sides, finest_stride, small_normal
+from deeplab_gygo.models.trunk_weights import TrunkWeights
+from deeplab_gygo.models.trunks import STRIDE, build_trunk, freeze_statistics, trunk_stage
+
+FUSED = "fused"
+"""Output that is the result; the others are the sides' own, for their supervision."""
+
+
+class Osvos:
+    """The network of OSVOS.
+
+    Attributes:
+        config: Architecture.
+        network: {"image" float32 [B, H, W, 3], RGB in 0..255, H and W multiples of `stride`} ->
+            {"fused", "side2", ...}: logits float32 [B, H/s, W/s, 1], all at `logits_stride`, sides
+            finest first.
+        trunk_source: Where the trunk's first weights are from, in words.
+
+    Args:
+        config: Architecture.
+        trunk_weights: None for random ones, or a source as `TrunkWeights` has it.
+
+    Raises:
+        WeightsError, InputError, DependencyError, UsageError: As `TrunkWeights` raises them.
+    """
+
+    def __init__(self, config: OsvosModel, trunk_weights: str | Path | None = None):
+        self.config = config
+        self.trunk_source = "random"
+        image = keras.Input((None, None, 3), name="image")
+        sides = apply_sides(build_trunk(config.trunk, image), config.trunk, config.side_channels)
+        outputs = {FUSED: FuseSides(name="fuse")(list(sides.values())), **_scores(sides)}
+        self.network = keras.Model({"image": image}, outputs, name="osvos")
+        freeze_statistics(self.network)
+        if trunk_weights is not None:
+            weights = TrunkWeights(config.trunk, trunk_weights)
+            weights.put(self.network)
+            self.trunk_source = weights.description
+
+    @property
+    def parts(self) -> list[keras.Model]:
+        """Returns the models that hold the weights."""
+        return [self.network]
+
+    @property
+    def stride(self) -> int:
+        """Multiple that height and width of the image must have."""
+        return STRIDE
+
+    @property
+    def logits_stride(self) -> int:
+        """Stride of the logits."""
+        return finest_stride(self.config.trunk)
+
+    def variables(self, frozen_stages: int = 0) -> dict[str, dict[str, keras.Variable]]:
+        """Returns the variables to train by the rates that they learn at.
+
+        Args:
+            frozen_stages: Stem and stages of the trunk that are left out; 0 leaves none out.
+
+        Returns:
+            `trunk` (with the sides' 3x3 convolutions), `score` (the sides' own scores) and `fuse`,
+            each by `<layer>/<variable>`.
+        """
+        groups: dict[str, dict[str, keras.Variable]] = {"trunk": {}, "score": {}, "fuse": {}}
+        for layer in self.network.layers:
+            stage = trunk_stage(layer.name)
+            if frozen_stages and stage is not None and stage <= frozen_stages:
+                continue
+            group = "fuse" if layer.name == "fuse" else "trunk"
+            group = "score" if layer.name.endswith("_score") else group
+            for variable in layer.trainable_variables:
+                groups[group][f"{layer.name}/{variable.name}"] = variable
+        return groups
+
+
+def _scores(sides: dict[str, Any]) -> dict[str, Any]:
+    """Scores every side by itself (`score-dsn`) and brings it to the size of the finest."""
+    scores = {
+        name: layers.Conv2D(
+            1, 1, kernel_initializer=small_normal(), dtype="float32", name=f"{name}_score"
+        )(side)
+        for name, side in sides.items()
+    }
+    first, *others = scores
+    return {first: scores[first]} | {
+        name: ResizeToFeatures(dtype="float32", name=f"{name}_resize")(
+            [scores[name], scores[first]]
+        )
+        for name in others
+    }

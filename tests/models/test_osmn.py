@@ -1,0 +1,259 @@
+"""OSMN: its published sizes, its modulators, and that it starts as what it modulates."""
+
+import keras
+import numpy as np
+import pytest
+
+from deeplab_gygo.config import ModelConfig
+from deeplab_gygo.config_systems import OsmnModel
+from deeplab_gygo.errors import UsageError, WeightsError
+from deeplab_gygo.models.osmn import ROLES, Osmn
+from deeplab_gygo.models.trunks import modulated_units
+from deeplab_gygo.models.weights import load_parent, read_parent_file, shipped_parent
+
+CONVOLUTIONS = 14_714_688  # of VGG-16
+FULLY_CONNECTED = (25_088 * 4096 + 4096) + (4096 * 4096 + 4096)
+SIDES = sum(9 * width * 16 + 16 for width in (128, 256, 512, 512))
+FUSION = 4 * 16 + 1
+SCALES = 3 * 256 + 6 * 512
+NORMALISED_SHIFTS = 5 * SCALES  # a 1x1 kernel on one channel and four vectors of BatchNorm
+
+LIGHT = {"trunk": "efficientnet_lite0", "decoder": "deeplab", "spatial_relu": False}
+THIN_HEAD = ModelConfig(aspp_channels=16, low_level_channels=8, decoder_channels=16)
+
+
+@pytest.fixture(scope="module")
+def original() -> Osmn:
+    """The original's shapes, without values: with them it takes more than half a gigabyte."""
+    with keras.StatelessScope(initialize_variables=False):
+        return Osmn(OsmnModel())
+
+
+def _thin(thin_trunks, **architecture) -> Osmn:
+    keras.utils.set_random_seed(7)
+    with thin_trunks():
+        return Osmn(OsmnModel(**architecture))
+
+
+@pytest.fixture(scope="module")
+def thin(thin_trunks) -> Osmn:
+    return _thin(thin_trunks)
+
+
+@pytest.fixture(scope="module")
+def light(thin_trunks) -> Osmn:
+    return _thin(thin_trunks, **LIGHT, deeplab=THIN_HEAD)
+
+
+def _inputs(batch: int = 1) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(8)
+    return {
+        "image": rng.uniform(0, 255, (batch, 48, 64, 3)).astype(np.float32),
+        "crop": rng.uniform(0, 255, (batch, 224, 224, 3)).astype(np.float32),
+        "crop_mask": rng.integers(0, 2, (batch, 224, 224, 1)).astype(np.float32),
+        "spatial": rng.uniform(0, 1, (batch, 48, 64, 1)).astype(np.float32),
+    }
+
+
+def _segment(osmn: Osmn, inputs: dict, scales: np.ndarray) -> np.ndarray:
+    image = {name: inputs[name] for name in ("image", "spatial")}
+    return np.array(osmn.segmentation({**image, "scales": scales}, training=False))
+
+
+# === Published sizes ===
+
+
+def test_the_original_has_the_number_of_parameters_of_its_layers(original):
+    visual = CONVOLUTIONS + FULLY_CONNECTED + 4096 * SCALES + SCALES
+    assert original.visual.count_params() == visual == 149_993_024
+    segmentation = CONVOLUTIONS + SIDES + FUSION + NORMALISED_SHIFTS
+    assert original.segmentation.count_params() == segmentation == 14_936_769
+    assert original.network.count_params() == visual + segmentation
+
+
+def test_the_original_has_the_kernels_of_its_layers(original):
+    visual, segmentation = original.visual.get_layer, original.segmentation.get_layer
+    assert tuple(visual("fc6").kernel.shape) == (7, 7, 512, 4096)
+    assert tuple(visual("fc7").kernel.shape) == (1, 1, 4096, 4096)
+    assert tuple(visual("fc8").kernel.shape) == (4096, 3840)
+    assert visual("fc6_dropout").rate == visual("fc7_dropout").rate == 0.5
+    for stage, channels in ((3, 768), (4, 1536), (5, 1536)):
+        assert tuple(segmentation(f"spatial{stage}_conv").kernel.shape) == (1, 1, 1, channels)
+        norm = segmentation(f"spatial{stage}_norm")
+        assert norm.momentum == 0.99 and norm.epsilon == 0.001
+    assert tuple(segmentation("side2_conv").kernel.shape) == (3, 3, 128, 16)
+    assert tuple(segmentation("fuse").kernel.shape) == (1, 1, 64, 1)
+    assert original.stride == 16 and original.logits_stride == 2
+
+
+def test_nine_layers_are_modulated_unless_the_early_ones_are_too(original):
+    names = [layer.name for layer in original.segmentation.layers]
+    modulated = [name for name in names if name.endswith("_modulate")]
+    stages = [f"conv{stage}_{n}_modulate" for stage in (3, 4, 5) for n in (1, 2, 3)]
+    assert modulated == stages and original.scale_count == 3840
+    with keras.StatelessScope(initialize_variables=False):
+        early = Osmn(OsmnModel(modulate_early=True))
+    assert early.scale_count == early.visual.output.shape[-1] == 4224
+    assert "conv1_1_modulate" in [layer.name for layer in early.segmentation.layers]
+
+
+# === Modulation ===
+
+
+def test_scales_are_one_with_the_first_weights_whatever_is_shown(thin, light):
+    inputs = _inputs(2)
+    for osmn in (thin, light):
+        scales = osmn.visual({name: inputs[name] for name in ("crop", "crop_mask")})
+        np.testing.assert_array_equal(scales, np.ones((2, osmn.scale_count), np.float32))
+
+
+def test_shifts_are_nothing_without_a_guide_and_never_negative_in_the_original(thin):
+    inputs = _inputs()
+    ones = np.ones((1, thin.scale_count), np.float32)
+    shifts = keras.Model(
+        thin.segmentation.input,
+        [thin.segmentation.get_layer(f"spatial{stage}_relu").output for stage in (3, 4, 5)],
+    )
+    told = {"image": inputs["image"], "scales": ones, "spatial": inputs["spatial"]}
+    for shift in shifts(told, training=False):
+        assert 0 <= np.min(shift) and 0 < np.max(shift) < 0.01
+    blank = {**told, "spatial": np.zeros_like(inputs["spatial"])}
+    for shift in shifts(blank, training=False):
+        assert not np.any(shift)
+
+
+def test_shifts_are_nothing_at_first_without_relu_and_may_become_negative(light):
+    inputs, ones = _inputs(), np.ones((1, light.scale_count), np.float32)
+    blank = {**inputs, "spatial": np.zeros_like(inputs["spatial"])}
+    np.testing.assert_array_equal(_segment(light, inputs, ones), _segment(light, blank, ones))
+    layer = light.segmentation.get_layer("spatial7_conv")
+    layer.kernel.assign(np.full(layer.kernel.shape, -3.0, np.float32))
+    try:
+        shift = keras.Model(light.segmentation.input, layer.output)
+        told = {"image": inputs["image"], "scales": ones, "spatial": inputs["spatial"]}
+        # Cells at stride 16 see the mean of the guide.
+        cells = inputs["spatial"].reshape(1, 3, 16, 4, 16, 1).mean((2, 4))
+        expected = np.broadcast_to(-3.0 * cells, (1, 3, 4, layer.kernel.shape[-1]))
+        np.testing.assert_allclose(shift(told), expected, rtol=1e-4)
+        assert np.abs(_segment(light, inputs, ones) - _segment(light, blank, ones)).max() > 0
+    finally:
+        layer.kernel.assign(np.zeros(layer.kernel.shape, np.float32))
+
+
+def test_a_scale_acts_on_its_own_channel(thin, thin_trunks):
+    """Of a unit that is scaled by nothing but one channel, only this channel is left."""
+    with thin_trunks():
+        units = modulated_units("vgg16", early=False)
+    inputs = _inputs()
+    inputs["spatial"][:] = 0
+    first = 0
+    for unit in units:
+        scales = np.ones((1, thin.scale_count), np.float32)
+        scales[:, first : first + unit.channels] = 0
+        scales[:, first + 2] = 2
+        layer = thin.segmentation.get_layer(f"{unit.name}_modulate")
+        ends = keras.Model(thin.segmentation.input, [layer.input[0], layer.output])
+        told = {"image": inputs["image"], "scales": scales, "spatial": inputs["spatial"]}
+        before, after = (np.array(value) for value in ends(told, training=False))
+        np.testing.assert_allclose(after[..., 2], 2 * before[..., 2], rtol=1e-6)
+        assert not np.any(np.delete(after, 2, axis=-1))
+        first += unit.channels
+    assert first == thin.scale_count
+
+
+def test_one_row_of_scales_serves_several_images(thin):
+    inputs = _inputs(2)
+    row = np.random.default_rng(9).uniform(0.5, 1.5, (1, thin.scale_count)).astype(np.float32)
+    together = _segment(thin, inputs, row)
+    np.testing.assert_allclose(together, _segment(thin, inputs, np.repeat(row, 2, 0)), atol=1e-7)
+
+
+def test_the_network_is_both_joined(thin, light):
+    rng = np.random.default_rng(10)
+    for osmn, name in ((thin, "fc8"), (light, "scales")):
+        layer = osmn.visual.get_layer(name)
+        before = layer.get_weights()
+        layer.kernel.assign(rng.normal(0, 0.1, layer.kernel.shape).astype(np.float32))
+        inputs = _inputs()
+        scales = osmn.visual({k: inputs[k] for k in ("crop", "crop_mask")}, training=False)
+        assert np.ptp(scales) > 0.01
+        expected = _segment(osmn, inputs, np.array(scales))
+        got = np.array(osmn.network(inputs, training=False))
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+        size = (1, 48 // osmn.logits_stride, 64 // osmn.logits_stride, 1)
+        assert got.shape == size and osmn.logits_stride == 2
+        layer.set_weights(before)
+
+
+def test_what_is_hidden_does_not_matter(light):
+    layer = light.visual.get_layer("scales")
+    before = layer.get_weights()
+    layer.kernel.assign(np.random.default_rng(11).normal(0, 1, layer.kernel.shape))
+    crop = _inputs()["crop"]
+    mask = np.zeros((1, 224, 224, 1), np.float32)
+    mask[:, 60:160, 40:180] = 1
+    other = np.where(mask > 0, crop, 255 - crop)
+    one, two = (
+        np.array(light.visual({"crop": c, "crop_mask": mask}, training=False))
+        for c in (crop, other)
+    )
+    np.testing.assert_array_equal(one, two)
+    seen = light.visual({"crop": crop, "crop_mask": np.ones_like(mask)}, training=False)
+    assert np.abs(one - np.array(seen)).max() > 1e-3
+    layer.set_weights(before)
+
+
+# === Weights ===
+
+
+def test_variables_are_divided_by_their_roles(thin, light):
+    for osmn in (thin, light):
+        groups = osmn.variables()
+        assert tuple(groups) == ROLES
+        everything = [id(v) for group in groups.values() for v in group.values()]
+        assert sorted(everything) == sorted(id(v) for v in osmn.network.trainable_variables)
+    assert {name.split("/")[0] for name in thin.variables()["spatial"]} == {
+        f"spatial{stage}_{kind}" for stage in (3, 4, 5) for kind in ("conv", "norm")
+    }
+    assert "fuse/kernel" in thin.variables()["decoder"] and not thin.variables()["refiner"]
+    assert "logit/kernel" in light.variables()["decoder"]
+    assert all(name.startswith("refine") for name in light.variables()["refiner"])
+
+
+def test_frozen_stages_are_left_out_of_both_trunks(thin):
+    groups = thin.variables(frozen_stages=4)
+    for role in ("trunk", "visual"):
+        names = {name for name in groups[role] if name.startswith("conv")}
+        assert names == {f"conv5_{n}/{kind}" for n in (1, 2, 3) for kind in ("kernel", "bias")}
+    assert "fc6/kernel" in groups["visual"] and "side3_conv/kernel" in groups["decoder"]
+
+
+def test_the_light_network_starts_as_the_shipped_parent():
+    config, _, _ = read_parent_file(shipped_parent())
+    osmn = Osmn(OsmnModel(**LIGHT, deeplab=config), "shipped")
+    assert osmn.scale_count == 1744 and osmn.trunk_source.startswith("shipped parent")
+    inputs = _inputs()
+    got = np.array(osmn.network(inputs, training=False))
+    parent, _ = load_parent()
+    features = parent.encoder(inputs["image"], training=False)
+    logits = parent.head(parent.head_inputs(features), training=False)
+    expected = np.array(parent.finest(features, logits))
+    assert np.ptp(expected) > 1
+    np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_another_head_than_the_shipped_one_is_refused():
+    with pytest.raises(WeightsError, match=r"head/.*shipped"):
+        Osmn(OsmnModel(**LIGHT, deeplab=THIN_HEAD), "shipped")
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        {"trunk": "vgg16", "decoder": "deeplab"},
+        {**LIGHT, "deeplab": ModelConfig(output_stride=8)},
+    ],
+)
+def test_a_head_that_does_not_fit_the_trunk_is_refused(architecture):
+    with pytest.raises(UsageError, match=r"backbone and output stride.*model\.deeplab"):
+        Osmn(OsmnModel(**architecture))
