@@ -63,7 +63,7 @@ def _add_pack(actions) -> None:
     actions.add_subcommand("pack", pack, help="pack the material of a training into shards")
     pack.add_argument(
         "--config", type=str, required=True, metavar="FILE",
-        help="YAML file of a TrainConfig: its sources and validation sets are packed",
+        help="YAML file of a training: its sources and validation sets are packed",
     )  # fmt: skip
     pack.add_argument(
         "--out", type=str, required=True, metavar="DIR", help="folder to make for the shards"
@@ -146,12 +146,12 @@ def _download(options: Namespace) -> int:
 
 
 def _pack(options: Namespace) -> int:
-    from deeplab_gygo.config import TrainConfig, load_yaml
+    from deeplab_gygo.config_training import load_training
     from deeplab_gygo.data.material import data_root
     from deeplab_gygo.data.packed_forms import PackSettings
     from deeplab_gygo.data.shard_writer import pack_material
 
-    config = load_yaml(TrainConfig, Path(options.config).expanduser())
+    config = load_training(Path(options.config).expanduser())
     packed = pack_material(
         config,
         data_root(options.data_root or config.data_root).expanduser(),

@@ -1,31 +1,41 @@
-"""`train`: a parent, offline, from an experiment file."""
+"""`train`: the parent of a system, offline, from an experiment file."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from deeplab_gygo.commands.options import add_common, add_config_options, config_of, quiet_start
+from deeplab_gygo.commands.config_options import add_config_options, config_of, given_values
+from deeplab_gygo.commands.options import add_common, quiet_start
 from deeplab_gygo.config import TrainConfig
+from deeplab_gygo.config_training import load_training
 from deeplab_gygo.errors import UsageError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from deeplab_gygo.training.trainer import Trainer
+
+_POSITIVE = ("steps", "batch", "validate_every", "checkpoint_every", "log_every")
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Adds the options of the command."""
     parser.add_argument(
-        "--config", type=str, required=True, metavar="FILE", help="YAML file of a TrainConfig"
-    )
+        "--config", type=str, required=True, metavar="FILE",
+        help="YAML file of a TrainConfig, or with `system: osmn` or `osvos` of their training; "
+        "the options below that such a file has override it too",
+    )  # fmt: skip
     parser.add_argument(
         "--out", type=str, required=True, metavar="DIR",
         help="where checkpoints, logs and parent.npz go; an unfinished training goes on",
     )  # fmt: skip
     parser.add_argument(
-        "--backbone-weights", type=str, default="imagenet", dest="backbone_weights",
-        metavar="WHICH", help="imagenet, none, or a file",
+        "--backbone-weights", type=str, dest="backbone_weights", metavar="WHICH",
+        help="imagenet (the default), none, or a file; of another system in place of the file's "
+        "trunk_weights, shipped among them",
     )  # fmt: skip
     add_config_options(parser, TrainConfig, "training")
     add_common(parser)
@@ -33,24 +43,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Trains, or goes on training."""
-    config = config_of(TrainConfig, options.config, options.training)
+    config = training_config(options)
     if not config.sources:
         raise UsageError(
             "A training has sources", met="none", where=options.config, remedy="Name some material"
         )
-    for name in ("steps", "batch", "validate_every", "checkpoint_every", "log_every"):
+    for name in _POSITIVE:
         if getattr(config, name) < 1:
             raise UsageError(f"{name} is 1 or more", met=getattr(config, name), where=f"--{name}")
-    weights = None if options.backbone_weights == "none" else options.backbone_weights
     with quiet_start(options.debug):
-        from deeplab_gygo.training.parent import ParentTrainer
-
-        trainer = ParentTrainer(
-            config,
-            Path(options.out).expanduser(),
-            backbone_weights=weights,
-            progress=not options.quiet,
-        )
+        trainer = _trainer(config, options)
     path = trainer.run()
     summary = {
         "parent": str(path),
@@ -60,3 +62,45 @@ def run(options: Namespace) -> int:
     }
     print(json.dumps(summary))
     return 0
+
+
+def training_config(options: Namespace) -> Any:
+    """Joins the experiment file and the options given beside it.
+
+    Args:
+        options: Parsed options of the command.
+
+    Returns:
+        A `TrainConfig`, `TrainOsmn` or `TrainOsvos`, as the file's `system` says.
+
+    Raises:
+        UsageError: The file cannot be used, or an option does not belong to its system.
+    """
+    base = load_training(Path(options.config).expanduser())
+    kind = type(base)
+    known = {field.name for field in dataclasses.fields(kind)}
+    strange = sorted(set(given_values(options.training)) - known)
+    if strange:
+        raise UsageError(
+            "An option of a training is one that its system has",
+            met=f"--{strange[0]}",
+            where=options.config,
+            remedy="Leave it out, or write what is meant into the file",
+        )
+    config = config_of(kind, None, options.training, base=base)
+    if options.backbone_weights is not None and kind is not TrainConfig:
+        config = dataclasses.replace(config, trunk_weights=options.backbone_weights)
+    return config
+
+
+def _trainer(config: Any, options: Namespace) -> Trainer:
+    folder, progress = Path(options.out).expanduser(), not options.quiet
+    if not isinstance(config, TrainConfig):
+        from deeplab_gygo.training.system_trainer import build_trainer
+
+        return build_trainer(config, folder, progress=progress)
+    from deeplab_gygo.training.parent import ParentTrainer
+
+    weights = options.backbone_weights or "imagenet"
+    weights = None if weights == "none" else weights
+    return ParentTrainer(config, folder, backbone_weights=weights, progress=progress)

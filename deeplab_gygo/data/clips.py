@@ -110,7 +110,7 @@ def training_clip(
     """
     rng = np.random.default_rng([seed, step, clip])
     raw = source.draw(rng)
-    views = [_view(moment, size, augment, rng) for moment in raw.moments]
+    views = [draw_view(moment, size, augment, rng) for moment in raw.moments]
     told = [_told(raw.salient, telling, rng) for _ in views]
     targets = [(masks[0] == 1).astype(np.uint8) for _, masks in views]
     # What a moment offers is what the other one is told.
@@ -135,10 +135,21 @@ def training_clip(
     return examples
 
 
-def _view(
+def draw_view(
     moment: Moment, size: tuple[int, int], augment: AugmentConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Draws a view of a moment that shows enough of the target, within a few tries."""
+    """Draws a view of a moment that shows enough of the target, within a few tries.
+
+    Args:
+        moment: Picture with its target.
+        size: Height and width of the view, pixels.
+        augment: Ranges of the random changes.
+        rng: Source of randomness.
+
+    Returns:
+        The view, uint8 [*size, 3], and its masks, uint8 [*size], 0, 1 or 255: that of the moment,
+        and that of the neighboring moment where there is one.
+    """
     given = [moment.mask] if moment.near is None else [moment.mask, moment.near]
     for _ in range(3):
         image, masks = sample_view(moment.image, given, size, augment, rng)

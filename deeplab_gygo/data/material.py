@@ -13,6 +13,7 @@ from deeplab_gygo.data.cutouts import find_cutouts, find_stills
 from deeplab_gygo.data.datasets import open_dataset
 from deeplab_gygo.data.sources import (
     SHORT_SIDE,
+    SPAN,
     ComposeSource,
     MixedSource,
     StillsSource,
@@ -31,13 +32,22 @@ def data_root(configured: str) -> Path:
     return Path(configured or os.environ.get(DATA_VARIABLE, "."))
 
 
-def build_source(sources: list[SourceConfig], root: str, cache_gb: float) -> MixedSource:
+def build_source(
+    sources: list[SourceConfig],
+    root: str,
+    cache_gb: float,
+    *,
+    span: int = SPAN,
+    short_side: int = SHORT_SIDE,
+) -> MixedSource:
     """Opens a weighted mix of training material.
 
     Args:
         sources: Parts of the mix.
         root: Folder that relative roots start at; see `data_root`.
         cache_gb: Memory for decoded pictures, GB, shared by all parts.
+        span: Largest distance of the two frames of a clip of a video, frames.
+        short_side: Larger frames and stills are reduced to this short side, pixels.
 
     Returns:
         The mix.
@@ -54,17 +64,27 @@ def build_source(sources: list[SourceConfig], root: str, cache_gb: float) -> Mix
             remedy="Name at least one source in the configuration",
         )
     cache = MemoryCache(int(cache_gb * 1e9))
-    return MixedSource([(_open(s, data_root(root), cache), s.weight) for s in sources])
+    reach = (span, short_side)
+    return MixedSource([(_open(s, data_root(root), cache, *reach), s.weight) for s in sources])
 
 
-def _open(config: SourceConfig, root: Path, cache: MemoryCache) -> ClipSource:
+def _open(
+    config: SourceConfig, root: Path, cache: MemoryCache, span: int, short_side: int
+) -> ClipSource:
     place = root / config.root
     if config.kind == "stills":
-        return StillsSource(_existing(place), cache)
+        return StillsSource(_existing(place), cache, short_side=short_side)
     if config.kind == "compose":
         return ComposeSource(_composer(config, root, cache))
     dataset = open_dataset(config.kind, place, resolution=config.resolution)
-    return VideoSource(dataset, cache, split=config.split, exclude=config.exclude)
+    return VideoSource(
+        dataset,
+        cache,
+        split=config.split,
+        exclude=config.exclude,
+        span=span,
+        short_side=short_side,
+    )
 
 
 def _composer(config: SourceConfig, root: Path, cache: MemoryCache) -> Composer:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ..config import TrainConfig
+from ..config_training import SystemTraining
 from ..errors import InputError, UsageError
 from .cutouts import find_stills
 from .datasets import open_dataset
@@ -55,7 +56,10 @@ class _Video:
 
 
 def material_pieces(
-    config: TrainConfig, root: Path, settings: PackSettings, only: Sequence[str] = ()
+    config: TrainConfig | SystemTraining,
+    root: Path,
+    settings: PackSettings,
+    only: Sequence[str] = (),
 ) -> list[Piece]:
     """Lists everything that a training configuration reads.
 
@@ -109,7 +113,7 @@ def _wanted(roots: list[str], only: Sequence[str]) -> list[str]:
 # === Videos ===
 
 
-def _videos(config: TrainConfig, root: Path) -> dict[tuple[str, str], _Video]:
+def _videos(config: TrainConfig | SystemTraining, root: Path) -> dict[tuple[str, str], _Video]:
     """Collects what sources and validation sets use, by root and resolution."""
     videos: dict[tuple[str, str], _Video] = {}
     for source in config.sources:
@@ -171,7 +175,7 @@ def _video_pieces(
 # === Photos ===
 
 
-def _photo_folders(config: TrainConfig) -> dict[tuple[str, str], None]:
+def _photo_folders(config: TrainConfig | SystemTraining) -> dict[tuple[str, str], None]:
     """Collects the folders of stills, cut-outs and backgrounds with what they hold.
 
     Backgrounds come last: a folder of stills or frames may serve as backgrounds too.

@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..config import TrainConfig
+from ..config_training import SystemTraining
 from ..errors import InputError, UsageError
 from .packed_forms import Member, PackSettings
 from .packing import Piece, material_pieces
@@ -119,7 +120,7 @@ class ShardWriter:
 
 
 def pack_material(
-    config: TrainConfig,
+    config: TrainConfig | SystemTraining,
     root: Path,
     out: str | Path,
     *,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deeplab_gygo.data.datasets import Dataset
 
 SHORT_SIDE = 400  # decoded pictures are reduced to this: training crops are smaller
+SPAN = 25  # frames, the largest distance of the two of a clip
 _EMPTY_SHARE = 0.03  # of the samples of a video source
 
 
@@ -47,7 +48,7 @@ class VideoSource:
         names: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
         max_gap: int = 3,
-        span: int = 25,
+        span: int = SPAN,
         short_side: int = SHORT_SIDE,
     ):
         held_back = set(exclude)

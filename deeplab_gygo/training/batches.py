@@ -23,6 +23,7 @@ def batches(
     first_step: int,
     last_step: int,
     batch: int,
+    per_clip: int = MOMENTS,
     ahead: int = 4,
 ) -> Iterator[Batch]:
     """Yields the batches of the steps `first_step` to `last_step - 1`, in order.
@@ -31,7 +32,8 @@ def batches(
         work: Of `open_pool`: what makes the clips of a step. The pool is shut down at the end.
         first_step: First step to make.
         last_step: Step to stop before.
-        batch: Examples a step, a multiple of `MOMENTS`.
+        batch: Examples a step, a multiple of `per_clip`.
+        per_clip: Examples that a clip gives.
         ahead: Batches that may wait to be used; bounds the memory.
 
     Yields:
@@ -42,7 +44,7 @@ def batches(
     """
     pool, make_clip = work
     waiting: deque[list[Future[Batch]]] = deque()
-    clips = batch // MOMENTS
+    clips = batch // per_clip
     try:
         upcoming = first_step
         for _ in range(first_step, last_step):

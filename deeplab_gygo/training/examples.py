@@ -11,12 +11,14 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from deeplab_gygo.config import TrainConfig
+from deeplab_gygo.config_training import SystemTraining
 from deeplab_gygo.data.augment import VOID
 from deeplab_gygo.data.clips import ClipSource, Telling, training_clip
 from deeplab_gygo.data.material import build_source
@@ -87,6 +89,30 @@ Work = tuple[Executor, Callable[[int, int], Batch]]
 
 
 def open_pool(config: TrainConfig, source: ClipSource, root: Path, stride: int) -> Work:
+    """Starts what makes the examples of a parent's training.
+
+    Args:
+        config: As for `start_pool`.
+        source: As for `start_pool`.
+        root: As for `start_pool`.
+        stride: Stride of guide and reference, pixels.
+
+    Returns:
+        The pool, which the caller shuts down, and what to submit.
+
+    Raises:
+        UsageError: The number of processes is negative.
+    """
+    return start_pool(config, source, root, partial(ClipMaker, config=config, stride=stride))
+
+
+def start_pool(
+    config: TrainConfig | SystemTraining,
+    source: ClipSource,
+    root: Path,
+    maker: Callable[[ClipSource], Callable[[int, int], Batch]],
+    open_source: Callable[..., ClipSource] = build_source,
+) -> Work:
     """Starts what makes the examples of a training.
 
     Args:
@@ -94,7 +120,8 @@ def open_pool(config: TrainConfig, source: ClipSource, root: Path, stride: int) 
             none; both make the same ones.
         source: What threads draw from; a process opens a source of its own.
         root: Folder that relative roots of the material start at.
-        stride: Stride of guide and reference, pixels.
+        maker: Makes `(step, clip) -> Batch` of a source; sent to the processes.
+        open_source: `(sources, root, cache_gb) -> source`; sent to the processes.
 
     Returns:
         The pool, which the caller shuts down, and what to submit.
@@ -110,28 +137,34 @@ def open_pool(config: TrainConfig, source: ClipSource, root: Path, stride: int) 
         )
     if config.worker_processes == 0:
         pool = ThreadPoolExecutor(max(1, config.workers), thread_name_prefix="examples")
-        return pool, ClipMaker(source, config, stride)
+        return pool, maker(source)
     pool = ProcessPoolExecutor(
         config.worker_processes,
         # Not by fork: the backend has threads, which a fork would leave in an unknown state.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_process,
-        initargs=(config, str(root), stride),
+        initargs=(config, str(root), maker, open_source),
     )
     return pool, _make_in_process
 
 
-_maker: ClipMaker | None = None  # of this process, where it is one that makes examples
+_maker: Callable[[int, int], Batch] | None = (
+    None  # of this process, where it is one that makes examples
+)
 
 
-def _start_process(config: TrainConfig, root: str, stride: int) -> None:
+def _start_process(
+    config: TrainConfig | SystemTraining,
+    root: str,
+    maker: Callable[[ClipSource], Callable[[int, int], Batch]],
+    open_source: Callable[..., ClipSource],
+) -> None:
     """Opens the material in a process that makes examples."""
     global _maker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's, who ends its processes
     threading.Thread(target=_end_with_trainer, daemon=True).start()
     cv2.setNumThreads(1)
-    source = build_source(config.sources, root, config.cache_gb / config.worker_processes)
-    _maker = ClipMaker(source, config, stride)
+    _maker = maker(open_source(config.sources, root, config.cache_gb / config.worker_processes))
 
 
 def _end_with_trainer() -> None:

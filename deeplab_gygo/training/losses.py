@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from keras import ops
 
 from deeplab_gygo import backend
+from deeplab_gygo.errors import UsageError
+
+Reduction = Literal["sum", "mean"]
 
 
 def cross_entropy(logits: Any, targets: Any, weights: Any) -> Any:
@@ -21,8 +24,42 @@ def cross_entropy(logits: Any, targets: Any, weights: Any) -> Any:
     Returns:
         Scalar.
     """
-    losses = ops.relu(logits) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
-    return ops.sum(losses * weights) / (ops.sum(weights) + 1e-6)
+    return ops.sum(_entropies(logits, targets) * weights) / (ops.sum(weights) + 1e-6)
+
+
+def balanced_cross_entropy(
+    logits: Any, targets: Any, weights: Any, reduction: Reduction = "sum"
+) -> Any:
+    r"""Class-balanced cross-entropy, $\frac{N_-}{N}\sum_+ \ell + \frac{N_+}{N}\sum_- \ell$.
+
+    As in the published code of OSVOS (Caelles et al., CVPR 2017; `osvos.py`) and OSMN (Yang et
+    al., CVPR 2018; `osmn.py:19-44`): pixels are counted over the whole batch, and the loss is
+    their *sum*, which is why the published rates are as small as they are. Where the batch has
+    no pixel of one class, the loss is zero.
+
+    Args:
+        logits: float32 [B, H, W, 1].
+        targets: float32 [B, H, W, 1], 0 or 1; anything above one half counts as object.
+        weights: float32 [B, H, W, 1], 0 where a pixel does not count, else 1.
+        reduction: `sum`, or `mean`: the sum divided by the pixels that count.
+
+    Returns:
+        Scalar.
+    """
+    positive = ops.cast(targets > 0.5, "float32") * weights
+    negative = weights - positive
+    losses = _entropies(logits, ops.cast(targets > 0.5, "float32"))
+    objects, backgrounds = ops.sum(positive), ops.sum(negative)
+    pixels = ops.maximum(objects + backgrounds, 1.0)
+    total = (
+        backgrounds * ops.sum(losses * positive) + objects * ops.sum(losses * negative)
+    ) / pixels
+    return total / pixels if reduction == "mean" else total
+
+
+def _entropies(logits: Any, targets: Any) -> Any:
+    """Binary cross-entropy of every pixel, without overflow."""
+    return ops.relu(logits) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
 
 
 def soft_dice(logits: Any, targets: Any, weights: Any, smooth: float = 1.0) -> Any:
@@ -56,12 +93,65 @@ def segmentation_loss(dice: float = 1.0) -> Callable[[Any, Any], Any]:
     """
 
     def loss(logits: Any, targets: Any) -> Any:
-        targets = ops.cast(targets, "float32")
-        weights = ops.cast(targets <= 1.0, "float32")
-        targets = targets * weights
-        shape = ops.shape(targets)
-        logits = backend.resize(ops.cast(logits, "float32"), shape[1], shape[2])
+        logits, targets, weights = _at_targets(logits, targets)
         total = cross_entropy(logits, targets, weights)
         return total + dice * soft_dice(logits, targets, weights) if dice else total
 
     return loss
+
+
+def balanced_loss(reduction: Reduction = "sum", dice: float = 0.0) -> Callable[[Any, Any], Any]:
+    """Class-balanced cross-entropy plus weighted soft Dice at the size of the targets.
+
+    Args:
+        reduction: Of the cross-entropy; see `balanced_cross_entropy`. The Dice part lies in 0..1
+            and is nothing beside a sum over pixels.
+        dice: Weight of the Dice part; the originals have none.
+
+    Returns:
+        `loss(logits, targets)`, as that of `segmentation_loss`.
+
+    Raises:
+        UsageError: The reduction is neither.
+    """
+    if reduction not in ("sum", "mean"):
+        raise UsageError("A reduction is sum or mean", met=reduction)
+
+    def loss(logits: Any, targets: Any) -> Any:
+        logits, targets, weights = _at_targets(logits, targets)
+        total = balanced_cross_entropy(logits, targets, weights, reduction)
+        return total + dice * soft_dice(logits, targets, weights) if dice else total
+
+    return loss
+
+
+def named_loss(name: str, dice: float = 0.0) -> Callable[[Any, Any], Any]:
+    """Returns the loss that a configuration names.
+
+    Args:
+        name: `balanced-sum`, `balanced-mean`, or `cross-entropy` (the plain mean).
+        dice: Weight of the soft Dice part.
+
+    Returns:
+        `loss(logits, targets)`, as that of `segmentation_loss`.
+
+    Raises:
+        UsageError: There is no loss of this name.
+    """
+    if name == "cross-entropy":
+        return segmentation_loss(dice)
+    if name not in ("balanced-sum", "balanced-mean"):
+        raise UsageError(
+            "A loss is balanced-sum, balanced-mean or cross-entropy", met=name, where="loss"
+        )
+    return balanced_loss(name.removeprefix("balanced-"), dice)
+
+
+def _at_targets(logits: Any, targets: Any) -> tuple[Any, Any, Any]:
+    """Resizes logits to the targets, and makes void targets 0 with weight 0."""
+    targets = ops.cast(targets, "float32")
+    weights = ops.cast(targets <= 1.0, "float32")
+    targets = targets * weights
+    shape = ops.shape(targets)
+    logits = backend.resize(ops.cast(logits, "float32"), shape[1], shape[2])
+    return logits, targets, weights

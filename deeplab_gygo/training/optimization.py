@@ -1,4 +1,4 @@
-"""The gradient step of parent training: two groups of variables with rates of their own."""
+"""The gradient steps of offline training: groups of variables with rates of their own."""
 
 from __future__ import annotations
 
@@ -15,44 +15,27 @@ from deeplab_gygo.training.network import build_training_network, clip_loss
 from deeplab_gygo.training.parallel import spread
 
 
-class ParentStep:
-    """AdamW on head and encoder, at their own peak rates, scaled by the schedule.
+class RatedStep:
+    """A gradient step over groups of variables, at peak rates of their own.
 
     Args:
-        parent: Network whose trainable variables are trained.
-        config: Rates, decay, clipping and loss.
+        groups: Peak rate, optimizer and variables of every group.
+        step: The compiled step over the same groups.
     """
 
-    def __init__(self, parent: DeepLabV3Plus, config: TrainConfig):
-        parts = [
-            (config.head_rate, _head_variables(parent)),
-            (config.backbone_rate, _backbone_variables(parent)),
-        ]
-        self._groups = [
-            (rate, _optimizer(rate, config, variables), variables)
-            for rate, variables in parts
-            if variables
-        ]
-        # Refined logits carry the loss; those before them keep a part, for fine-tuning uses them.
-        coarse = 0.5 if parent.refiner is not None else 0.0
-        self._step = GradientStep(
-            build_training_network(parent),
-            clip_loss(segmentation_loss(config.dice), coarse),
-            [(optimizer, variables) for _, optimizer, variables in self._groups],
-            clip=config.clip,
-            training=not config.freeze_batch_norm,
-            donate=True,
-        )
+    def __init__(
+        self,
+        groups: list[tuple[float, keras.optimizers.Optimizer, list[keras.Variable]]],
+        step: GradientStep,
+    ):
+        self._groups, self._step = groups, step
 
-    def __call__(
-        self, inputs: dict[str, np.ndarray], targets: np.ndarray, rate_factor: float
-    ) -> Any:
+    def __call__(self, inputs: dict[str, np.ndarray], targets: Any, rate_factor: float) -> Any:
         """Runs one step; a device may still be at it afterwards.
 
         Args:
-            inputs: {"image": uint8 [B, H, W, 3], "guide" and "reference": float32
-                [B, H/4, W/4, 1]}; see `build_training_network`.
-            targets: uint8 [B, H, W, 1], 0 or 1.
+            inputs: Inputs of the trained network, by name.
+            targets: What its loss is given beside the outputs: an array, or several by name.
             rate_factor: Factor of the peak rates in 0..1.
 
         Returns:
@@ -75,6 +58,39 @@ class ParentStep:
         for group, (_, optimizer, _) in enumerate(self._groups):
             for index, variable in enumerate(optimizer.variables):
                 variable.assign(state[f"{group}.{index}"])
+
+
+class ParentStep(RatedStep):
+    """AdamW on head and encoder, at their own peak rates, scaled by the schedule.
+
+    Inputs are those of `build_training_network`, targets uint8 [B, H, W, 1], 0, 1 or 255 for void.
+
+    Args:
+        parent: Network whose trainable variables are trained.
+        config: Rates, decay, clipping and loss.
+    """
+
+    def __init__(self, parent: DeepLabV3Plus, config: TrainConfig):
+        parts = [
+            (config.head_rate, _head_variables(parent)),
+            (config.backbone_rate, _backbone_variables(parent)),
+        ]
+        groups = [
+            (rate, _optimizer(rate, config, variables), variables)
+            for rate, variables in parts
+            if variables
+        ]
+        # Refined logits carry the loss; those before them keep a part, for fine-tuning uses them.
+        coarse = 0.5 if parent.refiner is not None else 0.0
+        step = GradientStep(
+            build_training_network(parent),
+            clip_loss(segmentation_loss(config.dice), coarse),
+            [(optimizer, variables) for _, optimizer, variables in groups],
+            clip=config.clip,
+            training=not config.freeze_batch_norm,
+            donate=True,
+        )
+        super().__init__(groups, step)
 
 
 def _head_variables(parent: DeepLabV3Plus) -> list[keras.Variable]:
