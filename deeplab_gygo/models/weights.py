@@ -1,4 +1,4 @@
-"""Parent weights as one file: half-precision arrays, the architecture, and where they come from.
+"""Parent weights as one file: small arrays, the architecture, and where they come from.
 
 The file is a numpy `.npz` without pickles. Every variable of the network is stored under its
 layer's and its own name; the entry `__card__` holds a JSON text with the architecture and the
@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from deeplab_gygo.config_systems import (
     trunk_of,
 )
 from deeplab_gygo.errors import StorageError, WeightsError
+from deeplab_gygo.models.quantized import dequantize, quantize
 
 if TYPE_CHECKING:
     from deeplab_gygo.models.deeplab import DeepLabV3Plus
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     Parent = DeepLabV3Plus | Osmn | Osvos
 
 logger = logging.getLogger(__name__)
+
+Storage = Literal["float32", "float16", "int8"]
 
 FORMAT = "deeplab_gygo.parent.1"
 SHIPPED = "parent.npz"
@@ -102,7 +105,7 @@ def save_parent(
     card: dict[str, Any] | None = None,
     *,
     values: dict[str, np.ndarray] | None = None,
-    half: bool = True,
+    storage: Storage = "float16",
 ) -> Path:
     """Writes a parent.
 
@@ -112,7 +115,8 @@ def save_parent(
         card: Provenance: data, terms, scores. For OSMN and OSVOS the system and, unless it says so
             itself, the trunk and where its first weights are from are added.
         values: Values to store instead of the network's, by name (a moving average).
-        half: Store kernels as float16, which halves the file.
+        storage: How kernels are stored; `int8` has a scale for every output channel and is for
+            files that must be small.
 
     Returns:
         The path.
@@ -128,7 +132,10 @@ def save_parent(
     for name, variable in variables_by_name(parent).items():
         array = np.asarray((values or {}).get(name, variable.numpy()), np.float32)
         # Variances of BatchNorm span many magnitudes, and are few: they stay exact.
-        arrays[name] = array.astype(np.float16) if half and array.ndim > 1 else array
+        half = storage == "float16" and array.ndim > 1
+        arrays[name] = array.astype(np.float16) if half else array
+    if storage == "int8":
+        arrays = quantize(arrays)
     text = json.dumps({"format": FORMAT, "model": to_plain(parent.config), "card": card})
     buffer = io.BytesIO()
     np.savez_compressed(buffer, __card__=np.frombuffer(text.encode(), np.uint8), **arrays)
@@ -164,7 +171,8 @@ def read_parent_file(
     try:
         with np.load(path, allow_pickle=False) as archive:
             text = archive["__card__"].tobytes().decode()
-            arrays = {key: archive[key] for key in archive.files if key != "__card__"}
+            stored = {key: archive[key] for key in archive.files if key != "__card__"}
+        arrays = dequantize(stored)
         head = json.loads(text)
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError) as error:
         raise WeightsError(

@@ -116,7 +116,7 @@ def test_the_shipped_trunk_answers_as_the_shipped_encoder():
 def test_a_parent_of_another_system_gives_its_trunk(thin_trunks, tmp_path):
     with thin_trunks():
         first = Osvos(OsvosModel())
-        path = save_parent(tmp_path / "first.npz", first, half=False)
+        path = save_parent(tmp_path / "first.npz", first, storage="float32")
         second = Osvos(OsvosModel(), path)
     for layer in first.network.layers:
         same = [

@@ -38,7 +38,7 @@ def _inputs() -> dict[str, np.ndarray]:
 
 
 def test_full_precision_round_trip_is_exact(parent, tmp_path):
-    path = save_parent(tmp_path / "p.npz", parent, {"data": "none"}, half=False)
+    path = save_parent(tmp_path / "p.npz", parent, {"data": "none"}, storage="float32")
     loaded, card = load_parent(path)
     assert card == {"data": "none"} and loaded.config == parent.config
     for name, variable in variables_by_name(loaded).items():
@@ -46,7 +46,7 @@ def test_full_precision_round_trip_is_exact(parent, tmp_path):
 
 
 def test_half_precision_halves_the_file_and_keeps_the_output(parent, tmp_path):
-    whole = save_parent(tmp_path / "whole.npz", parent, half=False)
+    whole = save_parent(tmp_path / "whole.npz", parent, storage="float32")
     half = save_parent(tmp_path / "half.npz", parent)
     assert half.stat().st_size < 0.6 * whole.stat().st_size
     expected = parent.network(_inputs(), training=False)
@@ -87,7 +87,7 @@ def test_missing_and_unknown_variables_are_named(parent, tmp_path):
 def plain(small_parent, tmp_path):
     """A parent without memory and refinement, and its arrays."""
     parent = small_parent(seed=1, memory=False, refine=False)
-    path = save_parent(tmp_path / "plain.npz", parent, half=False)
+    path = save_parent(tmp_path / "plain.npz", parent, storage="float32")
     return parent, read_parent_file(path)[1]
 
 
@@ -172,7 +172,7 @@ def test_files_of_other_systems_are_read_as_what_they_are(system, thin_trunks, t
     with thin_trunks():
         one = _systems()[system]()
         one.trunk_source = "a test"
-        path = save_parent(tmp_path / "p.npz", one, {"data": "none"}, half=False)
+        path = save_parent(tmp_path / "p.npz", one, {"data": "none"}, storage="float32")
         other, card = load_parent(path)
     assert type(other) is type(one) and other.config == one.config
     assert card == {"data": "none", "system": system, "trunk": f"{one.config.trunk}, a test"}

@@ -114,21 +114,19 @@ def _values(parent) -> dict[str, np.ndarray]:
 
 
 def test_osmn_learns_which_of_two_moving_objects_is_meant(root, tmp_path):
+    # The original's BatchNorm of the shifts takes a thousand steps to settle; without it:
+    model = replace(SIDES, spatial_relu=False)
     config = _osmn(
-        root, steps=200, rate=3e-3, dice=1.0, loss="cross-entropy", fix_bn=False,
+        root, model=model, steps=200, rate=3e-3, spatial_rate=3e-2, dice=1.0,
+        loss="cross-entropy",
         validation=[ValidationConfig(kind="gygo", root="pairs", split="val", stride=2)],
     )  # fmt: skip
-    trainer = build_trainer(config, tmp_path / "run", progress=False)
-    before = _values(trainer.parent)
-    trainer.run()
+    _trained(config, tmp_path / "run")
     (told,) = _rows(tmp_path / "run", "validation/pairs/told")
     # Both squares look alike: without its guides the network cannot exceed a half.
     assert told > 0.7
-    after = _values(trainer.parent)
-    moved = {n for n in after if "moving" in n and not np.array_equal(after[n], before[n])}
-    assert moved == {n for n in after if "moving" in n and "/spatial" in n}
     config, _, card = read_parent_file(tmp_path / "run" / "parent.npz")
-    assert config == SIDES and card["system"] == "osmn" and "random" in card["trunk"]
+    assert config == model and card["system"] == "osmn" and "random" in card["trunk"]
     assert card["training"]["system"] == "osmn"
 
 
@@ -172,7 +170,7 @@ def test_a_killed_training_goes_on_as_an_undisturbed_one(make, root, single, tmp
 
 def test_a_later_stage_starts_from_the_stage_before(root, tmp_path):
     first = build_trainer(_osmn(root), tmp_path / "first", progress=False)
-    path = save_parent(tmp_path / "stage.npz", first.parent, half=False)
+    path = save_parent(tmp_path / "stage.npz", first.parent, storage="float32")
     second = build_trainer(_osmn(root, initial=str(path)), tmp_path / "second", progress=False)
     expected = _values(first.parent)
     for name, value in _values(second.parent).items():
@@ -196,16 +194,19 @@ def _rates(trainer) -> dict[str, float]:
 
 def test_guides_and_the_rest_learn_at_their_own_rates(root, tmp_path):
     for model in (SIDES, LIGHT):
-        config = _osmn(root, model=model, rate=1e-5, modulator_rate=1e-4)
+        config = _osmn(root, model=model, rate=1e-5, modulator_rate=1e-4, spatial_rate=1e-3)
         trainer = build_trainer(config, tmp_path / model.trunk, progress=False)
         rates = _rates(trainer)
-        assert len(rates) == len(trainer.parent.network.trainable_variables)
-        new = {path.split("/")[0] for path, rate in rates.items() if rate == 1e-4}
-        spatial = {path.split("/")[0] for path in rates if path.startswith("spatial")}
-        assert spatial and new == spatial | (
-            {"fc6", "fc7", "fc8"} if model is SIDES else {"scales"}
-        )
-        assert set(rates.values()) == {1e-5, 1e-4}
+        groups = trainer._step_function._groups
+        trained = {id(v) for _, _, variables in groups for v in variables}
+        assert trained == {id(v) for v in trainer.parent.network.trainable_variables}
+        layers = {
+            rate: {p.split("/")[0] for p, r in rates.items() if r == rate}
+            for rate in (1e-5, 1e-4, 1e-3)
+        }
+        assert layers[1e-4] == ({"fc6", "fc7", "fc8"} if model is SIDES else {"scales"})
+        assert layers[1e-3] == {p.split("/")[0] for p in rates if p.startswith("spatial")}
+        assert layers[1e-3] and set(rates.values()) == set(layers)
     one = build_trainer(_osmn(root, rate=1e-5), tmp_path / "one", progress=False)
     assert set(_rates(one).values()) == {1e-5}
 

@@ -1,0 +1,65 @@
+"""Kernels in eight bits, for weights files that must be small."""
+
+from __future__ import annotations
+
+import numpy as np
+
+LEVELS = 127
+"""Largest magnitude of an eight-bit kernel; -128 is left out, so that zero lies in the middle."""
+
+SCALE = "//scale"
+"""End of the name of the scales that belong to a kernel; no variable's name has it."""
+
+
+def quantize(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Turns kernels into eight bits, each of their output channels with a scale of its own.
+
+    Args:
+        arrays: float32, by name.
+
+    Returns:
+        Kernels (more than one axis) as int8, and their scales float32 [channels] under the name
+        with `SCALE`; the rest as it is.
+    """
+    stored = {}
+    for name, array in arrays.items():
+        if array.ndim < 2:
+            stored[name] = array
+            continue
+        channel = _channel_axis(array.shape)
+        others = tuple(axis for axis in range(array.ndim) if axis != channel)
+        scale = np.abs(array).max(others) / LEVELS
+        scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
+        stored[name] = np.rint(array / _along(scale, array.ndim, channel)).astype(np.int8)
+        stored[name + SCALE] = scale
+    return stored
+
+
+def dequantize(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Turns back what `quantize` gave; arrays without scales stay as they are.
+
+    Args:
+        arrays: By name.
+
+    Returns:
+        Arrays by name; kernels that were in eight bits as float32.
+
+    Raises:
+        KeyError: There are scales without a kernel.
+        ValueError: Scales do not fit their kernel.
+    """
+    values = {name: array for name, array in arrays.items() if not name.endswith(SCALE)}
+    for name in arrays.keys() - values.keys():
+        kernel = values[name.removesuffix(SCALE)]
+        scale = _along(arrays[name], kernel.ndim, _channel_axis(kernel.shape))
+        values[name.removesuffix(SCALE)] = kernel.astype(np.float32) * scale
+    return values
+
+
+def _channel_axis(shape: tuple[int, ...]) -> int:
+    """Axis of the output channels: the last, but for depthwise kernels [H, W, C, 1]."""
+    return len(shape) - 2 if shape[-1] == 1 and len(shape) == 4 else len(shape) - 1
+
+
+def _along(scale: np.ndarray, axes: int, channel: int) -> np.ndarray:
+    return scale.reshape([-1 if axis == channel else 1 for axis in range(axes)])

@@ -1,0 +1,31 @@
+"""Stores a parent in eight bits, for weights that a package ships or that travel far.
+
+    python tools/shrink_parent.py runs/osmn_gygo/parent.npz deeplab_gygo/parents/osmn.npz
+
+Architecture and card stay the same; the card notes the hash of the file that it was made from.
+Whether the smaller one is as good is for a measurement to say.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from deeplab_gygo.models.weights import file_hash, load_parent, save_parent
+
+
+def main() -> None:
+    """Reads, rounds and writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parent", type=Path)
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
+    parent, card = load_parent(options.parent)
+    card["rounded_from"] = file_hash(options.parent)
+    path = save_parent(options.out, parent, card, storage="int8")
+    before, after = (file.stat().st_size / 1e6 for file in (options.parent, path))
+    print(f"{path}: {after:.1f} MB, from {before:.1f}")
+
+
+if __name__ == "__main__":
+    main()
