@@ -33,9 +33,10 @@ COMMANDS = {
     "segment": "Segment one clip from one mask: a mask for every frame.",
     "batch": "Segment every sequence of a data set's split, or every video of a list.",
     "evaluate": "Measure J and F of masks against annotations.",
+    "benchmark": "Measure every system on every data set; write one page and its tables.",
     "train": "Train a parent offline.",
     "export": "Write a model for serving.",
-    "data": "Verify or download a data set.",
+    "data": "Verify or download a data set; pack training material.",
     "demo": "Render a product clip, segment it and measure the result.",
 }
 ALIASES = {"predict": "segment"}  # what users of other tools type
@@ -111,7 +112,7 @@ def _plain_words(message: str) -> str:
     """Says what the parser met by the names of options, not of its own fields and types."""
     for pattern, words in (
         (r'Parser key "(?:training\.)?([\w.]+)":', r"--\1:"),
-        (r"\bdata\.(?:verify|download)\.", ""),
+        (r"\bdata\.(?:verify|download|pack|unpack)\.", ""),
         (r"<class '(\w+)'>", r"\1"),
         (r"Expected an? ", "expected "),
         (r"\btyping\.Literal\[([^]]*)\]", r"value of \1"),

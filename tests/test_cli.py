@@ -99,7 +99,7 @@ def test_predict_is_segment(settings_of):
 
 
 def test_a_training_takes_nested_options_over_its_file(tmp_path):
-    from deeplab_gygo.commands.options import config_of
+    from deeplab_gygo.commands.config_options import config_of
 
     path = tmp_path / "train.yaml"
     path.write_text(

@@ -23,11 +23,16 @@ ALLOWED = {
     "outputs": {"errors", "config", "data", "evaluation", "online"},
     "export": {"errors", "config", "backend", "data", "models", "online", "outputs"},
 }
-TOP = {"cli", "commands", "batch", "__main__", "__init__"}
+TOP = {"cli", "commands", "benchmark", "batch", "__main__", "__init__"}
 
 
 def _room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return _named(path.relative_to(PACKAGE).parts[0].removesuffix(".py"))
+
+
+def _named(module: str) -> str:
+    """The configuration is one room of several files: config.py and config_<of what>.py."""
+    return "config" if module.startswith("config_") else module
 
 
 def _imported_rooms(path: Path) -> set[str]:
@@ -46,7 +51,9 @@ def _imported_rooms(path: Path) -> set[str]:
             if parts[0] == "deeplab_gygo" and len(parts) > 1:
                 rooms.add(parts[1])
     return {
-        room for room in rooms if (PACKAGE / room).exists() or (PACKAGE / f"{room}.py").exists()
+        _named(room)
+        for room in rooms
+        if (PACKAGE / room).exists() or (PACKAGE / f"{room}.py").exists()
     }
 
 

@@ -71,9 +71,9 @@ def _tile(frame: Frame, mask: np.ndarray, truth: np.ndarray | None, width: int) 
     caption, color = frame.name, (255, 255, 255)
     if truth is not None:
         truth = np.asarray(truth)
-        _outline(picture, truth, TRUTH_COLOR)
+        outline_objects(picture, truth, TRUTH_COLOR)
         caption = f"{frame.name}  J {mean_jaccard(mask, truth):.3f}"
-    _outline(picture, mask, PREDICTION_COLOR)
+    outline_objects(picture, mask, PREDICTION_COLOR)
     scale = width / 480
     (_, height), base = cv2.getTextSize(caption, _FONT, scale, 1)
     strip = np.full((height + 2 * base + 2, width, 3), _PAPER, np.uint8)
@@ -81,8 +81,15 @@ def _tile(frame: Frame, mask: np.ndarray, truth: np.ndarray | None, width: int) 
     return np.vstack([picture, strip])
 
 
-def _outline(picture: np.ndarray, mask: np.ndarray, color) -> None:
-    """Outlines every object of a full-size mask on a small picture, in place."""
+def outline_objects(picture: np.ndarray, mask: np.ndarray, color, width: int = 1) -> None:
+    """Outlines every object of a full-size mask on a small picture, in place.
+
+    Args:
+        picture: uint8 [h, w, 3] RGB, contiguous.
+        mask: uint8 [H, W] of object ids; 255 beside other ids is void.
+        color: sRGB triple.
+        width: Width of the line in pixels.
+    """
     labels = [label for label in np.unique(mask) if label != 0]
     if labels != [VOID]:  # 255 beside ids is void; alone it is the object
         labels = [label for label in labels if label != VOID]
@@ -90,7 +97,7 @@ def _outline(picture: np.ndarray, mask: np.ndarray, color) -> None:
         share = cv2.resize(
             (mask == label).astype(np.float32), picture.shape[1::-1], interpolation=cv2.INTER_AREA
         )
-        draw_outline(picture, share >= 0.5, color, 1)
+        draw_outline(picture, share >= 0.5, color, width)
 
 
 def mean_jaccard(mask: np.ndarray, truth: np.ndarray) -> float:

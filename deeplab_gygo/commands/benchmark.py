@@ -1,0 +1,131 @@
+"""`benchmark`: every system in every mode on every data set, then one page and its tables."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deeplab_gygo.commands.options import add_common, start_runner
+from deeplab_gygo.errors import BatchFailed, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jsonargparse import ArgumentParser, Namespace
+
+    from deeplab_gygo.benchmark.cells import Trouble
+    from deeplab_gygo.benchmark.results import CellResult
+
+DATA_VARIABLE = "DEEPLAB_GYGO_DATA"
+"""Environment variable that names the folder of the data where no option does."""
+
+COLUMNS = ("J", "J_decay", "F", "adaptation_seconds", "fps")
+_HEADINGS = ("J", "J decay", "F", "adapt s", "FPS")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Adds the options of the command."""
+    parser.add_argument(
+        "--config", type=str, required=True, metavar="FILE",
+        help="YAML file that names data sets and rows, such as experiments/benchmark.yaml",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data-root", type=str, dest="data_root", metavar="DIR",
+        help=f"folder that the roots of data sets start at [environment variable {DATA_VARIABLE}]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=str, required=True, metavar="DIR", help="folder of results, tables and page"
+    )
+    parser.add_argument(
+        "--only", type=str, metavar="NAMES",
+        help="measure these rows only, names with commas; the page shows all that lies there",
+    )  # fmt: skip
+    parser.add_argument(
+        "--render", action="store_true",
+        help="measure nothing: write tables and page of what lies there; loads no network",
+    )  # fmt: skip
+    add_common(parser)
+
+
+def run(options: Namespace) -> int:
+    """Measures what is missing and writes everything; status 3 if a sequence failed."""
+    from deeplab_gygo.benchmark.page import require_jinja
+    from deeplab_gygo.benchmark.plan import cells_of, load_benchmark
+    from deeplab_gygo.benchmark.render import render
+    from deeplab_gygo.benchmark.style import require_matplotlib
+
+    path, out = Path(options.config).expanduser(), Path(options.out).expanduser()
+    config = load_benchmark(path)
+    cells = cells_of(config, out, _only(options))
+    data_root = options.data_root or os.environ.get(DATA_VARIABLE) or None
+    # What the page needs is asked for before hours are spent on it.
+    require_matplotlib()
+    require_jinja()
+    troubles: list[Trouble] = []
+    if not options.render:
+        from deeplab_gygo.benchmark.cells import run_missing
+
+        _require_data(data_root)
+        make_runner = partial(start_runner, debug=options.debug)
+        troubles = run_missing(
+            cells, config, data_root, progress=not options.quiet, make_runner=make_runner
+        )
+    results, files = render(config, out, data_root, path.read_text(encoding="utf-8"))
+    _report(results, files[0])
+    _fail(troubles)
+    return 0
+
+
+def _only(options: Namespace) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in (options.only or "").split(",") if name.strip())
+    if names and options.render:
+        raise UsageError(
+            "--only chooses what is measured, and --render measures nothing",
+            met="both",
+            remedy="Leave one of them out",
+        )
+    return names
+
+
+def _require_data(data_root: str | None) -> None:
+    if data_root is None:
+        raise UsageError(
+            "A benchmark is measured on data",
+            met=f"no --data-root, and no environment variable {DATA_VARIABLE}",
+            remedy="Give --data-root, or --render to show what was measured before",
+        )
+    if not Path(data_root).expanduser().is_dir():
+        raise UsageError("--data-root is an existing folder", met=data_root)
+
+
+def _report(results: Sequence[CellResult], page: Path) -> None:
+    """Prints a table a data set, what is not in it and why, and where the page is."""
+    from deeplab_gygo.benchmark.view import dataset_tables
+
+    datasets = list({result.dataset.name: result.dataset for result in results}.values())
+    for table in dataset_tables(datasets, results):
+        own = [row for row in table.rows if row.name]
+        shown = [row for row in own if row.origin == "measured"]
+        print(table.dataset.label)
+        lines = [("row", *_HEADINGS), *((r.name, *map(r.text, COLUMNS)) for r in shown)]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        for line in lines if shown else ():
+            cells = [text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True)]
+            print("  ".join([line[0].ljust(widths[0]), *cells]))
+        for row in own:
+            if row.origin == "absent":
+                print(f"{row.name}: {row.reason}")
+        print()
+    print(f"page: {page}")
+
+
+def _fail(troubles: Sequence[Trouble]) -> None:
+    failed = [trouble for trouble in troubles if trouble.failed]
+    if failed:
+        raise BatchFailed(
+            "Every cell whose data and weights are there is measured",
+            met="; ".join(f"{trouble.cell.name}: {trouble.message}" for trouble in failed),
+            remedy="Mend what is named and run the same command again; what is finished is kept",
+        )

@@ -1,0 +1,172 @@
+"""A small benchmark, measured by something that answers with shifted annotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from deeplab_gygo import __version__
+from deeplab_gygo.batch.record import SequenceRecord, hashes_of, identity_config
+from deeplab_gygo.benchmark.cells import run_missing
+from deeplab_gygo.benchmark.plan import BenchmarkConfig, cells_of, load_benchmark
+from deeplab_gygo.data.masks import write_mask
+from deeplab_gygo.outputs import OutputDirectory
+
+SEQUENCES = {"shoes/red": 8, "bag": 9, "cup": 10}
+SHIFTS = {"shoes/red": 1, "bag": 6, "cup": 3}
+"""Pixels by which a sequence's masks are off; the square is 28 wide and does not reach the edge."""
+
+FACTORS = {"copy": 2, "zero-shot": 1, "one-shot": 0}
+"""Factor of the shifts by system, or by mode."""
+
+
+def jaccard_of(shift: int) -> float:
+    """J of the square of 28 pixels moved by so many."""
+    return (28 - shift) / (28 + shift)
+
+
+class Oracle:
+    """Writes shifted annotations; notes what it was asked to segment."""
+
+    def __init__(self, settings, log, trouble):
+        self.settings, self.log, self.trouble = settings, log, trouble
+
+    def run(self, clip, out, *, keep_bars=True):
+        settings = self.settings
+        if clip.name in self.trouble:
+            raise self.trouble[clip.name]
+        key = settings.system if settings.system in FACTORS else settings.online.mode
+        shift = FACTORS[key] * SHIFTS[clip.name]
+        count = len(clip.sequence)
+        given = settings.online.mode != "zero-shot"
+        with OutputDirectory(out) as folder:
+            for frame in clip.sequence:
+                moved = 0 if given and frame.index == 0 else shift
+                mask = np.roll(clip.truth(frame.index), moved, axis=1)
+                write_mask(folder / "masks" / f"{frame.name}.png", mask)
+            record = SequenceRecord(
+                command=["/somewhere/deeplab-gygo", "benchmark", "--out", "here"],
+                config=identity_config(settings),
+                seed=settings.seed,
+                hashes=hashes_of(clip, settings),
+                frames=count - given,
+                adaptation_seconds=2.0,
+                steps=3,
+                frame_seconds=[0.5] * (count - given),
+                hardware={"cpu": "Intel(R) Xeon(R) CPU @ 2.20GHz", "cores": 2, "gpu": None},
+                versions={"deeplab-gygo": __version__, "python": "3.11.0", "numpy": "2.0"},
+                name=clip.name,
+                masks=count,
+                total_seconds=2.0 + 0.5 * (count - given),
+                system=settings.system,
+                trunk="" if settings.system == "copy" else "efficientnet_lite0",
+            )
+            record.write(folder)
+        self.log.append((settings.system, settings.online.mode, clip.name))
+        return record
+
+
+@dataclass
+class Bench:
+    """A benchmark on disk.
+
+    Attributes:
+        root: Folder of data, configuration and results.
+        log: System, mode and sequence of every segmentation.
+    """
+
+    root: Path
+    log: list[tuple[str, str, str]] = field(default_factory=list)
+
+    @property
+    def path(self) -> Path:
+        return self.root / "benchmark.yaml"
+
+    @property
+    def out(self) -> Path:
+        return self.root / "out"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def config(self) -> BenchmarkConfig:
+        return load_benchmark(self.path)
+
+    def change(self, **changes) -> None:
+        """Changes keys of the configuration."""
+        values = yaml.safe_load(self.path.read_text()) | changes
+        self.path.write_text(yaml.safe_dump(values, sort_keys=False))
+
+    def change_row(self, which: str, **changes) -> None:
+        """Changes keys of a row."""
+        rows = yaml.safe_load(self.path.read_text())["rows"]
+        self.change(rows=[row | changes if row["name"] == which else row for row in rows])
+
+    def cell(self, name: str):
+        """Returns the cell of a row."""
+        return next(cell for cell in cells_of(self.config, self.out) if cell.row.name == name)
+
+    def measure(self, only: tuple[str, ...] = (), trouble: dict | None = None):
+        """Measures what is missing."""
+        config = self.config
+        return run_missing(
+            cells_of(config, self.out, only), config, self.data,
+            make_runner=lambda settings: Oracle(settings, self.log, trouble or {}),
+        )  # fmt: skip
+
+
+def write_bench(root: Path, make_dataset, weights: Path) -> Bench:
+    """Writes data and configuration of a small benchmark."""
+    bench = Bench(root)
+    make_dataset(bench.data / "clips", SEQUENCES)
+    deeplab = {"label": "DeepLabV3+", "system": "deeplab", "weights": str(weights)}
+    bench.path.write_text(
+        yaml.safe_dump(
+            {
+                "title": "A small benchmark, 100 % made up & true",
+                "strips": 2,
+                "datasets": [
+                    {"name": "clips_val", "label": "Clips_val", "kind": "gygo", "root": "clips",
+                     "note": "Squares that move.", "quoted": ["gygo-val"]}
+                ],
+                "rows": [
+                    {"name": "copy", "label": "First mask copied", "system": "copy"},
+                    {"name": "zero", "mode": "zero-shot", **deeplab},
+                    {"name": "one", "mode": "one-shot", "variant": "exact", **deeplab},
+                    {"name": "osmn", "label": "OSMN", "system": "osmn", "note": "VGG-16",
+                     "weights": str(root / "osmn.npz"), "made_by": "experiments/osmn.yaml"},
+                ],
+            },
+            sort_keys=False,
+        )
+    )  # fmt: skip
+    return bench
+
+
+@pytest.fixture
+def bench(tmp_path, make_dataset, parent_header) -> Bench:
+    """A benchmark of which nothing is measured."""
+    return write_bench(tmp_path, make_dataset, parent_header)
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory, make_dataset, parent_header) -> Bench:
+    """A benchmark that is measured as far as it can be; not to be changed."""
+    bench = write_bench(tmp_path_factory.mktemp("bench"), make_dataset, parent_header)
+    bench.measure()
+    return bench
+
+
+@pytest.fixture(scope="session")
+def rendered(measured):
+    """The same with everything rendered: the results and the bench."""
+    from deeplab_gygo.benchmark.render import render
+
+    results, files = render(measured.config, measured.out, measured.data, measured.path.read_text())
+    return results, files, measured

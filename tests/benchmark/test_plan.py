@@ -1,0 +1,71 @@
+"""A benchmark is checked when it is read, each complaint naming what is wrong."""
+
+import pytest
+
+from deeplab_gygo.benchmark.plan import cells_of, load_benchmark
+from deeplab_gygo.errors import UsageError
+
+
+def test_cells_are_data_sets_times_rows_in_their_order(bench):
+    cells = cells_of(bench.config, "out")
+    assert [cell.row.name for cell in cells] == ["copy", "zero", "one", "osmn"]
+    assert cells[1].folder.as_posix() == "out/cells/clips_val/zero"
+
+
+def test_rows_can_be_chosen_and_kept_from_a_data_set(bench):
+    assert [c.row.name for c in cells_of(bench.config, "out", ("one", "copy"))] == ["copy", "one"]
+    with pytest.raises(UsageError, match="best"):
+        cells_of(bench.config, "out", ("best",))
+    second = {"name": "more", "label": "More", "kind": "gygo"}
+    bench.change(datasets=[{"name": "clips_val", "label": "C", "kind": "gygo"}, second])
+    bench.change_row("zero", datasets=["more"])
+    names = [(c.dataset.name, c.row.name) for c in cells_of(bench.config, "out")]
+    assert ("clips_val", "zero") not in names and ("more", "zero") in names
+
+
+def test_titles_name_mode_and_variant_except_of_references(bench):
+    titles = [row.title for row in bench.config.rows]
+    expected = ["First mask copied", "DeepLabV3+ zero-shot", "DeepLabV3+ one-shot (exact)"]
+    assert titles == [*expected, "OSMN one-shot"]
+
+
+def test_options_start_from_the_preset_of_the_system(bench):
+    bench.change_row("one", mode="fine-tune", preset="fast", online={"views": 3})
+    online = bench.config.rows[2].online_config()
+    assert (online.mode, online.steps, online.views) == ("fine-tune", 40, 3)
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "met"),
+    [
+        ("copy", {"mode": "fine-tune"}, "fine-tune"),
+        ("one", {"preset": "quick"}, "quick"),
+        ("one", {"online": {"stepps": 3}}, "stepps"),
+        ("one", {"online": {"mode": "zero-shot"}}, "online.mode"),
+        ("one", {"name": "copy"}, "copy"),
+        ("one", {"name": "../one"}, "../one"),
+        ("one", {"datasets": ["davis"]}, "davis"),
+        ("one", {"steps": 3}, "steps"),
+        ("copy", {"weights": "a.npz"}, "a.npz"),
+    ],
+)
+def test_a_wrong_row_is_refused_by_what_is_wrong_in_it(bench, row, changes, met):
+    bench.change_row(row, **changes)
+    with pytest.raises(UsageError, match=met.replace(".", r"\.")):
+        load_benchmark(bench.path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "met"),
+    [
+        ({"rows": []}, "none"),
+        ({"strip_rows": ["best"]}, "best"),
+        ({"strips": -1}, "-1"),
+        ({"seed": -1}, "-1"),
+        ({"datasets": [{"name": "a", "label": "A", "kind": "gygo", "quoted": ["x-val"]}]}, "x-val"),
+    ],
+)
+def test_a_wrong_benchmark_is_refused_by_what_is_wrong_in_it(bench, changes, met):
+    bench.change(**changes)
+    with pytest.raises(UsageError, match=met):
+        load_benchmark(bench.path)

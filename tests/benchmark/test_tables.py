@@ -1,0 +1,122 @@
+"""The tables show the values that were measured and quoted, and mark which is which."""
+
+import csv
+import io
+import re
+
+import pytest
+
+from deeplab_gygo.benchmark import latex, tables
+from deeplab_gygo.benchmark.overview import make_overview
+from deeplab_gygo.benchmark.view import COLUMNS, dataset_tables, hardware_words, sources_of
+
+
+@pytest.fixture(scope="session")
+def shown(rendered):
+    """Main tables, results and sources."""
+    results, _, bench = rendered
+    datasets = [results[0].dataset]
+    return dataset_tables(datasets, results), results, sources_of(datasets)
+
+
+def _rows(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_a_cell_of_the_csv_has_the_values_of_the_result(shown):
+    main, results, sources = shown
+    rows = {row["row"]: row for row in _rows(tables.cells_csv(main, results, sources))}
+    result = next(result for result in results if result.row.name == "zero")
+    row = rows["zero"]
+    expected = {
+        "J": result.region.mean, "J_recall": result.region.recall, "J_decay": result.region.decay,
+        "F": result.contour.mean, "F_recall": result.contour.recall,
+        "F_decay": result.contour.decay, "adaptation_seconds": 2.0, "fps": result.fps,
+        "seconds_per_frame": 0.5, "sequences": 3, "frames_counted": 21,
+    }  # fmt: skip
+    assert {key: float(row[key]) for key in expected} == pytest.approx(expected, abs=1e-6)
+    assert (row["origin"], row["dataset"], row["mode"]) == ("measured", "clips_val", "zero-shot")
+    assert row["weights_sha256"] == result.records[0].hashes["weights"]
+    assert row["hardware"] == "Intel Xeon, 2 cores"
+
+
+def test_rows_that_were_not_run_are_there_with_their_reason(shown):
+    row = next(r for r in _rows(tables.cells_csv(*shown)) if r["row"] == "osmn")
+    assert (row["origin"], row["J"], row["note"]) == ("absent", "", "VGG-16")
+    assert "weights missing" in row["reason"]
+
+
+def test_quoted_rows_say_so_in_every_form(shown):
+    main, results, sources = shown
+    quoted = [r for r in _rows(tables.cells_csv(*shown)) if r["origin"] == "quoted"]
+    row = next(r for r in quoted if r["system"] == "GyGO-DeepLabv3+" and r["mode"] == "fine-tune")
+    assert (float(row["J"]), float(row["fps"]), row["hardware"]) == (0.96, 0.52, "NVIDIA P100")
+    assert (row["dataset"], row["row"]) == ("gygo-val", "")
+    assert "gygo-dataset" in row["source"]
+    text = tables.markdown("Title", main, sources)
+    lines = [line for line in text.splitlines() if line.startswith("| GyGO-")]
+    assert lines and all(line.endswith("| quoted [1] |") for line in lines)
+    assert any("≈0.52" in line for line in lines)
+    assert "| original OSVOS | fine-tune | 0.93 |" in text  # no digit that the source does not give
+    assert r"\textit{GyGO-OSMN}~[1]" in latex.latex(main, sources)
+
+
+def test_sequences_are_listed_worst_first(shown):
+    rows = [r for r in _rows(tables.sequences_csv(shown[1])) if r["row"] == "zero"]
+    assert [row["sequence"] for row in rows] == ["bag", "cup", "shoes/red"]
+    assert [float(row["J"]) for row in rows] == pytest.approx([22 / 34, 25 / 31, 27 / 29], abs=1e-6)
+
+
+def test_the_best_measured_values_are_bold_and_quoted_ones_are_not(shown):
+    main, _, sources = shown
+    best = {row.name: row.best for row in main[0].rows if row.best}
+    assert best == {"one": {"J", "F"}}
+    text = tables.markdown("Title", main, sources)
+    assert "| one-shot, exact | **1.000** |" in text
+    assert "**0.972**" not in text
+
+
+def test_the_table_of_the_readme_has_measured_and_quoted_values_in_their_places(shown):
+    main, _, sources = shown
+    table = make_overview(main, list(sources))
+    own = {row.system: row.cells for row in table.measured}
+    assert [[item.name for item in cell] for cell in own["DeepLabV3+"]] == [["zero"], ["one"], []]
+    theirs = {row.system: row.cells for row in table.quoted}
+    values = [[item.values["J"] for item in cell] for cell in theirs["GyGO-DeepLabv3+"]]
+    assert values == [[0.933], [], [0.96]]
+    assert table.quoted_on == ("GyGO val",)
+
+
+def test_every_row_in_latex_has_all_columns_and_no_bare_special_character(shown):
+    main, _, sources = shown
+    text = latex.latex(main, sources)
+    body = text.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
+    lines = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert len(lines) == 2 + len(main[0].rows) + len(main[0].sections)
+    for line in lines:
+        spans = sum(int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line))
+        cells = len(re.findall(r"(?<!\\)&", line)) + 1
+        assert cells + spans == len(COLUMNS) + 3, line
+    unescaped = re.sub(r"\\[{}]", "", text)
+    assert unescaped.count("{") == unescaped.count("}")
+    outside = re.sub(r"^%.*$", "", text, flags=re.M)
+    assert not re.search(r"(?<!\\)[%#_]", outside)
+    assert r"Clips\_val" in text
+
+
+def test_special_characters_are_escaped():
+    assert latex.escaped(r"50 % of a_b & c\d ≈ −1") == (
+        r"50 \% of a\_b \& c\textbackslash{}d $\approx$ $-$1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("hardware", "words"),
+    [
+        ({"cpu": "Intel(R) Core(TM) i7-10 @ 2.80GHz", "cores": 8}, "Intel Core i7-10, 8 cores"),
+        ({"cpu": "AMD EPYC", "cores": 1, "gpu": None}, "AMD EPYC, 1 core"),
+        ({"cpu": "AMD EPYC", "cores": 64, "gpu": "NVIDIA H200"}, "NVIDIA H200"),
+    ],
+)  # fmt: skip
+def test_hardware_is_worded_for_a_table(hardware, words):
+    assert hardware_words(hardware) == words
