@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deeplab_gygo.config import ModelConfig, OnlineConfig
+from deeplab_gygo.config import PLAIN_SIZE, TUNED_SIZE, ModelConfig, OnlineConfig
 
 System = Literal["deeplab", "osmn", "osvos", "copy", "flow", "grabcut"]
 Trunk = Literal["vgg16", "efficientnet_lite0"]
@@ -21,9 +21,21 @@ SYSTEMS: tuple[System, ...] = ("deeplab", "osmn", "osvos", "copy", "flow", "grab
 
 TRUNKS: tuple[Trunk, ...] = ("vgg16", "efficientnet_lite0")
 
-SHORT_SIDE: dict[str, int] = {"vgg16": 480, "efficientnet_lite0": 416}
-"""Short side in pixels at which a system on this trunk sees frames, where `size` is 0: the
-originals run DAVIS at 480p; the light trunk sees what the project's DeepLabV3+ does."""
+ORIGINAL_SIDE = 480
+"""Short side at which the originals see DAVIS, pixels."""
+
+
+def default_side(trunk: Trunk, mode: str) -> int:
+    """Returns the short side in pixels at which a system sees frames where `size` is 0.
+
+    Args:
+        trunk: Its trunk: VGG-16 sees what the originals do, the light one what the project's
+            DeepLabV3+ does in the same mode.
+        mode: Its mode.
+    """
+    if trunk == "vgg16":
+        return ORIGINAL_SIDE
+    return TUNED_SIZE if mode == "fine-tune" else PLAIN_SIZE
 
 
 @dataclass
@@ -80,9 +92,10 @@ class OsmnOnline:
         lucid: Share of views with object and background moved apart.
         view_scale: Range of the zoom of views.
         size: Short side at which the network sees frames, pixels; smaller frames stay as they are.
-            0 takes `SHORT_SIDE` of the trunk.
+            0 takes `default_side`.
         threshold: Probability above which a pixel is object, in results and in the spatial guide
             of the next frame.
+        filter_components: Drop parts that do not touch the previous mask; not in the original.
         trained: What fine-tuning changes: `all`, the `modulators` alone, or the `decoder` alone.
         frozen_stages: The trunks' stem and stages up to this one are not trained; 0 trains all.
         loss: Class-balanced cross-entropy, summed over the pixels as in the original, or its
@@ -102,6 +115,7 @@ class OsmnOnline:
     view_scale: tuple[float, float] = (0.8, 1.3)
     size: int = 0
     threshold: float = 0.5
+    filter_components: bool = False
     trained: Literal["all", "modulators", "decoder"] = "all"
     frozen_stages: int = 0
     loss: Loss = "balanced-sum"
@@ -110,7 +124,7 @@ class OsmnOnline:
 
     def short_side(self, trunk: Trunk) -> int:
         """Returns the short side in force on a trunk, pixels."""
-        return self.size or SHORT_SIDE[trunk]
+        return self.size or default_side(trunk, self.mode)
 
 
 @dataclass
@@ -161,7 +175,7 @@ class OsvosOnline:
 
     def short_side(self, trunk: Trunk) -> int:
         """Returns the short side in force on a trunk, pixels."""
-        return self.size or SHORT_SIDE[trunk]
+        return self.size or default_side(trunk, self.mode)
 
 
 @dataclass

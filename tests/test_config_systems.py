@@ -52,8 +52,9 @@ def test_defaults_are_those_of_the_original_code():
     assert (osvos.bias_multiplier, osvos.fuse_multiplier) == (2.0, 0.01)
 
 
-def test_the_short_side_follows_the_trunk_unless_it_is_given():
-    for kind in (OsmnOnline, OsvosOnline):
+def test_the_short_side_follows_trunk_and_mode_unless_it_is_given():
+    for kind, alone in ((OsmnOnline, "one-shot"), (OsvosOnline, "zero-shot")):
         assert kind().short_side("vgg16") == 480
-        assert kind().short_side("efficientnet_lite0") == 416
+        assert kind(mode="fine-tune").short_side("efficientnet_lite0") == 416
+        assert kind(mode=alone).short_side("efficientnet_lite0") == 360
         assert kind(size=320).short_side("vgg16") == 320

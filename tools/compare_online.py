@@ -1,43 +1,59 @@
 """Compares settings of online fine-tuning on chosen sequences: what the defaults rest on.
 
-Every `--settings` is a group of `name=value` of `OnlineConfig`:
+Every `--settings` is a group of `name=value` of the online options of a `--system`:
 
     python tools/compare_online.py --dataset davis2016 --root DAVIS --split train \
         --sequences boat dance-jump mallard-fly scooter-gray soccerball --stride 3 --frames 15 \
         --out online_choices.json \
         --settings mode=zero-shot --settings guide=none --settings guide=none anchor=0
 
-Frames are taken `--stride` apart, which makes motion faster and the comparison shorter. J is over
-all frames taken but the annotated one.
+Frames are taken `--stride` apart, which makes motion faster and the comparison shorter; `--whole`
+takes all of them, which zero-shot's second pass needs. J is over all frames taken but the annotated
+one.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 
-from deeplab_gygo.config import OnlineConfig, from_dict
+from deeplab_gygo.config import from_dict
+from deeplab_gygo.config_systems import ONLINE_CONFIGS, SYSTEMS
 from deeplab_gygo.data.datasets import Dataset, open_dataset
+from deeplab_gygo.data.sequence import Sequence
 from deeplab_gygo.evaluation.measures import boundary_measure, jaccard
 from deeplab_gygo.evaluation.ranking import rank_correlation
 from deeplab_gygo.models.weights import load_parent
-from deeplab_gygo.online.segmenter import DeepLabSegmenter
+from deeplab_gygo.online.prediction import Prediction, Segmenter
+from deeplab_gygo.online.systems import make_segmenter
 
 
-def measure(segmenter: DeepLabSegmenter, dataset: Dataset, name: str, indices: list[int]) -> dict:
+def predictions(
+    segmenter: Segmenter, sequence: Sequence, dataset: Dataset, indices: list[int]
+) -> Iterator[Prediction]:
+    """Segments chosen frames, one by one, or all of them as one clip; the first is left out."""
+    if len(indices) == len(sequence):
+        yield from islice(segmenter.run(sequence), 1, None)
+        return
+    segmenter.begin(sequence.frame(indices[0]), dataset.annotation(sequence.name, indices[0]))
+    for index in indices[1:]:
+        yield segmenter.step(sequence.frame(index))
+
+
+def measure(segmenter: Segmenter, dataset: Dataset, name: str, indices: list[int]) -> dict:
     """Segments chosen frames of a sequence and returns J and seconds."""
-    sequence = dataset.sequence(name)
-    segmenter.begin(sequence.frame(indices[0]), dataset.annotation(name, indices[0]))
     values, edges, confidence = [], [], []
     network = 0.0
-    for index in indices[1:]:
-        prediction = segmenter.step(sequence.frame(index))
+    for prediction in predictions(segmenter, dataset.sequence(name), dataset, indices):
         network += prediction.seconds
-        truth = dataset.annotation(name, index) > 0
+        truth = dataset.annotation(name, prediction.index) > 0
         values.append(jaccard(prediction.mask > 0, truth))
         edges.append(boundary_measure(prediction.mask > 0, truth))
         confidence.append(prediction.confidence)
@@ -52,14 +68,14 @@ def measure(segmenter: DeepLabSegmenter, dataset: Dataset, name: str, indices: l
     }
 
 
-def typed(words: list[str]) -> OnlineConfig:
-    """Builds a configuration from words; an unknown name is an error."""
+def typed(words: list[str], system: str) -> Any:
+    """Builds the online options of a system from words; an unknown name is an error."""
     settings = dict(word.split("=", 1) for word in words)
     values = {
         name: [float(v) for v in text.split(",")] if "," in text else yaml.safe_load(text)
         for name, text in settings.items()
     }
-    return from_dict(OnlineConfig, values, "--settings")
+    return from_dict(ONLINE_CONFIGS[system], values, "--settings")
 
 
 def main() -> None:
@@ -71,7 +87,9 @@ def main() -> None:
     parser.add_argument("--sequences", nargs="*", help="of the split; all of it when left out")
     parser.add_argument("--stride", type=int, default=3)
     parser.add_argument("--frames", type=int, default=15)
+    parser.add_argument("--whole", action="store_true", help="all frames of every sequence")
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--system", choices=SYSTEMS[:3], default="deeplab")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file; rows are added to what is in it")
     parser.add_argument("--settings", nargs="+", action="append", required=True)
@@ -81,11 +99,13 @@ def main() -> None:
     rows = json.loads(options.out.read_text()) if options.out and options.out.is_file() else []
     for settings in options.settings:
         parent, _ = load_parent(options.weights)
-        segmenter = DeepLabSegmenter(parent, typed(settings), options.seed)
+        config = typed(settings, options.system)
+        segmenter = make_segmenter(options.system, parent, config, options.seed)
         scores = {}
         for name in names:
-            count = len(dataset.sequence(name))
-            indices = list(range(0, count, options.stride))[: options.frames]
+            indices = list(range(len(dataset.sequence(name))))
+            if not options.whole:
+                indices = indices[:: options.stride][: options.frames]
             scores[name] = measure(segmenter, dataset, name, indices)
         mean = {
             key: float(np.mean([s[key] for s in scores.values()]))
@@ -93,7 +113,14 @@ def main() -> None:
         }
         told = [[v for s in scores.values() for v in s[k]] for k in ("confidence", "frame_J")]
         mean["rank_correlation"] = rank_correlation(*told)
-        rows.append({"settings": settings, "stride": options.stride, "mean": mean, **scores})
+        rows.append(
+            {
+                "settings": settings,
+                "stride": 1 if options.whole else options.stride,
+                "mean": mean,
+                **scores,
+            }
+        )
         print(json.dumps({"settings": settings, **{k: round(v, 3) for k, v in mean.items()}}))
         print("   ", {name: round(score["J"], 2) for name, score in scores.items()}, flush=True)
         if options.out:

@@ -14,11 +14,12 @@ from deeplab_gygo.batch.record import SequenceRecord, hashes_of, identity_config
 from deeplab_gygo.batch.results import ResultWriters
 from deeplab_gygo.batch.settings import RunSettings
 from deeplab_gygo.batch.stream import ClipStream
+from deeplab_gygo.config import ModelConfig
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.weights import load_parent
 from deeplab_gygo.online.confidence import look_at
 from deeplab_gygo.online.prediction import Prediction
-from deeplab_gygo.online.segmenter import DeepLabSegmenter
+from deeplab_gygo.online.systems import make_segmenter
 from deeplab_gygo.outputs import OutputDirectory
 from deeplab_gygo.outputs.environment import hardware
 
@@ -31,8 +32,8 @@ class SequenceRunner:
 
     Attributes:
         settings: As given.
-        parent: The network.
-        card: Provenance of its weights.
+        parent: The network; None for a system without one.
+        card: Provenance of its weights; empty for a system without.
 
     Raises:
         WeightsError: The weights do not fit their architecture.
@@ -43,8 +44,12 @@ class SequenceRunner:
         self.settings = settings
         backend.seed_everything(settings.seed)
         self.precision = backend.set_precision(settings.precision)
-        self.parent, self.card = load_parent(settings.weights_path)
-        self._segmenter = DeepLabSegmenter(self.parent, settings.online, settings.seed)
+        self.parent, self.card = None, {}
+        if settings.weights_path is not None:
+            self.parent, self.card = load_parent(settings.weights_path)
+        self._segmenter = make_segmenter(
+            settings.system, self.parent, settings.online, settings.seed
+        )
 
     def run(self, clip: Clip, out: Path, *, keep_bars: bool = True) -> SequenceRecord:
         """Segments a clip; the folder appears when everything in it is written.
@@ -95,12 +100,22 @@ class SequenceRunner:
 
     @property
     def memory(self) -> Memory | None:
-        """Returns what is remembered of the annotated frame that `adapt` was given."""
+        """Returns what is remembered of the annotated frame that `adapt` was given.
+
+        DeepLabV3+ only.
+        """
         return self._segmenter.first_memory
+
+    @property
+    def _trunk(self) -> str:
+        if self.parent is None:
+            return ""
+        config = self.parent.config
+        return config.backbone if isinstance(config, ModelConfig) else self.card.get("trunk", "")
 
     def _segment(self, clip: Clip, writers: ResultWriters, times: _Times, keep_bars: bool) -> None:
         """Segments a clip and hands every frame to the writers."""
-        ahead = max(4, 2 * self.settings.online.window)
+        ahead = max(4, 2 * self.settings.window)
         with ClipStream(clip, ahead) as stream, self._bars(clip, keep=keep_bars) as bars:
             for prediction in self._segmenter.run(stream, bars.tuned):
                 writers.write(stream.take(prediction.index), prediction)
@@ -129,7 +144,7 @@ class SequenceRunner:
             adaptation_seconds=adaptation.seconds,
             steps=adaptation.steps,
             losses=[round(loss, 5) for loss in adaptation.losses],
-            frame_seconds=times.intervals(given, self.settings.online.window),
+            frame_seconds=times.intervals(given, self.settings.window),
             hardware=hardware(", ".join(backend.devices()) or None),
             warnings=[*self._segmenter.warnings, *look_at(times.confidence)],
             name=clip.name,
@@ -139,9 +154,11 @@ class SequenceRunner:
             masks=len(times.network),
             objects=clip.objects,
             outputs=list(self.settings.outputs),
-            weights=str(self.settings.weights_path),
+            weights=str(self.settings.weights_path or ""),
             precision=self.precision,
             preset=self.settings.preset,
+            system=self.settings.system,
+            trunk=self._trunk,
             total_seconds=times.total,
             network_seconds=[round(seconds, 4) for seconds in times.network[given:]],
             confidence=dict(list(times.confidence.items())[given:]),

@@ -36,6 +36,8 @@ class SequenceRecord(RunRecord):
         weights: The parent file.
         precision: Numeric policy in force.
         preset: Preset that the configuration started from; `config` has every number in force.
+        system: What segmented.
+        trunk: Network that it stands on and where its first weights are from; empty for none.
         total_seconds: See `COUNTED`.
         network_seconds: Seconds of every frame in network and post-processing.
         confidence: By the name of a frame, how far its mask can be trusted: the J to expect, 0..1.
@@ -52,6 +54,8 @@ class SequenceRecord(RunRecord):
     weights: str = ""
     precision: str = ""
     preset: str = ""
+    system: str = "deeplab"
+    trunk: str = ""
     total_seconds: float = 0.0
     network_seconds: list[float] = field(default_factory=list)
     confidence: dict[str, float] = field(default_factory=dict)
@@ -80,14 +84,16 @@ def finished_record(folder: Path) -> SequenceRecord | None:
 
 
 def hashes_of(clip: Clip, settings: RunSettings) -> dict[str, str]:
-    """Returns the SHA-256 of input, mask and weights, hexadecimal."""
+    """Returns the SHA-256 of input, mask and weights, hexadecimal; see `RunSettings`."""
     return {**clip.hashes(), "weights": settings.weights_hash}
 
 
 def identity_config(settings: RunSettings) -> dict[str, Any]:
     """Returns the settings that results follow from, the seed left out, as plain values."""
-    return {
+    config = {
         "online": to_plain(settings.online),
         "precision": settings.precision,
         "outputs": sorted(settings.outputs),
     }
+    # Records from before there were other systems do not name it.
+    return config if settings.system == "deeplab" else {"system": settings.system, **config}

@@ -252,7 +252,7 @@ class Batch:
             "skipped": result.count("skipped"),
             "failed": result.count("failed"),
             "seconds": result.seconds,
-            "settings": {**asdict(self.settings), "weights": str(self.settings.weights_path)},
+            "settings": {**asdict(self.settings), "weights": str(self.settings.weights_path or "")},
         }
         with replacing(self.out / f"summary{self.label}.json") as side:
             side.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

@@ -1,31 +1,22 @@
-"""Options that several commands share, and options made from configuration dataclasses."""
+"""Options that several commands share, and the settings of a run that they make."""
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import io
 import os
-import re
 import sys
 import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from deeplab_gygo.config import (
-    UNLIMITED_STEPS,
-    OnlineConfig,
-    Precision,
-    from_dict,
-    load_yaml,
-    to_plain,
-)
+from deeplab_gygo.commands.config_options import add_online_options, config_of, given_values
+from deeplab_gygo.config import UNLIMITED_STEPS, Precision
+from deeplab_gygo.config_systems import ONLINE_CONFIGS, SYSTEMS, trunk_of
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.presets import DEFAULT_PRESET, PRESETS, preset
+from deeplab_gygo.presets import ALL_PRESETS, DEFAULT_PRESET, default_preset, preset
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -35,9 +26,6 @@ if TYPE_CHECKING:
 
 DATASETS = ("gygo", "davis2016", "davis2017")
 DEFAULT_OUTPUTS = "masks,overlay"
-
-SHORT_ONLINE = ("mode", "steps", "seconds", "adapt", "size")
-"""Fields of `OnlineConfig` that have an option of their own name beside the dotted one."""
 
 
 def add_common(parser: ArgumentParser) -> None:
@@ -51,13 +39,20 @@ def add_common(parser: ArgumentParser) -> None:
 def add_run_options(parser: ArgumentParser) -> None:
     """Adds the options of how sequences are segmented: of `segment`, `batch` and others."""
     parser.add_argument(
-        "--preset", type=str, choices=tuple(PRESETS), default=DEFAULT_PRESET,
-        help="numbers to start from, from the quickest to the most exact; --config overrides them, "
-        "and the options below override both; the defaults shown with these are those of "
-        f"{DEFAULT_PRESET}",
+        "--system", type=str, choices=SYSTEMS, default="deeplab",
+        help="what segments; copy, flow and grabcut are references without weights",
     )  # fmt: skip
-    parser.add_argument("--config", type=str, metavar="FILE", help="YAML file of an OnlineConfig")
-    add_config_options(parser, OnlineConfig, "online", shown="online", short=SHORT_ONLINE)
+    parser.add_argument(
+        "--preset", type=str, choices=ALL_PRESETS,
+        help="numbers to start from: for deeplab from the quickest to the most exact, for osmn and "
+        "osvos by the trunk of their weights, which also chooses where none is given; --config "
+        "overrides them, and the options below override both; the defaults shown with these are "
+        f"without a preset [{DEFAULT_PRESET} of deeplab]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--config", type=str, metavar="FILE", help="YAML file of the system's online options"
+    )
+    add_online_options(parser)
     add_model_options(parser)
     parser.add_argument(
         "--outputs",
@@ -90,119 +85,7 @@ def add_dataset_options(parser: ArgumentParser, *, required: bool, purpose: str)
     )
 
 
-# === Options from dataclasses ===
-
-
-def add_config_options(
-    parser: ArgumentParser,
-    kind: type,
-    group: str,
-    *,
-    shown: str = "",
-    short: tuple[str, ...] = (),
-) -> None:
-    """Adds an option for every field of a configuration, nested ones with dots.
-
-    Nothing has a default here, so that what is given can be told from what is not.
-
-    Args:
-        parser: Where to add.
-        kind: Dataclass.
-        group: Name of the values in the parsed options.
-        shown: What the options begin with, `--<shown>.<field>`; empty leaves `--<field>`.
-        short: Fields that have `--<field>` as well.
-    """
-    hints, purposes = typing.get_type_hints(kind), _purposes(kind)
-    for field in dataclasses.fields(kind):
-        hint, name = hints[field.name], field.name
-        dotted = f"{shown}.{name}" if shown else name
-        if dataclasses.is_dataclass(hint):
-            add_config_options(parser, hint, f"{group}.{name}", shown=dotted)
-            continue
-        flags = [f"--{name}"] if name in short else []
-        _add_field(
-            parser, [*flags, f"--{dotted}"], f"{group}.{name}", field, hint, purposes.get(name, "")
-        )
-
-
-def _add_field(
-    parser: ArgumentParser,
-    flags: list[str],
-    destination: str,
-    field: dataclasses.Field,
-    hint: Any,
-    purpose: str,
-) -> None:
-    default = field.default if field.default is not dataclasses.MISSING else None
-    text = purpose + (f" [{default}]" if default not in (None, "") else "")
-    kind: dict[str, Any] = {"type": hint}
-    if typing.get_origin(hint) is Literal and all(
-        isinstance(value, str) for value in typing.get_args(hint)
-    ):
-        # Choices make a better message than a type does.
-        kind = {"type": str, "choices": typing.get_args(hint)}
-    parser.add_argument(*flags, dest=destination, help=text.replace("%", "%%"), **kind)
-
-
-def _purposes(kind: type) -> dict[str, str]:
-    """Takes the first sentence on every attribute from a docstring of Google's style."""
-    text = inspect.getdoc(kind) or ""
-    _, _, attributes = text.partition("Attributes:\n")
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {6,}.*)*)", attributes, flags=re.MULTILINE)
-    return {name: " ".join(body.split()).split(". ")[0].rstrip(".") for name, body in entries}
-
-
-def given_values(group: Namespace | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Returns the options of a group that were given, nested as their names are."""
-    values = {}
-    if group is None:
-        return values
-    for name, value in (group.as_dict() if hasattr(group, "as_dict") else dict(group)).items():
-        if isinstance(value, dict):
-            value = given_values(value) or None
-        if value is not None:
-            values[name] = value
-    return values
-
-
-def config_of(
-    kind: type, path: str | None, group: Namespace | None, base: Any | None = None
-) -> Any:
-    """Joins a configuration to start from, a file, and the options given beside it.
-
-    Args:
-        kind: Dataclass.
-        path: YAML file, which wins over `base`; None for no file.
-        group: Parsed options made by `add_config_options`, which win over both.
-        base: Instance of `kind` to start from; None starts from the defaults.
-
-    Returns:
-        An instance of `kind`.
-
-    Raises:
-        UsageError: The file cannot be used, or a value cannot.
-    """
-    config = kind() if base is None else base
-    if path:
-        config = _with_file(config, Path(path).expanduser())
-    values = given_values(group)
-    if not values:
-        return config
-    return from_dict(kind, _merged(to_plain(config), values), "command line")
-
-
-def _with_file(base: Any, path: Path) -> Any:
-    load_yaml(type(base), path)  # refuses what is wrong in the file alone, by its name
-    written = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return from_dict(type(base), _merged(to_plain(base), written), path)
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in over.items():
-        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _merged(result[key], value) if nested else value
-    return result
+# === From options to a run ===
 
 
 def run_settings(options: Namespace) -> RunSettings:
@@ -214,10 +97,12 @@ def run_settings(options: Namespace) -> RunSettings:
     """
     from deeplab_gygo.batch.settings import RunSettings
 
-    online = config_of(
-        OnlineConfig, options.config, options.get("online"), base=preset(options.preset)
-    )
+    system, name = options.system, options.preset
+    name = default_preset(system, _trunk_of_weights(options)) if name is None else name
+    base = preset(name, system)
     given = given_values(options.get("online"))
+    _check_given(system, given)
+    online = config_of(type(base), options.config, options.get("online"), base=base)
     if given.get("seconds") and "steps" not in given:
         # Who gives a time and no number of steps means the time.
         online = dataclasses.replace(online, steps=UNLIMITED_STEPS)
@@ -229,8 +114,36 @@ def run_settings(options: Namespace) -> RunSettings:
         outputs=tuple(name.strip() for name in options.outputs.split(",") if name.strip()),
         overwrite=options.overwrite,
         progress=not options.quiet,
-        preset=options.preset,
+        preset=name,
+        system=system,
     )
+
+
+def _trunk_of_weights(options: Namespace) -> str:
+    """Returns the trunk that the weights stand on, where numbers depend on it."""
+    if options.system not in ("osmn", "osvos"):
+        return ""
+    from deeplab_gygo.models.weights import read_parent_file, shipped_parent
+
+    path = Path(options.weights).expanduser() if options.weights else shipped_parent(options.system)
+    return trunk_of(read_parent_file(path)[0])
+
+
+def _check_given(system: str, given: Mapping[str, Any]) -> None:
+    """Raises `UsageError` where an online option or mode was given that a system has not."""
+    from deeplab_gygo.batch.settings import check_mode
+
+    known = [field.name for field in dataclasses.fields(ONLINE_CONFIGS[system])]
+    strange = [name for name in given if name not in known]
+    if strange:
+        raise UsageError(
+            f"The system {system} has the options {', '.join(f'--online.{n}' for n in known)}",
+            met=", ".join(f"--online.{name}" for name in strange),
+            where=f"--system {system}",
+            remedy="Leave them out",
+        )
+    if "mode" in given:
+        check_mode(system, given["mode"])
 
 
 def start_runner(settings: RunSettings, debug: bool) -> SequenceRunner:

@@ -137,6 +137,7 @@ def summary_of(record: SequenceRecord, out: Path) -> dict[str, Any]:
         "masks": record.masks,
         "first_frame": record.first_frame,
         "objects": record.objects,
+        "system": record.system,
         "preset": record.preset,
         "adaptation_steps": record.steps,
         "adaptation_seconds": round(record.adaptation_seconds, 3),

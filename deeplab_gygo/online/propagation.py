@@ -77,12 +77,16 @@ class Propagation:
             batches.append(np.ascontiguousarray(batch[:, :, ::-1]) if look.mirrored else batch)
         return batches
 
-    def probability(self, variants: list[Features], target: Target) -> np.ndarray:
+    def probability(
+        self, variants: list[Features], target: Target, known: np.ndarray | None = None
+    ) -> np.ndarray:
         """Predicts an object and says how far the prediction can be trusted.
 
         Args:
             variants: Features of the one frame, one set a look.
             target: The object; its `confidence` is set.
+            known: float32 [H, W] logits of an earlier prediction of the frame, which count as much
+                as one way of telling the network.
 
         Returns:
             float32 [H, W] in 0..1 at the size of the frames.
@@ -101,7 +105,10 @@ class Propagation:
                 planes.setdefault(look.geometry, []).append(plane)
         # Logits are averaged, not probabilities: they keep how sure each look is.
         logits = [geometry.logits(np.mean(same, axis=0)) for geometry, same in planes.items()]
-        probability = sigmoid(logits[0] if len(logits) == 1 else np.mean(logits, axis=0))
+        joined = logits[0] if len(logits) == 1 else np.mean(logits, axis=0)
+        if known is not None:
+            joined = (len(told) * joined + known) / (len(told) + 1)
+        probability = sigmoid(joined)
         target.confidence = expected_overlap(probability, config.threshold)
         if policy.sees_mask and config.filter_components:
             probability = self._filtered(probability, variants[0], target, lost)

@@ -44,11 +44,13 @@ class Passage:
         images: The frames, small, for the second pass.
         confidence: Of every frame segmented by itself, 0..1.
         area: Part of every frame that was segmented, 0..1.
+        alone: What every frame says by itself, probabilities as `_packed` makes them.
     """
 
     images: list[Images] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
     area: list[float] = field(default_factory=list)
+    alone: list[bytes] = field(default_factory=list)
 
 
 class SalientObject:
@@ -113,6 +115,7 @@ class SalientObject:
                 passage.images.append([batch[position] for batch in batches])
                 passage.confidence.append(target.confidence)
                 passage.area.append(float(np.mean(probability > threshold)))
+                passage.alone.append(_packed(probability))
         return passage
 
     def _new_target(self) -> Target:
@@ -132,22 +135,19 @@ class SalientObject:
         told = self._told if chosen or forward.memory is not None else self._alone
         results = []
         for index in reversed(range(best)):
-            probability = self._predicted(told, passage.images[index], backward)
-            quantized = np.rint(probability * 255).astype(np.uint8)
-            results.append((zlib.compress(quantized.tobytes(), 1), backward.confidence))
+            probability = self._predicted(told, passage, index, backward)
+            results.append((_packed(probability), backward.confidence))
         # The frames before the surest one were segmented last to first: they share the time.
         each = (time.monotonic() - start) / max(1, best)
         for index, frame in enumerate(frames):
             clock = time.monotonic()
             if index < best:
                 packed, confidence = results.pop()
-                plane = np.frombuffer(zlib.decompress(packed), np.uint8)
-                probability = plane.reshape(self._geometry.frame) / np.float32(255)
-                seconds = each
+                probability, seconds = self._unpacked(packed), each
             else:
-                probability = self._predicted(told, passage.images[index], forward)
+                probability = self._predicted(told, passage, index, forward)
                 confidence, seconds = forward.confidence, time.monotonic() - clock
-            passage.images[index] = []  # no longer needed
+            passage.images[index], passage.alone[index] = [], b""  # no longer needed
             mask = (probability > self._config.threshold).astype(np.uint8)
             yield Prediction(frame.index, frame.name, probability, mask, seconds, confidence)
 
@@ -179,11 +179,27 @@ class SalientObject:
     def _features(self, images: Images) -> list[Features]:
         return [self._network.encode(image[None]) for image in images]
 
-    def _predicted(self, told: Propagation, images: Images, target: Target) -> np.ndarray:
+    def _predicted(
+        self, told: Propagation, passage: Passage, index: int, target: Target
+    ) -> np.ndarray:
         # The looks of the second pass are the first ones of the first pass.
-        probability = told.probability(self._features(images[: len(told.looks)]), target)
+        features = self._features(passage.images[index][: len(told.looks)])
+        # What the frame says by itself keeps its voice: the surest frames may be wrong for it.
+        alone = self._unpacked(passage.alone[index])
+        probability = told.probability(features, target, np.log(alone / (1 - alone)))
         target.update(probability, self._config.threshold)
         return probability
+
+    def _unpacked(self, packed: bytes) -> np.ndarray:
+        """Gives back probabilities float32 [H, W], off by half a level at most."""
+        plane = np.frombuffer(zlib.decompress(packed), np.uint8).astype(np.float32)
+        return (plane.reshape(self._geometry.frame) + np.float32(0.5)) / np.float32(256)
+
+
+def _packed(probability: np.ndarray) -> bytes:
+    """Keeps probabilities in 256 levels, none of them 0 or 1, compressed."""
+    levels = np.minimum(probability * 256, 255).astype(np.uint8)
+    return zlib.compress(levels.tobytes(), 1)
 
 
 def surest(confidence: list[float], area: list[float], count: int) -> list[int]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from deeplab_gygo import backend
 from deeplab_gygo.config import ValidationConfig
-from deeplab_gygo.config_systems import SHORT_SIDE
+from deeplab_gygo.config_systems import default_side
 from deeplab_gygo.data import material
 from deeplab_gygo.data.datasets import Dataset, open_dataset
 from deeplab_gygo.data.visual_guides import gaussian_guide, visual_crop
@@ -26,7 +26,10 @@ class _SystemValidation:
     ):
         root = material.data_root(data_root)
         self._sets = [(s, open_dataset(s.kind, root / s.root)) for s in sets]
-        self._short_side, self._stride = SHORT_SIDE[parent.config.trunk], parent.stride
+        self._short_side, self._stride = (
+            default_side(parent.config.trunk, "one-shot"),
+            parent.stride,
+        )
         # Logits are compared, not probabilities: the same, without computing them.
         self._least = float(np.log(threshold) - np.log1p(-threshold))
 

@@ -207,5 +207,7 @@ def test_help_shows_choices_and_never_a_type_of_the_program(command, capsys):
         "train": ["{8,16}", "{efficientnet_lite0,", "{true,false}"],
         "evaluate": ["{official,all,drop-first}"],
     }
-    for choices in shown.get(command, ["{fast,balanced,best}", "{zero-shot,one-shot,fine-tune}"]):
+    for choices in shown.get(
+        command, ["{fast,balanced,best,original,light}", "{zero-shot,one-shot,fine-tune}"]
+    ):
         assert choices in printed
