@@ -17,12 +17,21 @@ if TYPE_CHECKING:
     from deeplab_gygo.batch.clip import Clip
     from deeplab_gygo.batch.settings import RunSettings
 
+MARKERS = {
+    "saved_model": "saved_model.pb",
+    "onnx": "serving_default.onnx",
+    "openvino": "serving_default.xml",
+    "litert": "model.tflite",
+}
+"""The formats, and the file that every export of one has; known without loading Keras."""
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Adds the options of the command."""
     parser.add_argument(
-        "--format", type=str, choices=["saved_model"], default="saved_model", help="what to write"
-    )
+        "--format", type=str, choices=list(MARKERS), default="saved_model",
+        help="what to write; all but saved_model need the extra of the same name",
+    )  # fmt: skip
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder to make")
     add_clip_options(parser)
     add_run_options(parser)
@@ -32,21 +41,30 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Exports, checks the export against the Python path, and prints the report as JSON."""
     settings = run_settings(options)
+    if settings.system != "deeplab":
+        raise UsageError(
+            "A model for serving is written of the system deeplab",
+            met=settings.system,
+            where="--system",
+            remedy="Leave --system out",
+        )
     out = Path(options.out).expanduser()
-    check_place(out, settings.overwrite, marker="saved_model.pb")
+    check_place(out, settings.overwrite, marker=MARKERS[options.format])
     wants_clip = options.input or options.dataset or options.mask
     clip = clip_from_options(options, settings) if wants_clip else None
     if clip is not None:
         _check_adaptable(clip, settings)
     runner = start_runner(settings, options.debug)
-    from deeplab_gygo.export.saved_model import export_saved_model
+    from deeplab_gygo.export.exporter import check_format, export_model
 
+    check_format(options.format)  # before the time that fine-tuning takes
     card: dict[str, Any] = dict(runner.card)
     if clip is not None:
         card["adaptation"] = runner.adapt(clip)
-    report = export_saved_model(
+    report = export_model(
         runner.parent,
         out,
+        kind=options.format,
         size=_size(settings, tuned=clip is not None),
         threshold=settings.online.threshold,
         card=card,

@@ -53,6 +53,7 @@ def model_card(
     size: int,
     threshold: float,
     sequence_name: str | None,
+    written: Mapping[str, Any],
     files: Mapping[str, str],
     parity: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -65,6 +66,8 @@ def model_card(
         size: Short side at which the network sees frames, pixels.
         threshold: Probability above which a pixel is object.
         sequence_name: Sequence whose first frame the weights were fine-tuned on; None for a parent.
+        written: The format: `format`, its name; `use`, how a program calls it; `packages`, the
+            versions of what wrote it, by name.
         files: SHA-256 in hexadecimal by path inside the export.
         parity: Result of the comparison with the Python path.
 
@@ -80,6 +83,8 @@ def model_card(
         "fine_tuned_on": sequence_name,
         "adaptation": provenance.get("adaptation"),
         "scope": _scope(sequence_name),
+        "file_format": written["format"],
+        "use": written["use"],
         "signatures": _signatures(config.guide, threshold, sequence_name is not None),
         "threshold": threshold,
         "internal_size": _internal_size(size, parent.stride),
@@ -87,7 +92,7 @@ def model_card(
         "architecture": to_plain(config),
         "parent": _origin(provenance),
         "parity": dict(parity),
-        "versions": _versions(),
+        "versions": {**_versions(), **written["packages"]},
         "sha256": dict(files),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

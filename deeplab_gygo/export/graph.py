@@ -14,14 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from deeplab_gygo.models.deeplab import DECODER_STRIDE, DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory, build_reader
 
-_NEGLIGIBLE = 1e-3
-"""Overlap, in source pixels, below which `INTER_AREA` leaves a source pixel out (OpenCV,
+_NEGLIGIBLE = 1000
+"""Parts of a source pixel, of which an overlap up to one is left out by `INTER_AREA` (OpenCV,
 modules/imgproc/src/resize.cpp, computeResizeAreaTab)."""
 
 
@@ -56,7 +55,7 @@ def segmentation_graph(
         recall = None
         if memory is not None:
             count = tf.shape(inputs["image"])[0]
-            keys, values = (tf.repeat(tf.constant(part), count, axis=0) for part in memory)
+            keys, values = (tf.tile(tf.constant(part), (count, 1, 1)) for part in memory)
             recall = reader({"query": features["key"], "keys": keys, "values": values})
         told = parent.head_inputs(features, inputs.get("guide"), recall)
         logits = parent.finest(features, parent.head(told, training=False))
@@ -117,11 +116,13 @@ class GraphGeometry(NamedTuple):
             The geometry.
         """
         frame = tf.shape(frames)[1:3]
-        sides = tf.cast(frame, tf.float64)
-        scale = tf.minimum(tf.constant(1.0, tf.float64), short_side / tf.reduce_min(sides))
-        # Halves go to the even number, here and in Python's round().
-        working = tf.maximum(1, tf.cast(tf.round(sides * scale), tf.int32))
-        padded = -(-working // stride) * stride
+        least = tf.reduce_min(frame)
+        whole, rest = divided(frame * short_side, least)
+        # Halves go to the even number, here and in Geometry.
+        up = (2 * rest > least) | ((2 * rest == least) & (divided(whole, 2)[1] == 1))
+        scaled = tf.maximum(1, whole + tf.cast(up, tf.int32))
+        working = tf.where(least > short_side, scaled, frame)
+        padded = divided(working + (stride - 1), stride)[0] * stride
         return cls(*((size[0], size[1]) for size in (frame, working, padded)))
 
     def image(self, frames: tf.Tensor) -> tf.Tensor:
@@ -147,7 +148,7 @@ class GraphGeometry(NamedTuple):
         Returns:
             float32 [N, H'/4, W'/4, 1].
         """
-        shrunk, _ = shrink(previous[..., None], self.working)
+        shrunk, _ = shrink(tf.expand_dims(previous, -1), self.working)
         guide = 2.0 * self._padded(shrunk) - 1.0
         rows, columns = self._at_decoder()
         blocks = tf.reshape(guide, (-1, rows, DECODER_STRIDE, columns, DECODER_STRIDE, 1))
@@ -190,17 +191,18 @@ def shrink(values: tf.Tensor, size: tuple[Any, Any]) -> tuple[tf.Tensor, tf.Tens
         float32 [N, height, width, C], not rounded, and a bool scalar: whether areas are 2x2 pixels.
     """
     old = tf.shape(values)
-    rows, down = _area_taps(old[1], size[0])
-    columns, across = _area_taps(old[2], size[1])
-    whole = _is_whole(down) & _is_whole(across)
+    down, down_rest = divided(old[1], size[0])
+    across, across_rest = divided(old[2], size[1])
+    whole = (down_rest == 0) & (across_rest == 0)
     # Areas of whole pixels are summed first and divided once, as OpenCV does it: ties between two
     # gray levels then fall to the same side.
-    factor = tf.where(whole, tf.cast(1.0 / (down * across), tf.float32), 1.0)
+    factor = tf.where(whole, 1.0 / tf.cast(down * across, tf.float32), 1.0)
     totals = values
-    for axis, taps in ((2, columns), (1, rows)):
+    for axis, length in ((2, size[1]), (1, size[0])):
+        taps = _area_taps(old[axis], length)
         weight = tf.where(whole, tf.cast(taps.weight > 0, tf.float32), taps.weight)
-        totals = _weighted(totals, Taps(taps.index, weight), axis)
-    return totals * factor, whole & (tf.round(down) == 2) & (tf.round(across) == 2)
+        totals = _summed(totals, Taps(taps.index, weight), axis)
+    return totals * factor, whole & (down == 2) & (across == 2)
 
 
 def enlarge(values: tf.Tensor, size: tuple[Any, Any]) -> tf.Tensor:
@@ -214,56 +216,68 @@ def enlarge(values: tf.Tensor, size: tuple[Any, Any]) -> tf.Tensor:
         float32 [N, height, width, C].
     """
     old = tf.shape(values)
-    values = _weighted(values, _linear_taps(old[2], size[1]), axis=2)
-    return _weighted(values, _linear_taps(old[1], size[0]), axis=1)
+    for axis, length in ((2, size[1]), (1, size[0])):
+        taps = _linear_taps(old[axis], length)
+        values = _term(values, taps, 0, axis) + _term(values, taps, 1, axis)
+    return values
 
 
-def _area_taps(old: tf.Tensor, new: tf.Tensor) -> tuple[Taps, tf.Tensor]:
-    """Returns the taps of one axis, and the old pixels to a new one as a float64 scalar."""
-    old, new = tf.cast(old, tf.float64), tf.cast(new, tf.float64)
-    scale = 1.0 / (new / old)  # not old / new: OpenCV inverts the factor, and bits count in ties
-    start = tf.range(new, dtype=tf.float64) * scale
-    stop = start + scale
-    place = tf.floor(start)[:, None] + tf.range(tf.math.ceil(scale) + 1.0, dtype=tf.float64)
-    overlap = tf.minimum(stop[:, None], place + 1.0) - tf.maximum(start[:, None], place)
-    counts = (overlap > _NEGLIGIBLE) & (place < old)
-    covered = tf.minimum(scale, old - start)[:, None]
-    weight = tf.where(counts, overlap / covered, tf.zeros_like(overlap))
-    index = tf.cast(tf.minimum(place, old - 1.0), tf.int32)
-    return Taps(index, tf.cast(weight, tf.float32)), scale
+def divided(numerator: Any, denominator: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """Divides whole numbers that are not negative, exactly wherever the graph runs.
+
+    Args:
+        numerator: int32.
+        denominator: int32, larger than 0.
+
+    Returns:
+        The quotient and the rest, int32.
+    """
+    quotient = numerator // denominator
+    rest = numerator - quotient * denominator
+    # OpenVINO divides int32 in float32 on some processors, which is off by one now and then.
+    off = tf.cast(rest >= denominator, tf.int32) - tf.cast(rest < 0, tf.int32)
+    return quotient + off, rest - off * denominator
 
 
-def _is_whole(scale: tf.Tensor) -> tf.Tensor:
-    return tf.abs(scale - tf.round(scale)) < np.finfo(np.float64).eps
+def _area_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
+    """Returns the taps of one axis; lengths are counted in parts of 1/`new` of a source pixel."""
+    start = tf.range(new) * old
+    first, _ = divided(start, new)
+    most = divided(old + (new - 1), new)[0] + 1
+    place = first[:, None] + tf.range(most)[None]
+    overlap = tf.minimum((start + old)[:, None], (place + 1) * new)
+    overlap -= tf.maximum(start[:, None], place * new)
+    counts = (overlap * _NEGLIGIBLE > new) & (place < old)
+    share = tf.cast(overlap, tf.float32) / tf.cast(old, tf.float32)
+    return Taps(tf.minimum(place, old - 1), tf.where(counts, share, tf.zeros_like(share)))
 
 
 def _linear_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
-    size = tf.cast(old, tf.float64)
-    scale = 1.0 / (tf.cast(new, tf.float64) / size)
-    center = (tf.range(new, dtype=tf.float64) + 0.5) * scale - 0.5
-    center = tf.clip_by_value(center, tf.zeros_like(size), size - 1.0)
-    below = tf.floor(center)
-    part = tf.cast(center - below, tf.float32)
-    index = tf.cast(below, tf.int32)
+    unit = 2 * new  # positions are counted in parts of 1/`unit` of a source pixel
+    center = (2 * tf.range(new) + 1) * old - new
+    center = tf.minimum(tf.maximum(center, 0), unit * (old - 1))
+    below, rest = divided(center, unit)
+    part = tf.cast(rest, tf.float32) / tf.cast(unit, tf.float32)
     return Taps(
-        tf.stack([index, tf.minimum(index + 1, old - 1)], axis=1),
+        tf.stack([below, tf.minimum(below + 1, old - 1)], axis=1),
         tf.stack([1.0 - part, part], axis=1),
     )
 
 
-def _weighted(values: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
-    """Resamples an axis of [N, H, W, C]; tap by tap, so that memory does not grow with them."""
+def _term(values: tf.Tensor, taps: Taps, tap: Any, axis: int) -> tf.Tensor:
+    """Returns what one tap adds to the new places of an axis of [N, H, W, C]."""
     shape = [1, 1, 1, 1]
     shape[axis] = -1
+    picked = tf.gather(values, taps.index[:, tap], axis=axis)
+    return tf.reshape(taps.weight[:, tap], shape) * tf.cast(picked, tf.float32)
 
-    def term(tap):
-        picked = tf.gather(values, taps.index[:, tap], axis=axis)
-        return tf.reshape(taps.weight[:, tap], shape) * tf.cast(picked, tf.float32)
 
+def _summed(values: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
+    """Resamples an axis of [N, H, W, C]; tap by tap, so that memory does not grow with them."""
     _, total = tf.while_loop(
         lambda tap, _: tap < tf.shape(taps.index)[1],
-        lambda tap, total: (tap + 1, total + term(tap)),
-        (1, term(0)),
+        lambda tap, total: (tap + 1, total + _term(values, taps, tap, axis)),
+        (1, _term(values, taps, 0, axis)),
         parallel_iterations=1,
     )
     return total

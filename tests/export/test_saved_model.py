@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 
 import cv2
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from export_cases import SIZE, loud_parent, memory_of, python_logits, scene, soft_mask
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import ModelConfig
 from deeplab_gygo.errors import DeepLabGygoError, StorageError, UsageError
-from deeplab_gygo.export import CARD_FILE, export_saved_model, saved_model
+from deeplab_gygo.export import export_model, exporter
+from deeplab_gygo.export.endpoints import Endpoints, save_signatures
 from deeplab_gygo.export.graph import GraphGeometry, enlarge, shrink
 from deeplab_gygo.export.parity import EXACT, ParityCheck, Pictures, compare
-from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.export.saved_model import SavedModel
 from deeplab_gygo.models.geometry import Geometry, sigmoid
-from deeplab_gygo.models.memory import MemoryRead, recall_channels, remember
 from deeplab_gygo.models.weights import file_hash
 
-SIZE = 64
+CARD_FILE = "assets.extra/model_card.json"
 PROVENANCE = {
     "step": 7,
     "validation": {"davis16/zero-shot": 0.5},
@@ -30,71 +29,15 @@ PROVENANCE = {
 }
 
 
-def tiny_parent(build=None, **changes) -> DeepLabV3Plus:
-    """Random weights whose logits spread over the sigmoid, so that differences can be seen.
-
-    Memory and refinement, which say nothing before they are trained, are given a say. `build`
-    makes a network on a thin backbone.
-    """
-    keras.utils.set_random_seed(3)
-    config = ModelConfig(aspp_channels=16, low_level_channels=8, decoder_channels=16, **changes)
-    parent = DeepLabV3Plus(config) if build is None else build(seed=3, **changes)
-    _listen(parent.head, ("recall_join", "recall_sharp_join"))
-    logits = python_logits(parent, scene(96, 128))
-    layer = parent.head.get_layer("logit")
-    layer.kernel.assign(layer.kernel.numpy() * 2.0 / logits.std())
-    layer.bias.assign(layer.bias.numpy() - 2.0 * logits.mean() / logits.std())
-    if parent.refiner is not None:
-        _listen(parent.refiner, ("refine_change",))
-    return parent
-
-
-def _listen(part: keras.Model, names: tuple[str, ...]) -> None:
-    """Gives layers that start at zero random kernels, as far as there are such layers."""
-    rng = np.random.default_rng(3)
-    for layer in part.layers:
-        if layer.name in names:
-            layer.kernel.assign(rng.normal(0, 0.3, layer.kernel.shape).astype(np.float32))
-
-
-def scene(height: int, width: int, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (9, 9, 3)).astype(np.uint8)
-    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(int)
-    return np.clip(smooth + rng.integers(-20, 21, smooth.shape), 0, 255).astype(np.uint8)
-
-
-def soft_mask(height: int, width: int) -> np.ndarray:
-    rows, columns = np.mgrid[:height, :width]
-    distance = np.hypot(rows / height - 0.5, columns / width - 0.4)
-    return (1.0 / (1.0 + np.exp((distance - 0.25) * 20))).astype(np.float32)
-
-
-def python_logits(parent, image, previous=None, size=SIZE, memory=None) -> np.ndarray:
-    """The eager network between the package's own geometry; shares no code with the export."""
-    geometry = Geometry.fit(image.shape[:2], size, parent.stride)
-    inputs = {"image": geometry.image(image)[None].astype(np.float32)}
-    if parent.config.guide:
-        inputs["guide"] = geometry.guide(previous)[None]
-    if parent.config.memory:
-        places = [side // parent.config.output_stride for side in geometry.padded]
-        inputs["recall"] = np.zeros((1, *places, recall_channels(parent.cell)), np.float32)
-    if memory is not None:
-        key = parent.encoder(inputs["image"], training=False)["key"]
-        inputs["recall"] = backend.to_numpy(MemoryRead()([key, *memory]))
-    coarse = backend.to_numpy(parent.network(inputs, training=False))[0, ..., 0]
-    return geometry.logits(coarse)
-
-
 @pytest.fixture(scope="module")
 def parent():
-    return tiny_parent()
+    return loud_parent()
 
 
 @pytest.fixture(scope="module")
 def report(parent, tmp_path_factory):
     out = tmp_path_factory.mktemp("export") / "nested" / "1"
-    return export_saved_model(parent, out, size=SIZE, card=PROVENANCE)
+    return export_model(parent, out, size=SIZE, card=PROVENANCE)
 
 
 @pytest.fixture(scope="module")
@@ -193,12 +136,9 @@ def test_guide_of_another_size_is_refused(loaded):
 
 
 def test_a_memory_becomes_part_of_the_export(small_parent, tmp_path):
-    parent = tiny_parent(small_parent)
-    geometry = Geometry.fit((70, 90), SIZE, parent.stride)
-    first = geometry.image(scene(70, 90, seed=5))[None].astype(np.float32)
-    key = parent.encoder(first, training=False)["key"]
-    memory = remember(key, geometry.guide(soft_mask(70, 90) > 0.5), parent.cell)
-    report = export_saved_model(
+    parent = loud_parent(small_parent)
+    memory = memory_of(parent)
+    report = export_model(
         parent, tmp_path / "a", size=SIZE, card={}, sequence_name="shoes", memory=memory
     )
     assert report.difference <= EXACT and len(report.checks) == 8
@@ -218,11 +158,11 @@ def test_fine_tuned_network_without_guide_replaces_an_export(small_parent, tmp_p
     out = tmp_path / "model"
     out.mkdir()
     (out / "saved_model.pb").write_bytes(b"an older one")
-    parent = tiny_parent(small_parent, guide=False, memory=False, refine=False)
+    parent = loud_parent(small_parent, guide=False, memory=False, refine=False)
     before = sigmoid(python_logits(parent, scene(90, 70)))
     bias = parent.head.get_layer("logit").bias
     bias.assign(bias.numpy() + 1.0)  # what fine-tuning does, in short
-    report = export_saved_model(
+    report = export_model(
         parent,
         out,
         size=SIZE,
@@ -374,27 +314,28 @@ def quick(monkeypatch):
     """Replaces writing and comparing, which take seconds, by a stub; returns its result."""
     checks = [ParityCheck("serving_default", (1, 9, 9), 0.0, 0.0, 0)]
 
-    def write(parent, folder, size, threshold, memory):
+    def write(self, endpoints, folder):
         (folder / "saved_model.pb").write_bytes(b"new")
-        return ("serving_default",)
 
-    monkeypatch.setattr(saved_model, "_write", write)
-    monkeypatch.setattr(saved_model, "_endpoints", lambda folder, signatures: {})
-    monkeypatch.setattr(saved_model, "compare", lambda *args, **options: checks)
+    traced = Endpoints(tf.Module(), {"serving_default": None})
+    monkeypatch.setattr(Endpoints, "of", lambda *args: traced)
+    monkeypatch.setattr(SavedModel, "write", write)
+    monkeypatch.setattr(SavedModel, "load", lambda self, folder, names: {})
+    monkeypatch.setattr(exporter, "compare", lambda *args, **options: checks)
     return checks
 
 
 def test_failed_comparison_leaves_nothing_new(parent, tmp_path, quick):
     quick.append(ParityCheck("guided", (1, 65, 43), 0.02, 0.01, 3))
     with pytest.raises(DeepLabGygoError, match="guided on 1x65x43 frames.* 0.02, and 1.00%"):
-        export_saved_model(parent, tmp_path / "a", card={})
+        export_model(parent, tmp_path / "a", card={})
     assert not list(tmp_path.iterdir())
 
     old = tmp_path / "b"
     old.mkdir()
     (old / "saved_model.pb").write_bytes(b"old")
     with pytest.raises(DeepLabGygoError):
-        export_saved_model(parent, old, card={}, overwrite=True)
+        export_model(parent, old, card={}, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
     assert (old / "saved_model.pb").read_bytes() == b"old"
 
@@ -403,19 +344,19 @@ def test_interrupt_leaves_nothing(parent, tmp_path, quick, monkeypatch):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(saved_model, "compare", interrupted)
+    monkeypatch.setattr(exporter, "compare", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        export_saved_model(parent, tmp_path / "a", card={})
+        export_model(parent, tmp_path / "a", card={})
     assert not list(tmp_path.iterdir())
 
 
 def test_export_is_replaced_only_when_asked_for(parent, tmp_path, quick):
     out = tmp_path / "a"
-    export_saved_model(parent, out, card={})
+    export_model(parent, out, card={})
     with pytest.raises(UsageError, match="asked for"):
-        export_saved_model(parent, out, card={})
+        export_model(parent, out, card={})
     (out / "saved_model.pb").write_bytes(b"old")
-    export_saved_model(parent, out, card={}, overwrite=True)
+    export_model(parent, out, card={}, overwrite=True)
     assert (out / "saved_model.pb").read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
@@ -423,7 +364,7 @@ def test_export_is_replaced_only_when_asked_for(parent, tmp_path, quick):
 def test_empty_folder_is_taken_and_other_folders_are_never_replaced(parent, tmp_path, quick):
     empty = tmp_path / "empty"
     empty.mkdir()
-    export_saved_model(parent, empty, card={})
+    export_model(parent, empty, card={})
     assert (empty / "saved_model.pb").exists()
 
     full = tmp_path / "full"
@@ -431,14 +372,14 @@ def test_empty_folder_is_taken_and_other_folders_are_never_replaced(parent, tmp_
     (full / "thesis.tex").write_text("precious")
     for place in (full, full / "thesis.tex"):
         with pytest.raises(UsageError, match="something else is there"):
-            export_saved_model(parent, place, card={}, overwrite=True)
+            export_model(parent, place, card={}, overwrite=True)
     assert (full / "thesis.tex").read_text() == "precious"
 
 
 def test_place_that_cannot_be_written(parent, tmp_path, quick):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StorageError, match="can be written"):
-        export_saved_model(parent, tmp_path / "file" / "a", card={})
+        export_model(parent, tmp_path / "file" / "a", card={})
 
 
 def test_disk_that_fills_up(parent, tmp_path, quick, monkeypatch):
@@ -446,24 +387,24 @@ def test_disk_that_fills_up(parent, tmp_path, quick, monkeypatch):
         (tmp_path / folder / "saved_model.pb").write_bytes(b"half")
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
 
-    def write(parent, folder, size, threshold, memory):
-        saved_model._save(tf.Module(), folder, {})
+    def write(self, endpoints, folder):
+        save_signatures(tf.Module(), folder, {})
 
     monkeypatch.setattr(tf.saved_model, "save", save)
-    monkeypatch.setattr(saved_model, "_write", write)
+    monkeypatch.setattr(SavedModel, "write", write)
     with pytest.raises(StorageError, match="No space left"):
-        export_saved_model(parent, tmp_path / "a", card={})
+        export_model(parent, tmp_path / "a", card={})
     assert not list(tmp_path.iterdir())
 
 
 def test_other_backend_is_refused(parent, tmp_path, monkeypatch):
     monkeypatch.setattr(backend, "name", lambda: "jax")
     with pytest.raises(UsageError, match="KERAS_BACKEND=tensorflow"):
-        export_saved_model(parent, tmp_path / "a", card={})
+        export_model(parent, tmp_path / "a", card={})
 
 
 @pytest.mark.parametrize("wrong", [{"size": 0}, {"threshold": 1.5}, {"threshold": 0.0}])
 def test_arguments_out_of_range(parent, tmp_path, wrong):
     with pytest.raises(UsageError):
-        export_saved_model(parent, tmp_path / "a", card={}, **wrong)
+        export_model(parent, tmp_path / "a", card={}, **wrong)
     assert not list(tmp_path.iterdir())

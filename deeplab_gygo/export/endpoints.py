@@ -1,0 +1,178 @@
+"""The endpoints of an export as traced TensorFlow functions, from which every format is written."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from importlib import import_module, metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from deeplab_gygo.errors import DependencyError, StorageError
+from deeplab_gygo.export.parity import Answer, Pictures
+from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.memory import Memory
+from deeplab_gygo.models.weights import variables_by_name
+
+OUTPUTS = ("probability", "mask")
+"""What every endpoint returns."""
+
+Ask = Callable[[Pictures], Answer]
+"""How an endpoint of a loaded export is called."""
+
+
+class Endpoints(NamedTuple):
+    """A network from frames to masks, traced for frames of any number and size.
+
+    Attributes:
+        module: Holds the variables and, by their names, the endpoints as `tf.function`.
+        signatures: The endpoints as concrete functions, by name: `serving_default` and, where
+            the architecture has a guide, `guided`.
+    """
+
+    module: Any
+    signatures: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, parent: DeepLabV3Plus, size: int, threshold: float, memory: Memory | None
+    ) -> Endpoints:
+        """Traces a network.
+
+        Args:
+            parent: Network; its variables are captured, not copied.
+            size: Short side at which the network sees frames, pixels.
+            threshold: Probability above which a pixel is object.
+            memory: Memory of the annotated frame, which becomes constants; None for none.
+
+        Returns:
+            The endpoints.
+        """
+        import tensorflow as tf
+
+        from deeplab_gygo.export.graph import segmentation_graph
+
+        frames = tf.TensorSpec([None, None, None, 3], tf.uint8, name="frames")
+        previous = tf.TensorSpec([None, None, None], tf.float32, name="previous")
+        segment = segmentation_graph(parent, size, threshold, memory)
+        module = tf.Module()
+        # Held one by one: Keras's ExportArchive stores every variable of two models twice.
+        module.weights = {name: v.value for name, v in variables_by_name(parent).items()}
+        calls = {
+            "serving_default": tf.function(lambda frames: segment(frames), input_signature=[frames])
+        }
+        if parent.config.guide:
+            calls["guided"] = tf.function(segment, input_signature=[frames, previous])
+        for name, call in calls.items():
+            setattr(module, name, call)
+        return cls(module, {name: call.get_concrete_function() for name, call in calls.items()})
+
+
+class Format(ABC):
+    """One way to write a network down so that it runs without this package.
+
+    Attributes:
+        name: As it is called on the command line.
+        marker: File that every export of the format has; nothing else is ever replaced.
+        card_file: Path of the model card inside an export.
+        any_precision: Whether networks in 16-bit precision can be written.
+        use: How a program calls the export, for the card.
+    """
+
+    name: ClassVar[str]
+    marker: ClassVar[str]
+    card_file: ClassVar[str] = "model_card.json"
+    any_precision: ClassVar[bool] = False
+    use: ClassVar[str]
+
+    @abstractmethod
+    def require(self) -> dict[str, str]:
+        """Returns the versions of the packages that write and run the format.
+
+        Raises:
+            DependencyError: One of them is missing.
+        """
+
+    @abstractmethod
+    def write(self, endpoints: Endpoints, folder: Path) -> None:
+        """Writes the endpoints into a folder.
+
+        Args:
+            endpoints: Traced network.
+            folder: Is there, and empty.
+
+        Raises:
+            StorageError: The folder cannot be written.
+        """
+
+    @abstractmethod
+    def load(self, folder: Path, names: tuple[str, ...]) -> dict[str, Ask]:
+        """Loads an export afresh, as a program without this package would.
+
+        Args:
+            folder: That `write` filled.
+            names: Of the endpoints in it.
+
+        Returns:
+            How to ask each of them.
+        """
+
+
+def required(package: str, extra: str, distribution: str | None = None) -> ModuleType:
+    """Imports an optional package.
+
+    Args:
+        package: Module to import.
+        extra: Extra of this distribution that installs it.
+        distribution: Name under which it is installed, where that differs.
+
+    Returns:
+        The module.
+
+    Raises:
+        DependencyError: It is missing.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise DependencyError(distribution or package, extra, "This export") from error
+
+
+def versions_of(*distributions: str) -> dict[str, str]:
+    """Returns the versions of installed distributions by name."""
+    return {name: metadata.version(name) for name in distributions}
+
+
+def inputs_of(name: str, pictures: Pictures) -> dict[str, np.ndarray]:
+    """Returns what an endpoint is called with: `frames`, and `previous` where it is guided."""
+    inputs = {"frames": pictures.frames}
+    if name == "guided":
+        inputs["previous"] = pictures.previous
+    return inputs
+
+
+def save_signatures(module: Any, folder: Path, signatures: dict[str, Any]) -> None:
+    """Writes a SavedModel, which other formats are made from too.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    import tensorflow as tf
+
+    try:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+    except tf.errors.OpError as error:  # a full disk, among others
+        raise unwritable(error.message, folder) from error
+
+
+def unwritable(met: object, where: Path) -> StorageError:
+    """Returns the error of an export that cannot be written."""
+    return StorageError(
+        "An export can be written",
+        met=met,
+        where=where,
+        remedy="Free some space, or give a folder that is writable",
+    )
