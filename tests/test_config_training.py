@@ -65,7 +65,16 @@ def test_stairs_are_climbed_at_their_parts():
 
 @pytest.mark.parametrize(
     "name",
-    ["osmn_original_stage1", "osmn_original", "osmn_gygo", "osvos_original", "osvos_lite0"],
+    [
+        "osmn_original_stage1",
+        "osmn_original",
+        "osmn_gygo_stage1",
+        "osmn_gygo_stage2",
+        "osmn_gygo",
+        "osvos_original",
+        "osvos_lite0_stage1",
+        "osvos_lite0",
+    ],  # fmt: skip
 )
 def test_experiments_hold_sequences_back(name):
     config = load_training(EXPERIMENTS / f"{name}.yaml")
