@@ -16,6 +16,7 @@ import yaml
 from deeplab_gygo.errors import UsageError
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Engine = Literal["keras", "onnxruntime", "openvino"]
 Mode = Literal["zero-shot", "one-shot", "fine-tune"]
 Adapt = Literal["decoder", "full"]
 GuideUse = Literal["none", "previous", "blend"]

@@ -15,6 +15,7 @@ from deeplab_gygo.batch.results import ResultWriters
 from deeplab_gygo.batch.settings import RunSettings
 from deeplab_gygo.batch.stream import ClipStream
 from deeplab_gygo.config import ModelConfig
+from deeplab_gygo.export.engines import encoder_in
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.weights import load_parent
 from deeplab_gygo.online.confidence import look_at
@@ -37,7 +38,8 @@ class SequenceRunner:
 
     Raises:
         WeightsError: The weights do not fit their architecture.
-        UsageError: The mode needs other weights.
+        UsageError: The mode needs other weights, or the engine another backend.
+        DependencyError: A package that the engine needs is missing.
     """
 
     def __init__(self, settings: RunSettings):
@@ -47,8 +49,11 @@ class SequenceRunner:
         self.parent, self.card = None, {}
         if settings.weights_path is not None:
             self.parent, self.card = load_parent(settings.weights_path)
+        encode = None
+        if settings.system == "deeplab":
+            encode = encoder_in(self.parent, settings.engine, settings.precision)
         self._segmenter = make_segmenter(
-            settings.system, self.parent, settings.online, settings.seed
+            settings.system, self.parent, settings.online, settings.seed, encode
         )
 
     def run(self, clip: Clip, out: Path, *, keep_bars: bool = True) -> SequenceRecord:

@@ -95,5 +95,7 @@ def identity_config(settings: RunSettings) -> dict[str, Any]:
         "precision": settings.precision,
         "outputs": sorted(settings.outputs),
     }
-    # Records from before there were other systems do not name it.
+    # Records from before there were other systems and engines do not name them.
+    if settings.engine != "keras":
+        config["engine"] = settings.engine
     return config if settings.system == "deeplab" else {"system": settings.system, **config}

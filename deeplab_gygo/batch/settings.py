@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplab_gygo.batch.ranges import check_ranges
-from deeplab_gygo.config import OnlineConfig, Precision
+from deeplab_gygo.config import Engine, OnlineConfig, Precision
 from deeplab_gygo.config_systems import (
     MODEL_CONFIGS,
     MODES,
@@ -44,6 +44,7 @@ class RunSettings:
         preset: Preset that `online` started from; empty for none. Recorded, but no part of what
             results follow from: that is `online`, all of it resolved.
         system: What segments.
+        engine: Runtime of the encoder.
 
     Raises:
         UsageError: A value is out of range, or not one of the system.
@@ -59,6 +60,7 @@ class RunSettings:
     progress: bool = True
     preset: str = ""
     system: System = "deeplab"
+    engine: Engine = "keras"
 
     def __post_init__(self):
         check_system(self.system)
@@ -70,6 +72,7 @@ class RunSettings:
         else:
             check_ranges(self.online)
         check_preset(self.preset, self.system)
+        _check_engine(self)
         if self.seed < 0:
             raise UsageError("A seed is 0 or more", met=self.seed, where="--seed")
         unknown = [name for name in self.outputs if name not in OUTPUTS]
@@ -126,6 +129,25 @@ def _check_kind(system: str, online: Any) -> None:
             where="--system",
         )
     check_mode(system, online.mode)
+
+
+def _check_engine(settings: RunSettings) -> None:
+    if settings.engine == "keras":
+        return
+    if settings.system != "deeplab":
+        raise UsageError(
+            "Another engine than keras runs the encoder of the system deeplab",
+            met=f"--system {settings.system}",
+            where="--engine",
+            remedy="Leave --engine out",
+        )
+    if settings.online.mode == "fine-tune" and settings.online.adapt == "full":
+        raise UsageError(
+            "Another engine than keras runs an encoder that is not fine-tuned",
+            met="--adapt full",
+            where="--engine",
+            remedy="Leave --engine out, or give --adapt decoder",
+        )
 
 
 def _check_weights(settings: RunSettings) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeplab_gygo.commands.config_options import add_online_options, config_of, given_values
-from deeplab_gygo.config import UNLIMITED_STEPS, Precision
+from deeplab_gygo.config import UNLIMITED_STEPS, Engine, Precision
 from deeplab_gygo.config_systems import ONLINE_CONFIGS, SYSTEMS, trunk_of
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.presets import ALL_PRESETS, DEFAULT_PRESET, default_preset, preset
@@ -73,6 +73,10 @@ def add_model_options(parser: ArgumentParser) -> None:
         "--precision", type=str, choices=typing.get_args(Precision), default="auto",
         help="numbers that the network computes with",
     )  # fmt: skip
+    parser.add_argument(
+        "--engine", type=str, choices=typing.get_args(Engine), default="keras",
+        help="runtime of the encoder on a CPU; all but keras need the extra onnx or openvino",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
 
 
@@ -116,6 +120,7 @@ def run_settings(options: Namespace) -> RunSettings:
         progress=not options.quiet,
         preset=name,
         system=system,
+        engine=options.engine,
     )
 
 

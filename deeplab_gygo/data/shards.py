@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..user_cache import cache_folder
 from .archive import check_file, extract_archive
 from .storage import storage_error
 from .transfer import require_space
 
 INDEX = "index.json"
 FORMAT = "deeplab_gygo.shards.1"
-
-CACHE_VARIABLE = "DEEPLAB_GYGO_CACHE"
-"""Environment variable with the folder that shards are unpacked in."""
 
 
 @dataclass(frozen=True)
@@ -193,16 +190,11 @@ def local_material(root: str | Path, *, progress: bool = True) -> Path:
         return root
     identity = hashlib.sha256((root / INDEX).read_bytes()).hexdigest()[:16]
     read_shard_set(root)
-    destination = _cache_folder() / f"shards-{identity}"
+    destination = cache_folder() / f"shards-{identity}"
     with _alone(destination):
         if not destination.is_dir():
             unpack(root, destination, progress=progress)
     return destination
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get(CACHE_VARIABLE) or Path(base) / "deeplab_gygo").expanduser()
 
 
 @contextmanager

@@ -121,13 +121,16 @@ class Format(ABC):
         """
 
 
-def required(package: str, extra: str, distribution: str | None = None) -> ModuleType:
+def required(
+    package: str, extra: str, distribution: str | None = None, purpose: str = "This export"
+) -> ModuleType:
     """Imports an optional package.
 
     Args:
         package: Module to import.
         extra: Extra of this distribution that installs it.
         distribution: Name under which it is installed, where that differs.
+        purpose: What needs it, for the message.
 
     Returns:
         The module.
@@ -138,7 +141,7 @@ def required(package: str, extra: str, distribution: str | None = None) -> Modul
     try:
         return import_module(package)
     except ImportError as error:
-        raise DependencyError(distribution or package, extra, "This export") from error
+        raise DependencyError(distribution or package, extra, purpose) from error
 
 
 def versions_of(*distributions: str) -> dict[str, str]:

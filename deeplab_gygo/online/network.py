@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from deeplab_gygo.models.memory import build_reader
 Features = dict[str, Any]
 """What the encoder gives for frames, by name, as tensors of the backend."""
 
+Encode = Callable[[np.ndarray], Features]
+"""What encodes frames: uint8 [N, H, W, 3] RGB at the padded size in."""
+
 
 class OnlineNetwork:
     """Encoder, memory, head and refinement of a parent, compiled once for the process.
@@ -22,11 +26,18 @@ class OnlineNetwork:
     Args:
         parent: Network.
         refine: Whether to refine the logits, where the architecture can.
+        encode: What encodes in place of the parent's own encoder (`export.engines`); None for that.
     """
 
-    def __init__(self, parent: DeepLabV3Plus, *, refine: bool = True):
+    def __init__(
+        self,
+        parent: DeepLabV3Plus,
+        *,
+        refine: bool = True,
+        encode: Encode | None = None,
+    ):
         self.parent = parent
-        self._encode = backend.compiled(parent.encoder)
+        self._encode = encode or backend.compiled(parent.encoder)
         self._decode = backend.compiled(parent.head)
         refines = refine and parent.refiner is not None
         self._refine = backend.compiled(parent.refiner) if refines else None

@@ -20,7 +20,7 @@ from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.online.adapter import OnlineAdapter
 from deeplab_gygo.online.aggregation import overlap, soft_aggregate
 from deeplab_gygo.online.memory import FrameMemory
-from deeplab_gygo.online.network import Features, OnlineNetwork, one_of
+from deeplab_gygo.online.network import Encode, Features, OnlineNetwork, one_of
 from deeplab_gygo.online.policies import policy_for
 from deeplab_gygo.online.prediction import Adaptation, Prediction, Report
 from deeplab_gygo.online.propagation import Propagation
@@ -44,9 +44,17 @@ class DeepLabSegmenter:
         parent: Network with the parent's weights.
         config: Mode and all numbers.
         seed: Of augmentation and order; the same seed gives the same masks on a CPU.
+        encode: What encodes in place of the parent's own encoder (`export.engines`), whose weights
+            must then not be adapted; None for that.
     """
 
-    def __init__(self, parent: DeepLabV3Plus, config: OnlineConfig, seed: int = 0):
+    def __init__(
+        self,
+        parent: DeepLabV3Plus,
+        config: OnlineConfig,
+        seed: int = 0,
+        encode: Encode | None = None,
+    ):
         self.config, self._parent, self._seed = config, parent, seed
         self._policy = policy_for(config)
         if config.mode == "fine-tune" and not parent.config.guide:
@@ -58,7 +66,7 @@ class DeepLabSegmenter:
                 met=f"mode {config.mode} with weights without one",
                 remedy="Use --mode zero-shot, or other weights",
             )
-        self._network = OnlineNetwork(parent, refine=config.refine)
+        self._network = OnlineNetwork(parent, refine=config.refine, encode=encode)
         self._adapter = (
             OnlineAdapter(parent, config, self._network) if self._policy.adapts else None
         )

@@ -6,17 +6,20 @@ from typing import Any
 
 from deeplab_gygo.config_systems import MODEL_CONFIGS, ONLINE_CONFIGS, SYSTEMS
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.online.network import Encode
 from deeplab_gygo.online.osmn_segmenter import OsmnSegmenter
 from deeplab_gygo.online.osvos_segmenter import OsvosSegmenter
 from deeplab_gygo.online.prediction import Segmenter
 from deeplab_gygo.online.references import CopySegmenter, FlowSegmenter, GrabCutSegmenter
 from deeplab_gygo.online.segmenter import DeepLabSegmenter
 
-_TRAINED = {"deeplab": DeepLabSegmenter, "osmn": OsmnSegmenter, "osvos": OsvosSegmenter}
+_TRAINED = {"osmn": OsmnSegmenter, "osvos": OsvosSegmenter}
 _REFERENCES = {"copy": CopySegmenter, "flow": FlowSegmenter, "grabcut": GrabCutSegmenter}
 
 
-def make_segmenter(system: str, parent: Any, config: Any, seed: int = 0) -> Segmenter:
+def make_segmenter(
+    system: str, parent: Any, config: Any, seed: int = 0, encode: Encode | None = None
+) -> Segmenter:
     """Makes the segmenter of a system.
 
     Args:
@@ -24,6 +27,8 @@ def make_segmenter(system: str, parent: Any, config: Any, seed: int = 0) -> Segm
         parent: Its network; None for a reference, which has none.
         config: Its online options, of the kind that `config_systems.ONLINE_CONFIGS` names.
         seed: Of everything random.
+        encode: What encodes in place of the network's own encoder (`export.engines`); DeepLabV3+
+            only. None for that.
 
     Returns:
         The segmenter.
@@ -46,4 +51,6 @@ def make_segmenter(system: str, parent: Any, config: Any, seed: int = 0) -> Segm
             met=type(parent).__name__,
             remedy="Give weights of this system",
         )
+    if system == "deeplab":
+        return DeepLabSegmenter(parent, config, seed, encode)
     return _TRAINED[system](parent, config, seed)

@@ -22,6 +22,7 @@ from deeplab_gygo.data.shard_writer import pack_material
 from deeplab_gygo.data.shards import INDEX, local_material, read_shard_set, unpack
 from deeplab_gygo.data.sources import VideoSource
 from deeplab_gygo.errors import InputError, StorageError, UsageError
+from deeplab_gygo.user_cache import CACHE_VARIABLE
 
 SHORT_SIDE = 48  # the frames have 64 rows
 SETTINGS = PackSettings(SHORT_SIDE, 92)
@@ -243,7 +244,7 @@ def test_the_same_material_gives_the_same_bytes(material, config, packed, tmp_pa
 def test_a_training_unpacks_once_and_leaves_folders_as_they_are(
     material, packed, tmp_path, monkeypatch
 ):
-    monkeypatch.setenv(shards.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     assert local_material(material) == material
     folder = local_material(packed, progress=False)
     assert (folder / "clips/JPEGImages/480p/walk/00000.jpg").is_file()

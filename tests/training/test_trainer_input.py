@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.config import ModelConfig, SourceConfig, TrainConfig, ValidationConfig
-from deeplab_gygo.data import shards
 from deeplab_gygo.data.shard_writer import pack_material
 from deeplab_gygo.errors import DeepLabGygoError, InputError
 from deeplab_gygo.models.weights import variables_by_name
 from deeplab_gygo.training.parent import ParentTrainer
+from deeplab_gygo.user_cache import CACHE_VARIABLE
 
 pytestmark = pytest.mark.usefixtures("on_small_backbone")
 
@@ -66,7 +66,7 @@ def _rows(folder, name):
 
 
 def test_shards_and_processes_train_what_folders_and_threads_train(material, tmp_path, monkeypatch):
-    monkeypatch.setenv(shards.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     plain = _config(material)
     pack_material(plain, material, tmp_path / "packed", progress=False)
     one = _train(plain, tmp_path / "one")
@@ -80,7 +80,7 @@ def test_shards_and_processes_train_what_folders_and_threads_train(material, tmp
 
 
 def test_packed_material_can_be_measured_on(material, tmp_path, monkeypatch):
-    monkeypatch.setenv(shards.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     measured = [ValidationConfig(kind="gygo", root="clips", split="val", sequences=["held"])]
     config = _config(material, validation=measured, steps=1)
     pack_material(config, material, tmp_path / "packed", progress=False)

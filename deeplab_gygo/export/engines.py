@@ -1,0 +1,202 @@
+"""The encoder in another runtime: OpenVINO or onnxruntime, for inference on a CPU.
+
+Only the encoder moves: its weights do not change with a clip, and it takes most of the time of a
+frame. It is converted once for its weights and kept in the user's cache folder. The head, which
+fine-tuning adapts, stays in Keras.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from deeplab_gygo import backend
+from deeplab_gygo.config import Engine
+from deeplab_gygo.errors import StorageError, UsageError
+from deeplab_gygo.export.endpoints import required, save_signatures, versions_of
+from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.weights import variables_by_name
+from deeplab_gygo.online.network import Encode
+from deeplab_gygo.user_cache import cache_folder
+
+PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+"""OpenVINO's property INFERENCE_PRECISION_HINT by precision; `auto` leaves the choice to it, which
+is bfloat16 on processors that multiply in it."""
+
+OPSET = 17
+"""Of ONNX; the first with all operators that the encoders need."""
+
+_SIZES = 8  # compiled at a time: two looks at two orientations, and some to spare
+
+
+def encoder_in(parent: DeepLabV3Plus, engine: Engine, precision: str) -> Encode | None:
+    """Brings the encoder of a parent into another runtime.
+
+    Args:
+        parent: Network; its encoder's values of now are taken, and changes are not followed.
+        engine: Runtime; `keras` changes nothing.
+        precision: `auto`, `float32`, `bfloat16` or `float16`. onnxruntime computes in float32.
+
+    Returns:
+        How to encode; None for `keras`.
+
+    Raises:
+        UsageError: Keras does not run on TensorFlow, which the conversion starts from, or the
+            engine does not know the precision.
+        DependencyError: A package is missing.
+        StorageError: The cache folder cannot be written.
+    """
+    if engine == "keras":
+        return None
+    if backend.name() != "tensorflow":
+        raise UsageError(
+            f"The engine {engine} takes its encoder from the TensorFlow backend",
+            met=backend.name(),
+            where="--engine",
+            remedy="Run the command again with KERAS_BACKEND=tensorflow, or with --engine keras",
+        )
+    if engine == "openvino":
+        return _OpenVino(parent, precision)
+    if precision not in ("auto", "float32"):
+        raise UsageError(
+            "The engine onnxruntime computes in float32",
+            met=precision,
+            where="--precision",
+            remedy="Leave --precision out, or give --engine openvino",
+        )
+    return _OnnxRuntime(parent)
+
+
+class _OpenVino:
+    """Encodes frame by frame with networks that are compiled for one size each."""
+
+    def __init__(self, parent: DeepLabV3Plus, precision: str):
+        openvino = required("openvino", "openvino", purpose="--engine openvino")
+        folder = _converted(parent, "openvino", versions_of("openvino"), self._write)
+        self._model = folder / "encoder.xml"
+        self._properties = {"PERFORMANCE_HINT": "LATENCY", "CACHE_DIR": str(folder / "compiled")}
+        if precision in PRECISION_HINTS:
+            self._properties["INFERENCE_PRECISION_HINT"] = PRECISION_HINTS[precision]
+        self._core = openvino.Core()
+        self._compiled: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+
+    @staticmethod
+    def _write(parent: DeepLabV3Plus, folder: Path) -> None:
+        openvino = required("openvino", "openvino", purpose="--engine openvino")
+        with TemporaryDirectory(dir=folder) as beside:
+            module, signature = _traced(parent)
+            save_signatures(module, Path(beside), {"serving_default": signature})
+            model = openvino.convert_model(beside)
+            openvino.save_model(model, str(folder / "encoder.xml"), compress_to_fp16=False)
+
+    def __call__(self, images: np.ndarray) -> dict[str, Any]:
+        compiled = self._for_size(images.shape[1:])
+        parts: dict[str, list[np.ndarray]] = {}
+        for image in images:
+            for output, value in compiled(image[None]).items():
+                # The runtime writes the next answer over this one.
+                parts.setdefault(output.get_any_name(), []).append(np.array(value))
+        return {n: ops.convert_to_tensor(np.concatenate(part)) for n, part in parts.items()}
+
+    def _for_size(self, size: tuple[int, ...]) -> Any:
+        """Compiles for one size: about twice as fast as a network for all sizes."""
+        if size not in self._compiled:
+            model = self._core.read_model(str(self._model))
+            model.reshape([1, *size])
+            self._compiled[size] = self._core.compile_model(model, "CPU", self._properties)
+            if len(self._compiled) > _SIZES:
+                self._compiled.popitem(last=False)
+        self._compiled.move_to_end(size)
+        return self._compiled[size]
+
+
+class _OnnxRuntime:
+    """Encodes windows of frames with one session for all sizes."""
+
+    def __init__(self, parent: DeepLabV3Plus):
+        for package in ("onnx", "tf2onnx", "onnxruntime"):
+            required(package, "onnx", purpose="--engine onnxruntime")
+        runtime = required("onnxruntime", "onnx", purpose="--engine onnxruntime")
+        versions = versions_of("onnx", "tf2onnx", "onnxruntime")
+        folder = _converted(parent, "onnxruntime", versions, self._write)
+        self._session = runtime.InferenceSession(
+            str(folder / "encoder.onnx"), providers=["CPUExecutionProvider"]
+        )
+        self._names = [output.name for output in self._session.get_outputs()]
+
+    @staticmethod
+    def _write(parent: DeepLabV3Plus, folder: Path) -> None:
+        tf2onnx = required("tf2onnx", "onnx", purpose="--engine onnxruntime")
+        module, signature = _traced(parent)
+        specs = signature.structured_input_signature
+        model, _ = tf2onnx.convert.from_function(
+            module.encode, input_signature=[*specs[0], *specs[1].values()], opset=OPSET
+        )
+        (folder / "encoder.onnx").write_bytes(model.SerializeToString())
+
+    def __call__(self, images: np.ndarray) -> dict[str, Any]:
+        answers = self._session.run(self._names, {"frames": images})
+        return dict(zip(self._names, map(ops.convert_to_tensor, answers), strict=True))
+
+
+def _traced(parent: DeepLabV3Plus) -> tuple[Any, Any]:
+    """Traces the encoder for frames of any number and size."""
+    import tensorflow as tf
+
+    frames = tf.TensorSpec([None, None, None, 3], tf.uint8, name="frames")
+
+    @tf.function(input_signature=[frames])
+    def encode(frames):
+        features = parent.encoder(tf.cast(frames, tf.float32), training=False)
+        return {name: tf.cast(value, tf.float32) for name, value in features.items()}
+
+    module = tf.Module()
+    module.weights = [variable.value for variable in parent.encoder.variables]
+    module.encode = encode
+    return module, encode.get_concrete_function()
+
+
+def _converted(
+    parent: DeepLabV3Plus,
+    engine: str,
+    versions: dict[str, str],
+    write: Callable[[DeepLabV3Plus, Path], None],
+) -> Path:
+    """Returns the folder of a converted encoder; converts where it is not there yet."""
+    import tensorflow as tf
+
+    digest = hashlib.sha256(repr([engine, versions, tf.__version__, parent.config]).encode())
+    for name, variable in sorted(variables_by_name(parent).items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(backend.to_numpy(variable.value)).tobytes())
+    folder = cache_folder() / "encoders" / f"{engine}-{digest.hexdigest()[:16]}"
+    if folder.is_dir():
+        return folder
+    side = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        side.mkdir(parents=True)
+        write(parent, side)
+        try:
+            os.replace(side, folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was quicker
+                raise
+    except OSError as error:
+        raise StorageError(
+            "A converted encoder is kept in the cache folder",
+            met=error.strerror or error,
+            where=folder,
+            remedy="Free some space, or name another folder with DEEPLAB_GYGO_CACHE",
+        ) from error
+    finally:
+        shutil.rmtree(side, ignore_errors=True)
+    return folder
