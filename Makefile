@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint ablation clean
+.PHONY: demo test test-all lint ablation bench clean
 
 # The demo installs what a user installs; the tests need the development extra too.
 $(VENV)/.installed: setup.py
@@ -31,6 +31,10 @@ test-all: lint
 # Runs the rows that are not measured yet; needs the environment variable DEEPLAB_GYGO_DATA.
 ablation: $(VENV)/.installed
 	$(BIN)/python tools/ablation.py
+
+# Where the seconds of a clip go on this machine; the engines come with the development extra.
+bench: $(VENV)/.installed-dev
+	$(BIN)/python tools/measure_speed.py --engines keras onnxruntime openvino --out out/speed.json
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .pytest_cache .ruff_cache

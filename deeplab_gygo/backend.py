@@ -148,6 +148,15 @@ def compiled_function(function: Callable[..., Any]) -> Callable[..., Any]:
     return jax.jit(function)
 
 
+def wait(values: Any) -> Any:
+    """Waits until values are computed, where the backend computes on its own; returns them."""
+    if name() == "jax":
+        import jax
+
+        jax.block_until_ready(values)
+    return values
+
+
 def to_numpy(values: Any) -> Any:
     """Copies a backend tensor, or a dict or list of them, to numpy float32 or integer arrays."""
     if isinstance(values, dict):

@@ -283,7 +283,8 @@ class OnlineConfig:
         online_rate: Factor of the rates in these steps.
         online_weight: Further factor of the rates in steps on the later frame itself.
         refine: Whether the logits are refined at stride 2.
-        flip: Whether the mirrored frame is segmented too, and both are averaged.
+        flip: Whether the mirrored frame is segmented too, and both are averaged. None does so in
+            mode `zero-shot`, where it pays most.
         second: Size of a second look at every frame, as a part of the first; both are averaged. 0
             does without; None takes `PLAIN_SECOND` in mode `zero-shot`, where it pays.
         agree: Mode `zero-shot` only: frames of the clip, those it is surest of, from which the
@@ -329,7 +330,7 @@ class OnlineConfig:
     online_rate: float = 0.3
     online_weight: float = 0.1
     refine: bool = True
-    flip: bool = False
+    flip: bool | None = None
     second: float | None = None
     agree: int = 5
     passage: int = 100
@@ -350,6 +351,11 @@ class OnlineConfig:
         if self.second is not None:
             return self.second
         return PLAIN_SECOND if self.mode == "zero-shot" else 0.0
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether the mirrored frame is segmented too."""
+        return self.mode == "zero-shot" if self.flip is None else self.flip
 
 
 def from_dict(kind: type, values: dict[str, Any], where: str | Path) -> Any:

@@ -11,7 +11,7 @@ DEFAULT_PRESET = "balanced"
 """Of DeepLabV3+; the others' follows from the trunk of their weights."""
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"steps": 40, "views": 8, "tuned_size": 360, "agree": 0, "second": 0.0},
+    "fast": {"steps": 40, "views": 8, "tuned_size": 360, "agree": 0, "second": 0.0, "flip": False},
     "balanced": {},
     "best": {
         "steps": 120,
@@ -24,7 +24,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Name -> fields of `OnlineConfig` that differ from its defaults, in the order of time.
 
-`agree` and `second` are for mode `zero-shot`, where `fast` segments every frame by itself.
+`agree`, `second` and `flip` of `fast` are for mode `zero-shot`, where it segments every frame by
+itself.
 
 `tools/plot_pareto.py --check` says whether every one of them is on the measured front.
 """

@@ -59,7 +59,7 @@ class Propagation:
             side = max(1, round(config.second_look * min(geometry.working)))
             sizes.append(Geometry.fit(geometry.frame, side, network.parent.stride))
         self.looks = [
-            Look(g, m) for g in sizes for m in ((False, True) if config.flip else (False,))
+            Look(g, m) for g in sizes for m in ((False, True) if config.mirrors else (False,))
         ]
 
     def images(self, frames: list[np.ndarray]) -> list[np.ndarray]:

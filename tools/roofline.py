@@ -1,0 +1,149 @@
+"""What a compiled function must compute and move, and what the machine can: for measure_speed.py.
+
+Operations are multiplications and additions of convolutions and matrix products; the rest is small
+beside them. Bytes are those that such an operation reads and writes where nothing stays in a cache
+between two of them: what memory would have to bear if every operation ran by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from deeplab_gygo import backend
+
+
+class Work(NamedTuple):
+    """Work of one call.
+
+    Attributes:
+        operations: Floating-point operations.
+        bytes: Bytes read and written.
+    """
+
+    operations: float
+    bytes: float
+
+    def seconds(self, machine: Machine) -> float:
+        """Returns the least time that the work takes: whichever limit is met first."""
+        return max(self.operations / machine.operations, self.bytes / machine.bytes)
+
+
+class Machine(NamedTuple):
+    """Limits of a machine as they were measured on it.
+
+    Attributes:
+        operations: Floating-point operations a second, float32 matrix product.
+        bytes: Bytes read and written a second, sum of two large arrays.
+    """
+
+    operations: float
+    bytes: float
+
+
+def measure_machine(repeats: int = 7) -> Machine:
+    """Measures what the backend's device computes and moves a second, at its best."""
+    import keras
+
+    side, length = 2048, 1 << 26
+    square = keras.ops.ones((side, side), dtype="float32")
+    row = keras.ops.ones((length,), dtype="float32")
+    multiply = backend.compiled_function(lambda a: keras.ops.matmul(a, a))
+    add = backend.compiled_function(lambda a: a + a)
+    best = [
+        min(_seconds(call, values) for _ in range(repeats))
+        for call, values in ((multiply, square), (add, row))
+    ]
+    # The sum reads one array and writes one.
+    return Machine(2.0 * side**3 / best[0], 2.0 * 4 * length / best[1])
+
+
+def _seconds(call: Callable[[Any], Any], values: Any) -> float:
+    start = time.perf_counter()
+    backend.wait(call(values))
+    return time.perf_counter() - start
+
+
+def work_of(function: Callable[..., Any], inputs: Any) -> Work:
+    """Counts the work of a function of tensors, compiled for inputs of these shapes.
+
+    Args:
+        function: In `keras.ops` or Keras models.
+        inputs: Arrays, or a dict of them.
+
+    Returns:
+        What one call must do. On JAX it is the compiler's own account of the compiled program.
+    """
+    if backend.name() == "jax":
+        import jax
+
+        cost = jax.jit(function).lower(inputs).compile().cost_analysis()
+        cost = cost[0] if isinstance(cost, list) else cost
+        return Work(float(cost["flops"]), float(cost["bytes accessed"]))
+    import tensorflow as tf
+
+    specs = tf.nest.map_structure(lambda a: tf.TensorSpec(a.shape, a.dtype), inputs)
+    graph = tf.function(function).get_concrete_function(specs).graph
+    total = Work(0.0, 0.0)
+    for operation in _operations(graph):
+        work = _of_operation(operation)
+        total = Work(total.operations + work.operations, total.bytes + work.bytes)
+    return total
+
+
+def _operations(graph: Any) -> list[Any]:
+    """Returns the operations of a graph and of the functions that it calls."""
+    found = list(graph.get_operations())
+    for function in getattr(graph, "_functions", {}).values():
+        found += list(getattr(getattr(function, "graph", None), "get_operations", list)())
+    return found
+
+
+_FILTERS = {  # operation: place of its filter among the inputs, or "out" where it makes one
+    "Conv2D": 1,
+    "DepthwiseConv2dNative": 1,
+    "Conv2DBackpropInput": 1,
+    "DepthwiseConv2dNativeBackpropInput": 1,
+    "Conv2DBackpropFilter": "out",
+    "DepthwiseConv2dNativeBackpropFilter": "out",
+}
+
+
+def _of_operation(operation: Any) -> Work:
+    kind = operation.type
+    if kind in _FILTERS:
+        if _FILTERS[kind] == "out":
+            planes, taps = operation.inputs[2], _taps(operation.outputs[0], kind)
+        elif kind.endswith("BackpropInput"):
+            planes, taps = operation.inputs[2], _taps(operation.inputs[1], kind)
+        else:
+            planes, taps = operation.outputs[0], _taps(operation.inputs[1], kind)
+        return Work(2.0 * _size(planes) * taps, _moved(operation))
+    if kind in ("MatMul", "BatchMatMulV2"):
+        inner = operation.inputs[0].shape[-2 if _transposed(operation) else -1]
+        return Work(2.0 * _size(operation.outputs[0]) * (inner or 0), _moved(operation))
+    return Work(0.0, 0.0)
+
+
+def _taps(kernel: Any, kind: str) -> float:
+    """Returns the multiplications that one value of the larger side takes."""
+    shape = [int(side) for side in kernel.shape]
+    return float(np.prod(shape[:2] if kind.startswith("Depthwise") else shape[:3]))
+
+
+def _transposed(operation: Any) -> bool:
+    names = {"MatMul": "transpose_a", "BatchMatMulV2": "adj_x"}
+    return bool(operation.get_attr(names[operation.type]))
+
+
+def _moved(operation: Any) -> float:
+    tensors = [*operation.inputs, *operation.outputs]
+    return float(sum(_size(t) * t.dtype.size for t in tensors if t.dtype.is_floating))
+
+
+def _size(tensor: Any) -> float:
+    sides = tensor.shape.as_list() if tensor.shape.rank is not None else []
+    return float(np.prod([side or 0 for side in sides])) if sides else 0.0
