@@ -103,6 +103,10 @@ class OsmnOnline:
         dice: Weight of the soft Dice loss beside it; none in the original.
         weight_decay: Factor w of w/2 times the sum of the squared trained kernels, added to the
             loss (`osmn_arg_scope`).
+        anchor: Weight that holds what is trained to the parent's values, as DeepLabV3+ has it; none
+            in the original.
+        final_rate: Part of the rate that the last step has, which a cosine leads to; the original's
+            rate stays.
     """
 
     mode: Literal["one-shot", "fine-tune"] = "one-shot"
@@ -121,6 +125,8 @@ class OsmnOnline:
     loss: Loss = "balanced-sum"
     dice: float = 0.0
     weight_decay: float = 2e-4
+    anchor: float = 0.0
+    final_rate: float = 1.0
 
     def short_side(self, trunk: Trunk) -> int:
         """Returns the short side in force on a trunk, pixels."""
@@ -151,6 +157,7 @@ class OsvosOnline:
             factor in the training of a parent, learn nothing here.
         scales: As in `OsmnOnline`; likewise `views`, `lucid` and `view_scale`.
         flip: Probability of a mirrored picture.
+        anchor: As in `OsmnOnline`; likewise `final_rate`.
     """
 
     mode: Literal["zero-shot", "fine-tune"] = "fine-tune"
@@ -172,6 +179,8 @@ class OsvosOnline:
     lucid: float = 0.5
     view_scale: tuple[float, float] = (0.8, 1.3)
     flip: float = 0.5
+    anchor: float = 0.0
+    final_rate: float = 1.0
 
     def short_side(self, trunk: Trunk) -> int:
         """Returns the short side in force on a trunk, pixels."""

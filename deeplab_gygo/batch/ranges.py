@@ -10,8 +10,9 @@ from deeplab_gygo.errors import UsageError
 _LEAST: dict[str, float] = {
     "steps": 0, "seconds": 0, "rate": 0, "views": 0, "frozen_stages": 0, "dice": 0,
     "weight_decay": 0, "bias_multiplier": 0, "fuse_multiplier": 0, "iterations": 1, "reach": 0,
+    "anchor": 0,
 }  # fmt: skip
-_SHARES = ("threshold", "lucid", "flip", "momentum")
+_SHARES = ("threshold", "lucid", "flip", "momentum", "final_rate")
 
 
 def check_ranges(config: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -21,7 +21,7 @@ from deeplab_gygo.models.memory import remember
 from deeplab_gygo.online.network import Features, OnlineNetwork
 from deeplab_gygo.online.prediction import Adaptation, Report
 from deeplab_gygo.online.views import View
-from deeplab_gygo.training.losses import segmentation_loss
+from deeplab_gygo.training.losses import l2_sp, segmentation_loss
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class OnlineAdapter:
             segmentation_loss(config.dice),
             self._groups,
             training=False,
-            regularizer=self._anchor() if config.anchor else None,
+            regularizer=l2_sp(self.variables, config.anchor),
         )
         self._state = self.variables + [v for o, _ in self._groups for v in o.variables]
         self._snapshot = [np.array(v.numpy()) for v in self._state]
@@ -69,20 +69,6 @@ class OnlineAdapter:
             trained = [layer for layer in encoder.layers if id(layer) not in frozen]
             groups.append((_adam(config.backbone_rate), _adapted(trained)))
         return groups
-
-    def _anchor(self) -> Callable[[list[Any]], Any]:
-        """L2-SP: half the squared distance to the parent's values, weighted."""
-        start = [ops.convert_to_tensor(v.numpy()) for v in self.variables]
-        weight = 0.5 * self._config.anchor
-
-        def regularizer(values: list[Any]) -> Any:
-            distances = [
-                ops.sum(ops.square(ops.cast(v, "float32") - ops.cast(s, "float32")))
-                for v, s in zip(values, start, strict=True)
-            ]
-            return weight * sum(distances[1:], distances[0])
-
-        return regularizer
 
     # === State ===
 

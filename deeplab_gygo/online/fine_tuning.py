@@ -19,7 +19,7 @@ from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.geometry import Geometry
 from deeplab_gygo.online.prediction import Adaptation, Report
 from deeplab_gygo.online.views import first_frame_views
-from deeplab_gygo.training.losses import named_loss
+from deeplab_gygo.training.losses import l2_sp, named_loss
 from deeplab_gygo.training.system_step import Rated, kernel_decay
 
 POOR = 0.6
@@ -115,13 +115,19 @@ class FineTuner:
     ):
         self._config = config
         groups = [(_scaled(make_optimizer(rate)), variables) for rate, variables in rated]
+        self._rates = [
+            (optimizer, rate) for (optimizer, _), (rate, _) in zip(groups, rated, strict=True)
+        ]
         self.variables = [variable for _, variables in groups for variable in variables]
         self._step = backend.GradientStep(
             network,
             named_loss(config.loss, config.dice),
             groups,
             training=False,
-            regularizer=kernel_decay(self.variables, config.weight_decay),
+            regularizer=_joined(
+                kernel_decay(self.variables, config.weight_decay),
+                l2_sp(self.variables, config.anchor),
+            ),
         )
         self._state = self.variables + [v for o, _ in groups for v in o.variables]
         self._snapshot = [np.array(v.numpy()) for v in self._state]
@@ -161,6 +167,7 @@ class FineTuner:
         """
         config, losses = self._config, []
         for step in range(1, config.steps + 1):
+            self._set_rates(step, time.monotonic() - started)
             losses.append(self._step(*sample()))
             check_finite(losses[-1], step)
             if report is not None:
@@ -168,6 +175,22 @@ class FineTuner:
             if config.seconds and time.monotonic() - started >= config.seconds:
                 break
         return Adaptation(len(losses), losses, time.monotonic() - started)
+
+    def _set_rates(self, step: int, elapsed: float) -> None:
+        config = self._config
+        if config.final_rate == 1:
+            return
+        done = (step - 1) / max(1, config.steps - 1)
+        if config.seconds:
+            done = max(done, elapsed / config.seconds)
+        half = 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+        for optimizer, rate in self._rates:
+            optimizer.learning_rate = rate * (config.final_rate + (1.0 - config.final_rate) * half)
+
+
+def _joined(*regularizers: Callable[[list[Any]], Any] | None) -> Callable[[list[Any]], Any] | None:
+    there = [regularizer for regularizer in regularizers if regularizer is not None]
+    return (lambda values: sum(r(values) for r in there)) if there else None
 
 
 def _scaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+import keras
 from keras import ops
 
 from deeplab_gygo import backend
@@ -155,3 +156,30 @@ def _at_targets(logits: Any, targets: Any) -> tuple[Any, Any, Any]:
     shape = ops.shape(targets)
     logits = backend.resize(ops.cast(logits, "float32"), shape[1], shape[2])
     return logits, targets, weights
+
+
+def l2_sp(variables: list[keras.Variable], weight: float) -> Callable[[list[Any]], Any] | None:
+    """Makes L2-SP: half the squared distance to the values of now, weighted.
+
+    Li et al., "Explicit Inductive Bias for Transfer Learning with Convolutional Networks", ICML
+    2018.
+
+    Args:
+        variables: What is held to its values of now.
+        weight: Factor; 0 holds nothing.
+
+    Returns:
+        `regularizer(values) -> scalar`, values in the order of the variables; None for weight 0.
+    """
+    if not weight:
+        return None
+    start = [ops.convert_to_tensor(v.numpy()) for v in variables]
+
+    def regularizer(values: list[Any]) -> Any:
+        distances = [
+            ops.sum(ops.square(ops.cast(v, "float32") - ops.cast(s, "float32")))
+            for v, s in zip(values, start, strict=True)
+        ]
+        return 0.5 * weight * sum(distances[1:], distances[0])
+
+    return regularizer

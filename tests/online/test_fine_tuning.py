@@ -130,6 +130,35 @@ def test_kernels_decay_and_biases_do_not(squares):
     np.testing.assert_array_equal(bias, before[1])
 
 
+def test_an_anchor_holds_to_the_parent(squares):
+    moved = []
+    for anchor in (0.0, 100.0):
+        # Adam goes to and fro around what it is held to, the less the lower its rate.
+        config = OsmnOnline(
+            steps=60, weight_decay=0.0, anchor=anchor, final_rate=0.0, loss="balanced-mean"
+        )
+        tuner, _ = _tuner(config)
+        before = tuner.weights()
+        tuner.tune(_sampler(squares), time.monotonic())
+        moved.append(sum(np.abs(a - b).sum() for a, b in zip(tuner.weights(), before, strict=True)))
+    assert moved[1] < 0.25 * moved[0], moved
+
+
+def test_the_rate_falls_to_its_last_part_and_is_put_back(squares):
+    rates = []
+    tuner, _ = _tuner(OsmnOnline(steps=5, final_rate=0.1))
+    (optimizer, rate), *_ = tuner._rates
+    for _ in range(2):
+        tuner.reset()
+        rates.clear()
+        tuner.tune(
+            _sampler(squares), time.monotonic(),
+            lambda *_: rates.append(float(optimizer.learning_rate.numpy())),
+        )  # fmt: skip
+        expected = [rate * part for part in (1.0, 0.868198, 0.55, 0.231802, 0.1)]
+        np.testing.assert_allclose(rates, expected, rtol=1e-4)
+
+
 def test_every_step_is_reported(squares):
     tuner, _ = _tuner(OsmnOnline(steps=3))
     seen = []
