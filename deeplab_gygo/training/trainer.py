@@ -280,8 +280,10 @@ class Trainer(ABC):
             scores = self.validation.run()
             summaries.write(self.step, {f"validation/{k}": v for k, v in scores.items()})
             score = float(np.mean(list(scores.values()))) if scores else math.inf
+            # Where the material lay is no part of what the weights are.
+            training = {**to_plain(self.config), "data_root": ""}
             card = {"step": self.step, "seconds": round(self.seconds), "validation": scores,
-                    **self._card(), "training": to_plain(self.config)}  # fmt: skip
+                    **self._card(), "training": training}  # fmt: skip
             save_parent(self.folder / "last.npz", self.parent, card)
             if score >= self.best or not scores:
                 self.best = score if scores else self.best
