@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint ablation bench clean
+.PHONY: demo test test-all lint ablation bench bench-gpu clean
 
 # The demo installs what a user installs; the tests need the development extra too.
 $(VENV)/.installed: setup.py
@@ -35,6 +35,10 @@ ablation: $(VENV)/.installed
 # Where the seconds of a clip go on this machine; the engines come with the development extra.
 bench: $(VENV)/.installed-dev
 	$(BIN)/python tools/measure_speed.py --engines keras onnxruntime openvino --out out/speed.json
+
+# The same on a GPU, which needs JAX for it: pip install 'jax[cuda12]' in the environment.
+bench-gpu: $(VENV)/.installed-dev
+	KERAS_BACKEND=jax $(BIN)/python tools/measure_speed.py --precision bfloat16 --out out/speed_gpu.json
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .pytest_cache .ruff_cache

@@ -50,7 +50,15 @@ setup(
         "onnx": ONNX,
         "openvino": OPENVINO,
         "litert": LITERT,
-        "dev": [*TRAIN, *REPORT, *EXPORT, "jax>=0.6", "pytest>=8", "ruff>=0.12"],
+        "dev": [
+            *TRAIN,
+            *REPORT,
+            *EXPORT,
+            "jax>=0.6",
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "ruff>=0.12",
+        ],
     },
     entry_points={"console_scripts": ["deeplab-gygo = deeplab_gygo.cli:main"]},
 )
