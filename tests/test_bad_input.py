@@ -287,6 +287,11 @@ def test_a_full_disk_behind_standard_output(clip, tmp_path):
 # === Interruption ===
 
 
+def _can_be_interrupted() -> None:
+    """Undoes what a shell does to a job in the background, which this process may be part of."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)]
 )
@@ -297,7 +302,7 @@ def test_an_interrupted_download(tmp_path, number, status):
         process = subprocess.Popen(
             [sys.executable, "-m", "deeplab_gygo", "data", "download", "gygo",
              "--root", str(tmp_path / "out"), "--url", f"http://127.0.0.1:{port}/gygo.tar.gz"],
-            stderr=subprocess.PIPE, text=True,
+            stderr=subprocess.PIPE, text=True, preexec_fn=_can_be_interrupted,
         )  # fmt: skip
         connection, _ = server.accept()
         process.send_signal(number)
@@ -321,6 +326,7 @@ def test_an_interrupted_batch_keeps_what_is_finished(
     process = subprocess.Popen(
         [sys.executable, "-m", "deeplab_gygo", *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=command_environment,
+        preexec_fn=_can_be_interrupted,
     )  # fmt: skip
     deadline = time.monotonic() + 600
     while not list(out.glob(".long.partial-*/masks/00003.png")):
