@@ -259,6 +259,8 @@ class OnlineConfig:
         lucid: Share of views with object and background moved apart.
         distractors: Share of views into which things are pasted that are not the object.
         view_scale: Range of the zoom of views.
+        whole: Whether all steps run as one compiled program. None does so on an accelerator; on a
+            CPU it gains nothing.
         rate: Learning rate of ASPP and decoder.
         backbone_rate: Learning rate of the encoder with `adapt: full`.
         frozen_stages: Stages of the encoder that `adapt: full` leaves alone.
@@ -293,6 +295,8 @@ class OnlineConfig:
         lost: Below this part of its usual area an object counts as lost: the guide is then
             unknown, so that the object can be found again anywhere.
         filter_components: Drop parts that do not touch the previous mask.
+        track_distractors: Follow what was dropped so, and keep it apart from the object when they
+            touch.
         recognize: Likeness to the memory, -1..1, that a part must have to be believed where there
             is no last mask to go by: the object was lost, or has jumped. -1 believes all. The
             memory is coarse: small objects stay below 0, so only large ones can be asked for it.
@@ -310,6 +314,7 @@ class OnlineConfig:
     lucid: float = 0.5
     distractors: float = 0.0
     view_scale: tuple[float, float] = (0.8, 1.3)
+    whole: bool | None = None
     rate: float = 2e-3
     backbone_rate: float = 3e-5
     frozen_stages: int = 3
@@ -336,6 +341,7 @@ class OnlineConfig:
     passage: int = 100
     lost: float = 0.25
     filter_components: bool = True
+    track_distractors: bool = True
     recognize: float = -1.0
     window: int = 4
     threshold: float = 0.5

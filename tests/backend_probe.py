@@ -56,6 +56,40 @@ def head_report() -> dict:
     }
 
 
+def sweep_report() -> dict:
+    """Steps one by one, and the same steps as one program."""
+    head = build_head(ModelConfig(aspp_channels=8, low_level_channels=4, decoder_channels=8), 6, 10)
+    fill(head.variables)
+    inputs = {
+        "low": rng.normal(size=(3, 16, 20, 6)).astype(np.float32),
+        "high": rng.normal(size=(3, 4, 5, 10)).astype(np.float32),
+        "guide": rng.uniform(-1, 1, (3, 16, 20, 1)).astype(np.float32),
+        "recall": rng.uniform(-1, 1, (3, 4, 5, recall_channels(4))).astype(np.float32),
+    }
+    targets = rng.integers(0, 2, (3, 64, 80, 1)).astype(np.uint8)
+    kernels = [v for v in head.trainable_variables if v.name == "kernel"]
+    others = [v for v in head.trainable_variables if v.name != "kernel"]
+    groups = [(keras.optimizers.Adam(), kernels), (keras.optimizers.Adam(), others)]
+    step = backend.GradientStep(head, segmentation_loss(), groups, training=False)
+    state = step.variables + [v for optimizer, _ in groups for v in optimizer.variables]
+    start = [np.array(backend.to_numpy(v.value)) for v in state]
+    picks = [(0, 2), (1, 2), (2, 0)]
+    rates = [(1e-2, 1e-3), (5e-3, 1e-3), (2e-3, 5e-4)]
+    single = []
+    for pick, rate in zip(picks, rates, strict=True):
+        for (optimizer, _), value in zip(groups, rate, strict=True):
+            optimizer.learning_rate = value
+        batch = {name: array[list(pick)] for name, array in inputs.items()}
+        single.append(step(batch, targets[list(pick)]))
+    after = [np.array(backend.to_numpy(v.value)) for v in state]
+    for variable, value in zip(state, start, strict=True):
+        variable.assign(value)
+    stacks = [(inputs, targets), (inputs, targets)]
+    swept = backend.to_numpy(step.sweep(stacks, picks, rates)).tolist()
+    gaps = [np.abs(backend.to_numpy(v.value) - a).max() for v, a in zip(state, after, strict=True)]
+    return {"single": single, "swept": swept, "gap": float(max(gaps))}
+
+
 class ThinParent:
     """As much of a parent as a memory and a refinement need around them."""
 
@@ -107,4 +141,5 @@ def clip_report() -> dict:
     }
 
 
-print(json.dumps({"backend": backend.name(), **head_report(), **clip_report()}))
+parts = {**head_report(), **clip_report()}
+print(json.dumps({"backend": backend.name(), **parts, "sweep": sweep_report()}))

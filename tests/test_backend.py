@@ -69,6 +69,27 @@ def test_steps_on_clips_agree(reports):
     assert losses["jax"][-1] < losses["jax"][0]
 
 
+def test_all_steps_as_one_program_are_the_same_steps(reports):
+    for report in reports.values():
+        single, swept = report["sweep"]["single"], report["sweep"]["swept"]
+        np.testing.assert_allclose(swept, single, rtol=1e-4)
+        assert len(set(np.round(single, 3))) == len(single)  # or equality would say little
+        assert report["sweep"]["gap"] < 1e-4  # weights and slots of the optimizers
+    losses = [report["sweep"]["swept"] for report in reports.values()]
+    np.testing.assert_allclose(*losses, rtol=1e-3)
+
+
+def test_compiled_programs_are_kept_for_the_next_process(tmp_path):
+    code = (
+        "from pathlib import Path; import sys, numpy; from deeplab_gygo import backend;"
+        "backend.keep_compiled(Path(sys.argv[1]));"
+        "backend.compiled_function(lambda a: a @ a + 1)(numpy.ones((8, 8), 'float32'))"
+    )
+    done = _probe("jax", ["-c", code, str(tmp_path / "kept")])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert any((tmp_path / "kept").iterdir())
+
+
 def test_another_backend_is_refused():
     code = "import keras; from deeplab_gygo import backend; keras.backend.backend = lambda: 'torch'"
     done = _probe("tensorflow", ["-c", f"{code}; backend.name()"])

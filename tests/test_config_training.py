@@ -73,6 +73,7 @@ def test_stairs_are_climbed_at_their_parts():
         "osmn_gygo",
         "osvos_original",
         "osvos_lite0_stage1",
+        "osvos_lite0_stage2",
         "osvos_lite0",
     ],  # fmt: skip
 )

@@ -23,6 +23,7 @@ from deeplab_gygo.online.prediction import Prediction
 from deeplab_gygo.online.systems import make_segmenter
 from deeplab_gygo.outputs import OutputDirectory
 from deeplab_gygo.outputs.environment import hardware
+from deeplab_gygo.user_cache import cache_folder
 
 
 class SequenceRunner:
@@ -45,6 +46,7 @@ class SequenceRunner:
     def __init__(self, settings: RunSettings):
         self.settings = settings
         backend.seed_everything(settings.seed)
+        backend.keep_compiled(cache_folder() / "programs")
         self.precision = backend.set_precision(settings.precision)
         self.parent, self.card = None, {}
         if settings.weights_path is not None:

@@ -92,6 +92,20 @@ class Geometry:
         size = self.working[::-1]
         return self._padded(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST))
 
+    def cropped(self, image: np.ndarray) -> np.ndarray:
+        """Returns an image uint8 [H', W', 3] at the padded size without its padding."""
+        return image[: self.working[0], : self.working[1]]
+
+    def small(self, mask: np.ndarray) -> np.ndarray:
+        """Brings a mask, bool [H, W] at the size of the frames, to the working size, bool."""
+        size = self.working[::-1]
+        return cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+
+    def large(self, mask: np.ndarray) -> np.ndarray:
+        """Brings a mask, bool at the working size, to the size of the frames, bool [H, W]."""
+        size = self.frame[::-1]
+        return cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+
     def logits(self, coarse: np.ndarray) -> np.ndarray:
         """Brings logits back to the size of the frames; logits, not probabilities, are resized.
 

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import keras
@@ -24,6 +25,9 @@ from deeplab_gygo.online.views import View
 from deeplab_gygo.training.losses import l2_sp, segmentation_loss
 
 logger = logging.getLogger(__name__)
+
+SWEEP = 10
+"""Steps between looks at the clock, where steps run as one program and time is limited."""
 
 Sample = tuple[dict[str, Any], np.ndarray]
 """Inputs of the adapted network for one picture, and labels uint8 [1, H, W, 1]."""
@@ -57,6 +61,7 @@ class OnlineAdapter:
             training=False,
             regularizer=l2_sp(self.variables, config.anchor),
         )
+        self._whole = bool(backend.devices()) if config.whole is None else config.whole
         self._state = self.variables + [v for o, _ in self._groups for v in o.variables]
         self._snapshot = [np.array(v.numpy()) for v in self._state]
         self.samples: list[Sample] = []
@@ -121,24 +126,51 @@ class OnlineAdapter:
         cached = self._cached(views, rng)
         others = [self.sample(view.image, view.mask, view.guide) for view in replay or []]
         self.samples = cached
-        order = _order(len(cached), rng)
+        sources = [cached, others] if others else [cached]
+        stacks = [_joined(source) for source in sources] if self._whole else None
+        picks = _picks([len(source) for source in sources], rng)
         losses: list[float] = []
-        for step, index in zip(range(config.steps), order, strict=False):
-            samples = [cached[index]]
-            if others:
-                samples.append(others[int(rng.integers(len(others)))])
-            rates = self._rates(step, time.monotonic() - started)
-            for (optimizer, _), rate in zip(self._groups, rates, strict=True):
-                optimizer.learning_rate = rate
-            losses.append(self._step(*_joined(samples)))
-            _check_finite(losses[-1], step + 1)
-            if report is not None:
-                report(step + 1, config.steps, losses[-1])
-            if config.seconds and time.monotonic() - started >= config.seconds:
+        while len(losses) < config.steps:
+            step, elapsed = len(losses), time.monotonic() - started
+            if config.seconds and step and elapsed >= config.seconds:
                 break
+            chosen = list(islice(picks, self._at_once(step)))
+            rates = [self._rates(step + i, elapsed) for i in range(len(chosen))]
+            losses += self._learn(sources, stacks, chosen, rates)
+            for done in range(step, len(losses)):
+                _check_finite(losses[done], done + 1)
+                if report is not None:
+                    report(done + 1, config.steps, losses[done])
         if config.keep:
             self._mix_back(config.keep)
         return Adaptation(len(losses), losses, time.monotonic() - started)
+
+    def _at_once(self, step: int) -> int:
+        """Returns how many steps to run before the clock and the report have their turn."""
+        if not self._whole:
+            return 1
+        left = self._config.steps - step
+        return min(left, SWEEP) if self._config.seconds else left
+
+    def _learn(
+        self,
+        sources: list[list[Sample]],
+        stacks: list[Sample] | None,
+        picks: list[tuple[int, ...]],
+        rates: list[list[float]],
+    ) -> list[float]:
+        """Runs steps and returns their losses."""
+        if stacks is not None:
+            return [
+                float(loss) for loss in backend.to_numpy(self._step.sweep(stacks, picks, rates))
+            ]
+        losses = []
+        for pick, now in zip(picks, rates, strict=True):
+            for (optimizer, _), rate in zip(self._groups, now, strict=True):
+                optimizer.learning_rate = rate
+            chosen = [source[index] for source, index in zip(sources, pick, strict=True)]
+            losses.append(self._step(*_joined(chosen)))
+        return losses
 
     def _rates(self, step: int, elapsed: float) -> list[float]:
         config = self._config
@@ -248,10 +280,12 @@ def _adam(rate: float) -> keras.optimizers.Optimizer:
     return optimizer
 
 
-def _order(count: int, rng: np.random.Generator) -> Iterator[int]:
-    """Draws views without end, so that all are seen equally often."""
+def _picks(counts: list[int], rng: np.random.Generator) -> Iterator[tuple[int, ...]]:
+    """Draws pictures without end: all of the first source equally often, any of the others."""
+    views, *others = counts
     while True:
-        yield from (int(index) for index in rng.permutation(count))
+        for index in rng.permutation(views):
+            yield (int(index), *(int(rng.integers(count)) for count in others))
 
 
 def _joined(samples: list[Sample]) -> Sample:

@@ -46,9 +46,28 @@ def keep_connected(probability: np.ndarray, previous: np.ndarray, threshold: flo
     """
     predicted = (probability > threshold).astype(np.uint8)
     stray = _stray(predicted, previous)
-    if stray is None or _too_little_left(predicted, stray):
+    if stray is None or is_little(predicted[~stray], predicted):
         return probability
     return np.where(stray, np.float32(0), probability)
+
+
+def main_part(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """Drops predicted parts that lie apart from the largest one.
+
+    Args:
+        probability: float32 [H, W] in 0..1.
+        threshold: Probability above which a pixel is object.
+
+    Returns:
+        float32 [H, W]: 0 inside dropped parts, unchanged elsewhere; nothing is dropped where the
+        largest part is little of what is predicted.
+    """
+    predicted = (probability > threshold).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(predicted, connectivity=8)
+    if count <= 2:
+        return probability
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    return keep_connected(probability, labels == largest, threshold)
 
 
 def has_jumped(probability: np.ndarray, previous: np.ndarray, threshold: float) -> bool:
@@ -64,7 +83,7 @@ def has_jumped(probability: np.ndarray, previous: np.ndarray, threshold: float) 
     """
     predicted = (probability > threshold).astype(np.uint8)
     stray = _stray(predicted, previous)
-    return stray is not None and _too_little_left(predicted, stray)
+    return stray is not None and is_little(predicted[~stray], predicted)
 
 
 def keep_recognized(
@@ -114,8 +133,17 @@ def _stray(predicted: np.ndarray, previous: np.ndarray) -> np.ndarray | None:
     return ~reached[labels]
 
 
-def _too_little_left(predicted: np.ndarray, stray: np.ndarray) -> bool:
-    return np.count_nonzero(predicted[~stray]) < LEAST_KEPT * np.count_nonzero(predicted)
+def is_little(kept: np.ndarray, predicted: np.ndarray) -> bool:
+    """Says whether what is kept of a prediction is so little that the rest was the object.
+
+    Args:
+        kept: bool or uint8, pixels that are kept.
+        predicted: bool or uint8, all pixels that were predicted.
+
+    Returns:
+        Whether it is less than `LEAST_KEPT` of them.
+    """
+    return np.count_nonzero(kept) < LEAST_KEPT * np.count_nonzero(predicted)
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:

@@ -11,7 +11,12 @@ from deeplab_gygo.backend import to_numpy
 from deeplab_gygo.config import OnlineConfig
 from deeplab_gygo.models.geometry import Geometry, sigmoid
 from deeplab_gygo.models.memory import from_cells
-from deeplab_gygo.online.aggregation import has_jumped, keep_connected, keep_recognized
+from deeplab_gygo.online.aggregation import (
+    has_jumped,
+    is_little,
+    keep_connected,
+    keep_recognized,
+)
 from deeplab_gygo.online.confidence import expected_overlap
 from deeplab_gygo.online.network import Features, OnlineNetwork
 from deeplab_gygo.online.policies import OnlinePolicy
@@ -78,7 +83,11 @@ class Propagation:
         return batches
 
     def probability(
-        self, variants: list[Features], target: Target, known: np.ndarray | None = None
+        self,
+        variants: list[Features],
+        target: Target,
+        known: np.ndarray | None = None,
+        image: np.ndarray | None = None,
     ) -> np.ndarray:
         """Predicts an object and says how far the prediction can be trusted.
 
@@ -87,6 +96,8 @@ class Propagation:
             target: The object; its `confidence` is set.
             known: float32 [H, W] logits of an earlier prediction of the frame, which count as much
                 as one way of telling the network.
+            image: uint8 [H', W', 3], the frame as the first look has it, by which distractors are
+                followed; None follows none.
 
         Returns:
             float32 [H, W] in 0..1 at the size of the frames.
@@ -111,8 +122,54 @@ class Propagation:
         probability = sigmoid(joined)
         target.confidence = expected_overlap(probability, config.threshold)
         if policy.sees_mask and config.filter_components:
-            probability = self._filtered(probability, variants[0], target, lost)
+            probability = self._apart(probability, variants[0], target, lost, image)
         return probability
+
+    def _apart(
+        self,
+        probability: np.ndarray,
+        features: Features,
+        target: Target,
+        lost: bool,
+        image: np.ndarray | None,
+    ) -> np.ndarray:
+        """Drops distractors and strange parts, and remembers what was dropped."""
+        if image is None or not self._config.track_distractors:
+            return self._filtered(probability, features, target, lost)
+        geometry, threshold = self._geometry, self._config.threshold
+        image = geometry.cropped(image)
+        told, predicted = probability, probability > threshold
+        theirs = target.distractors.claim(
+            image, geometry.small(predicted), geometry.small(target.previous > threshold)
+        )
+        if theirs.any():
+            probability = np.where(geometry.large(theirs), np.float32(0), probability)
+            if is_little(probability > threshold, predicted):
+                # Rather the object was taken for a distractor, when it came from behind something.
+                target.distractors.forget()
+                probability = told
+        probability = self._filtered(probability, features, target, lost)
+        self._follow(target, image, predicted, probability > threshold)
+        return probability
+
+    def part(self, target: Target, image: np.ndarray, found: np.ndarray) -> None:
+        """Takes for distractors what is predicted beside an object that was just found.
+
+        Args:
+            target: The object; its `previous` is its place in this frame.
+            image: uint8 [H', W', 3], the frame as the first look has it.
+            found: float32 [H, W] in 0..1, the prediction.
+        """
+        threshold = self._config.threshold
+        if self._config.track_distractors:
+            kept = target.previous > threshold
+            self._follow(target, self._geometry.cropped(image), found > threshold, kept)
+
+    def _follow(
+        self, target: Target, image: np.ndarray, predicted: np.ndarray, kept: np.ndarray
+    ) -> None:
+        small = self._geometry.small
+        target.distractors.follow(image, small(predicted & ~kept), small(kept))
 
     def _filtered(
         self, probability: np.ndarray, features: Features, target: Target, lost: bool

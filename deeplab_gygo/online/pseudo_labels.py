@@ -19,12 +19,15 @@ EROSION = 15 / 480
 likewise (OnAVOS: 15 pixels)."""
 
 
-def pseudo_labels(probability: np.ndarray, previous: np.ndarray) -> np.ndarray | None:
+def pseudo_labels(
+    probability: np.ndarray, previous: np.ndarray, distractors: np.ndarray | None = None
+) -> np.ndarray | None:
     """Makes labels of a prediction.
 
     Args:
         probability: float32 [H, W] in 0..1, of the frame to learn from.
         previous: bool or uint8 [H, W], the mask of the frame before it.
+        distractors: bool [H, W], what is known not to be the object.
 
     Returns:
         uint8 [H, W]: 1 object, 0 background, 255 not to be learned from; None where too little is
@@ -40,4 +43,6 @@ def pseudo_labels(probability: np.ndarray, previous: np.ndarray) -> np.ndarray |
     labels = np.full(probability.shape, VOID, np.uint8)
     labels[probability > POSITIVE] = 1
     labels[distance > DISTANCE * side] = 0  # what is far is background, however sure
+    if distractors is not None:
+        labels[distractors] = 0
     return labels

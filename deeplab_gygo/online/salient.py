@@ -4,6 +4,10 @@ A salient object is found with more certainty on some frames than on others. A f
 every frame by itself; a few of the surest frames are then remembered with their masks, as an
 annotated frame would be, and a second pass carries the surest mask to both ends of the clip. No
 annotation is used and no weight is changed.
+
+A clip has one object: of parts that lie apart in a frame the largest is it. What lies apart on some
+frames may touch the object on others, where the two look like one larger thing; so frames are
+preferred on which they are seen apart.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -19,6 +24,7 @@ import numpy as np
 from deeplab_gygo.config import OnlineConfig
 from deeplab_gygo.data.sequence import Frame
 from deeplab_gygo.models.geometry import Geometry
+from deeplab_gygo.online.aggregation import main_part
 from deeplab_gygo.online.memory import FrameMemory
 from deeplab_gygo.online.network import Features, OnlineNetwork, one_of
 from deeplab_gygo.online.policies import OneShot, ZeroShot
@@ -28,6 +34,12 @@ from deeplab_gygo.online.target import Target
 
 LEAST_AREA = 0.002
 """Part of the frame that an object must cover to be remembered: less is mostly a mistake."""
+
+BESIDE = 0.1
+"""Area beside the object, as a part of the object's, from which something lies apart from it."""
+
+SEEN_APART = 0.05
+"""Confidence that a frame gains by showing the object apart from something else."""
 
 APART = 4
 """Least distance of remembered frames, frames: neighbors say the same."""
@@ -43,13 +55,15 @@ class Passage:
     Attributes:
         images: The frames, small, for the second pass.
         confidence: Of every frame segmented by itself, 0..1.
-        area: Part of every frame that was segmented, 0..1.
+        area: Part of every frame that the largest thing covers, 0..1.
+        beside: What else is predicted in every frame, as a part of that thing's area.
         alone: What every frame says by itself, probabilities as `_packed` makes them.
     """
 
     images: list[Images] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
     area: list[float] = field(default_factory=list)
+    beside: list[float] = field(default_factory=list)
     alone: list[bytes] = field(default_factory=list)
 
 
@@ -114,7 +128,9 @@ class SalientObject:
                 probability = self._alone.probability(seen, target)
                 passage.images.append([batch[position] for batch in batches])
                 passage.confidence.append(target.confidence)
-                passage.area.append(float(np.mean(probability > threshold)))
+                area = float(np.mean(main_part(probability, threshold) > threshold))
+                passage.area.append(area)
+                passage.beside.append(float(np.mean(probability > threshold)) / max(area, 1e-9) - 1)
                 passage.alone.append(_packed(probability))
         return passage
 
@@ -127,11 +143,11 @@ class SalientObject:
     # === Second pass ===
 
     def _second_pass(self, passage: Passage, frames: Iterator[Frame]) -> Iterator[Prediction]:
-        chosen = surest(passage.confidence, passage.area, self._config.agree)
+        chosen = surest(passage.confidence, passage.area, self._config.agree, passage.beside)
         start = time.monotonic()
         best = chosen[0] if chosen else 0
         forward = self._remembering(passage, chosen)
-        backward = Target(1, None, forward.previous, forward.memory, forward.usual_area)
+        backward = replace(forward, distractors=copy(forward.distractors))
         told = self._told if chosen or forward.memory is not None else self._alone
         results = []
         for index in reversed(range(best)):
@@ -161,11 +177,13 @@ class SalientObject:
         for position, index in enumerate(chosen):
             alone = self._new_target()
             features = self._features(passage.images[index])
-            probability = self._alone.probability(features, alone)
+            found = self._alone.probability(features, alone)
+            probability = main_part(found, threshold)
             coded = self._geometry.guide((probability > threshold).astype(np.float32))
             if position == 0:
                 target.previous = probability
                 target.usual_area = float(np.count_nonzero(probability > threshold))
+                self._told.part(target, passage.images[index][0], found)
                 memory.begin(features[0]["key"], coded)
             else:
                 memory.add(features[0]["key"], coded)
@@ -186,7 +204,8 @@ class SalientObject:
         features = self._features(passage.images[index][: len(told.looks)])
         # What the frame says by itself keeps its voice: the surest frames may be wrong for it.
         alone = self._unpacked(passage.alone[index])
-        probability = told.probability(features, target, np.log(alone / (1 - alone)))
+        known = np.log(alone / (1 - alone))
+        probability = told.probability(features, target, known, passage.images[index][0])
         target.update(probability, self._config.threshold)
         return probability
 
@@ -202,19 +221,25 @@ def _packed(probability: np.ndarray) -> bytes:
     return zlib.compress(levels.tobytes(), 1)
 
 
-def surest(confidence: list[float], area: list[float], count: int) -> list[int]:
+def surest(
+    confidence: list[float], area: list[float], count: int, beside: list[float] | None = None
+) -> list[int]:
     """Chooses the frames to go by.
 
     Args:
         confidence: Of every frame, 0..1.
-        area: Part of every frame that its mask covers, 0..1.
+        area: Part of every frame that the object covers, 0..1.
         count: Frames to choose.
+        beside: Area of what lies apart from the object in every frame, as a part of the object's;
+            None for nothing.
 
     Returns:
         Indices, surest first, at least `APART` from each other; fewer where there are no more.
     """
+    apart = np.array(beside or [0.0] * len(area)) >= BESIDE
+    worth = np.array(confidence) + SEEN_APART * apart
     chosen: list[int] = []
-    for index in sorted(range(len(confidence)), key=lambda i: -confidence[i]):
+    for index in sorted(range(len(confidence)), key=lambda i: -worth[i]):
         if len(chosen) == count:
             break
         if area[index] >= LEAST_AREA and all(abs(index - other) >= APART for other in chosen):

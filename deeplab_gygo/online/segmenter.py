@@ -277,7 +277,9 @@ class DeepLabSegmenter:
                 self._activate(target)
                 variants = shared or [self._network.encode(batch) for batch in images]
                 seen.append([one_of(features, position) for features in variants])
-                planes.append(self._propagation.probability(seen[-1], target))
+                planes.append(
+                    self._propagation.probability(seen[-1], target, image=images[0][position])
+                )
             probability, mask = self._merge(planes)
             for target, variants in zip(self._targets, seen, strict=True):
                 self._learn(target, variants[0], images[0][position])
@@ -305,7 +307,7 @@ class DeepLabSegmenter:
         self._propagation.remember(features, target)
         if self._adapter is None or not self._policy.adapts_now(target.age, target.confidence):
             return
-        labels = pseudo_labels(target.previous, target.before)
+        labels = pseudo_labels(target.previous, target.before, self._strange(target))
         if labels is None:
             return
         self._activate(target)
@@ -316,6 +318,11 @@ class DeepLabSegmenter:
         rng = np.random.default_rng([self._seed, target.label, target.age])
         self._adapter.adapt_to(sample, target.samples, rng)
         target.weights = self._adapter.state()
+
+    def _strange(self, target: Target) -> np.ndarray | None:
+        """Where the distractors of an object are, bool [H, W]; None where there are none."""
+        mask = target.distractors.mask
+        return None if mask is None else self._geometry.large(mask)
 
     def _activate(self, target: Target) -> None:
         if target.weights is not None and self._active is not target:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from deeplab_gygo.online.distractor_track import DistractorTrack
 from deeplab_gygo.online.memory import FrameMemory
 
 AREA_PACE = 0.2
@@ -27,6 +28,7 @@ class Target:
         confidence: Of the last frame, 0..1.
         before: bool [H, W], its mask on the frame before the last; None at the beginning.
         samples: Views of the annotated frame, kept for online adaptation.
+        distractors: What was taken for it and is not.
     """
 
     label: int
@@ -38,6 +40,7 @@ class Target:
     confidence: float = 1.0
     before: np.ndarray | None = None
     samples: list[Any] = field(default_factory=list)
+    distractors: DistractorTrack = field(default_factory=DistractorTrack)
 
     def update(self, probability: np.ndarray, threshold: float) -> None:
         """Remembers the object's last probability and its usual area."""

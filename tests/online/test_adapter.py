@@ -117,3 +117,27 @@ def test_a_state_puts_back_weights_and_slots_bit_by_bit(parent, network):
     adapter.reset()
     for name, variable in variables_by_name(parent).items():
         np.testing.assert_array_equal(variable.numpy(), whole[name], err_msg=name)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_steps_as_one_program_are_the_same_steps(parent, network, seconds):
+    views, found = _views(), []
+    for whole in (False, True):
+        config = {"steps": 12, "seconds": seconds, "whole": whole}
+        adapter = _adapter(parent, network, **config)
+        told = []
+        done = adapter.adapt(
+            views,
+            np.random.default_rng(0),
+            replay=_views(2),
+            report=lambda step, steps, loss, told=told: told.append((step, steps)),
+        )
+        assert done.steps == 12 and told == [(step, 12) for step in range(1, 13)]
+        found.append((done.losses, adapter.weights()))
+        adapter.reset()
+    (single, one), (swept, all_at_once) = found
+    # With a limit of time the rate follows the clock, which no two runs share.
+    np.testing.assert_allclose(swept, single, rtol=1e-3 if not seconds else 5e-2)
+    if not seconds:
+        for first, second in zip(one, all_at_once, strict=True):
+            np.testing.assert_allclose(second, first, atol=2e-3)

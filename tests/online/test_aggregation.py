@@ -4,8 +4,10 @@ import numpy as np
 
 from deeplab_gygo.online.aggregation import (
     has_jumped,
+    is_little,
     keep_connected,
     keep_recognized,
+    main_part,
     soft_aggregate,
 )
 
@@ -71,3 +73,26 @@ def test_only_what_is_like_the_object_comes_back():
     assert not keep_recognized(returned + stranger, none, 0.5, 0.0).any()
     one = keep_recognized(returned + stranger, none, 0.5, 0.0, always_one=True)
     np.testing.assert_array_equal(one, stranger)
+
+
+def test_the_main_part_is_the_largest_with_what_is_near_it():
+    largest, near, apart = _square(12, 12, 28), _square(12, 43, 5), _square(70, 70, 20)
+    np.testing.assert_array_equal(main_part(largest + near + apart, 0.5), largest + near)
+    np.testing.assert_array_equal(main_part(largest, 0.5), largest)
+    nothing = np.full((100, 100), 0.1, np.float32)
+    np.testing.assert_array_equal(main_part(nothing, 0.5), nothing)
+
+
+def test_many_small_parts_are_one_object():
+    dots = np.zeros((100, 100), np.float32)
+    dots[::20, ::20] = 0.9
+    np.testing.assert_array_equal(main_part(dots, 0.5), dots)
+
+
+def test_little_is_less_than_a_fifth():
+    predicted = np.ones((10, 10), bool)
+    kept = np.zeros((10, 10), bool)
+    kept[:2] = True
+    assert not is_little(kept, predicted)
+    kept[0, 0] = False
+    assert is_little(kept, predicted)

@@ -186,3 +186,48 @@ def test_a_second_look_is_smaller_and_averaged_at_the_size_of_the_frames():
     probability = propagation.probability([_features(), small], _target())
     assert probability.shape == SIZE
     np.testing.assert_allclose(probability, sigmoid(np.float32(2.0)), atol=1e-6)
+
+
+def _beside(left: int, size=(96, 160)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A picture of an object and of a lighter thing at a column, and where they are."""
+    rng = np.random.default_rng(1)
+    image = rng.integers(90, 130, (*size, 3)).astype(np.uint8)
+    box, thing = np.zeros(size, bool), np.zeros(size, bool)
+    box[32:80, 16:72] = True
+    thing[40:64, left : left + 24] = True
+    image[box] = rng.integers(20, 60, (int(box.sum()), 3))
+    image[40:64, left : left + 24] = rng.integers(180, 250, (24, 24, 3))
+    return image, box, thing
+
+
+@pytest.mark.parametrize("track", [True, False])
+def test_what_was_dropped_stays_apart_when_it_touches_the_object(track):
+    geometry, target = Geometry.fit((96, 160), 480, 16), None
+    for left in (120, 114, 108, 102, 96, 90, 84, 78, 73):
+        image, box, thing = _beside(left)
+        logits = np.where((box | thing)[2::4, 2::4], np.float32(4), np.float32(-4))
+        config = OnlineConfig(mode="one-shot", track_distractors=track)
+        network = _Network(logits)
+        propagation = Propagation(network, config, OneShot(guide="none"), geometry)
+        if target is None:
+            target = Target(1, None, box.astype(np.float32), usual_area=float(box.sum()))
+        probability = propagation.probability([_features()], target, image=image)
+        target.update(probability, 0.5)
+    found = probability > 0.5
+    assert found[box].mean() > 0.9
+    assert (found[thing].mean() < 0.1) == track
+
+
+def test_a_distractor_that_is_nearly_all_there_is_was_the_object():
+    geometry = Geometry.fit((96, 160), 480, 16)
+    image, box, thing = _beside(100)
+    config = OnlineConfig(mode="one-shot")
+    target = Target(1, None, box.astype(np.float32), usual_area=float(box.sum()))
+    both = np.where((box | thing)[2::4, 2::4], np.float32(4), np.float32(-4))
+    alone = np.where(thing[2::4, 2::4], np.float32(4), np.float32(-4))
+    for logits in (both, alone):
+        propagation = Propagation(_Network(logits), config, OneShot(guide="none"), geometry)
+        probability = propagation.probability([_features()], target, image=image)
+        target.update(probability, 0.5)
+    assert (probability > 0.5)[thing].mean() > 0.9
+    assert target.distractors.mask is None

@@ -49,3 +49,11 @@ def test_masks_may_be_logical_or_of_ones():
     np.testing.assert_array_equal(
         pseudo_labels(probability, _previous()), pseudo_labels(probability, _previous() > 0)
     )
+
+
+def test_distractors_are_background_however_near_and_sure():
+    probability = np.full((HEIGHT, WIDTH), 0.99, np.float32)
+    distractors = np.zeros((HEIGHT, WIDTH), bool)
+    distractors[12:20, 37:45] = True
+    labels = pseudo_labels(probability, _previous(), distractors)
+    assert (labels[distractors] == 0).all() and labels[30, 40] == 1

@@ -101,3 +101,35 @@ def test_the_surest_frames_are_chosen_apart_from_each_other():
     assert surest(confidence, area, 1) == [3]
     assert surest(confidence, [0.0] * 8, 3) == []
     assert surest(confidence, area, 0) == []
+
+
+def test_frames_are_preferred_that_show_the_object_apart_from_something():
+    confidence, area = [0.95, 0.6, 0.94, 0.5, 0.92, 0.6, 0.7, 0.8], [0.1] * 8
+    beside = [0.0, 0.0, 0.0, 0.0, 0.4, 0.0, 0.0, 0.05]
+    assert surest(confidence, area, 2, beside) == [4, 0]
+    beside[4] = 0.09  # specks say nothing
+    assert surest(confidence, area, 2, beside) == [0, 4]
+
+
+def test_of_two_things_the_larger_is_the_object_also_where_they_touch():
+    size, rng = (96, 160), np.random.default_rng(0)
+    grain = rng.integers(0, 60, size).astype(np.uint8)
+    object_ = np.zeros(size, bool)
+    object_[24:80, 12:60] = True
+    frames, others = [], []
+    for index, left in enumerate((124, 116, 108, 100, 92, 84, 76, 68, 61)):
+        image, thing = np.zeros((*size, 3), np.uint8), np.zeros(size, bool)
+        thing[32:56, left : left + 24] = True
+        image[..., 0][object_ | thing] = SURE
+        image[..., 1][object_] = 20 + grain[object_]
+        image[..., 1][thing] = 180 + np.roll(grain, left, axis=1)[thing]
+        frames.append(Frame(index, f"{index:05d}", decode=lambda image=image: image))
+        others.append(thing)
+    shares = {}
+    for track in (True, False):
+        config = replace(CONFIG, track_distractors=track)
+        salient = SalientObject(_Network(), config, Geometry.fit(size, 480, 16))
+        masks = [p.mask for p in salient.run(frames, frames, lambda frame: frame.image)]
+        assert min(mask[object_].mean() for mask in masks) > 0.85
+        shares[track] = masks[-1][others[-1]].mean()
+    assert shares[True] < 0.2 < 0.8 < shares[False]

@@ -1,0 +1,31 @@
+"""The only package that knows which Keras backend runs.
+
+Everything that TensorFlow and JAX do differently lives here: compiled forward passes, the compiled
+gradient step, resizing with sizes known only at run time, precision and devices.
+"""
+
+from deeplab_gygo.backend.calls import compiled, compiled_function, resize, to_numpy, wait
+from deeplab_gygo.backend.running import (
+    SUPPORTED,
+    devices,
+    keep_compiled,
+    name,
+    seed_everything,
+    set_precision,
+)
+from deeplab_gygo.backend.steps import GradientStep
+
+__all__ = [
+    "SUPPORTED",
+    "GradientStep",
+    "compiled",
+    "compiled_function",
+    "devices",
+    "keep_compiled",
+    "name",
+    "resize",
+    "seed_everything",
+    "set_precision",
+    "to_numpy",
+    "wait",
+]

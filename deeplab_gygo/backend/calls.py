@@ -1,0 +1,96 @@
+"""Compiled calls without a gradient, and what goes in and out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from deeplab_gygo.backend.running import name
+
+
+def resize(values: Any, height: Any, width: Any) -> Any:
+    """Bilinear resize with half-pixel centres; sizes may be tensors.
+
+    Args:
+        values: float [batch, height, width, channels].
+        height: New height, int or scalar tensor.
+        width: New width, likewise.
+
+    Returns:
+        Values of the same dtype, [batch, height, width, channels].
+    """
+    if isinstance(values, keras.KerasTensor):
+        return keras.ops.image.resize(values, (height, width), interpolation="bilinear")
+    if name() == "tensorflow":
+        import tensorflow as tf
+
+        resized = tf.image.resize(values, (height, width), method="bilinear")
+        return tf.cast(resized, values.dtype)
+    import jax
+
+    shape = (values.shape[0], height, width, values.shape[3])
+    return jax.image.resize(values, shape, method="bilinear", antialias=False)
+
+
+def compiled(model: keras.Model) -> Callable[..., Any]:
+    """Returns a compiled inference call of a model, `call(inputs) -> outputs` as backend tensors.
+
+    The model's current weights are used at every call, so that the same function serves before and
+    after fine-tuning.
+    """
+    if name() == "tensorflow":
+        import tensorflow as tf
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def run(inputs):
+            return model(inputs, training=False)
+
+        return run
+    import jax
+
+    @jax.jit
+    def pure(trainable, non_trainable, inputs):
+        outputs, _ = model.stateless_call(trainable, non_trainable, inputs, training=False)
+        return outputs
+
+    def run_jax(inputs):
+        return pure(
+            [v.value for v in model.trainable_variables],
+            [v.value for v in model.non_trainable_variables],
+            inputs,
+        )
+
+    return run_jax
+
+
+def compiled_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles a function of tensors, or of lists of tensors, that uses no variables."""
+    if name() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, reduce_retracing=True, autograph=False)
+    import jax
+
+    return jax.jit(function)
+
+
+def wait(values: Any) -> Any:
+    """Waits until values are computed, where the backend computes on its own; returns them."""
+    if name() == "jax":
+        import jax
+
+        jax.block_until_ready(values)
+    return values
+
+
+def to_numpy(values: Any) -> Any:
+    """Copies a backend tensor, or a dict or list of them, to numpy float32 or integer arrays."""
+    if isinstance(values, dict):
+        return {key: to_numpy(value) for key, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [to_numpy(value) for value in values]
+    array = keras.ops.convert_to_numpy(values)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array

@@ -1,0 +1,93 @@
+"""Which backend runs, on what, and in which precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+
+from deeplab_gygo.errors import UsageError
+
+SUPPORTED = ("tensorflow", "jax")
+
+
+def name() -> str:
+    """Returns the running Keras backend, `tensorflow` or `jax`.
+
+    Raises:
+        UsageError: Keras runs on a backend that this package does not support.
+    """
+    running = keras.backend.backend()
+    if running not in SUPPORTED:
+        raise UsageError(
+            f"The Keras backend must be one of {', '.join(SUPPORTED)}",
+            met=running,
+            where="environment variable KERAS_BACKEND",
+            remedy="Set KERAS_BACKEND=tensorflow",
+        )
+    return running
+
+
+def devices() -> list[str]:
+    """Returns the names of the accelerators that the backend sees; empty on a CPU."""
+    if name() == "tensorflow":
+        import tensorflow as tf
+
+        return [d.name for d in tf.config.list_physical_devices("GPU")]
+    import jax
+
+    return [str(d) for d in jax.devices() if d.platform != "cpu"]
+
+
+def set_precision(precision: str) -> str:
+    """Sets the global Keras dtype policy before a model is built.
+
+    Args:
+        precision: `auto`, `float32`, `bfloat16` or `float16`. `auto` takes bfloat16 on an
+            accelerator and float32 on a CPU. float16 scales its loss on TensorFlow only.
+
+    Returns:
+        The precision in force.
+
+    Raises:
+        UsageError: float16 on a backend that does not scale the loss.
+    """
+    chosen = precision
+    if precision == "float16" and name() != "tensorflow":
+        raise UsageError(
+            "float16 needs the TensorFlow backend, whose steps scale the loss",
+            met=name(),
+            where="--precision",
+            remedy="Use --precision bfloat16, which needs no scaling",
+        )
+    if precision == "auto":
+        chosen = "bfloat16" if devices() else "float32"
+    keras.config.set_dtype_policy("float32" if chosen == "float32" else f"mixed_{chosen}")
+    return chosen
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python, numpy and the backend, and asks for deterministic operations."""
+    keras.utils.set_random_seed(seed)
+    if name() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def keep_compiled(folder: Path) -> None:
+    """Keeps compiled programs between processes, where the backend can (JAX).
+
+    What JAX's own environment variables say goes first.
+
+    Args:
+        folder: Folder to keep them in; made when it is needed.
+    """
+    if name() != "jax":
+        return  # TensorFlow on a CPU compiles nothing that could be kept
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        # Hundreds of small programs are compiled before the first frame: they add up.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -1,0 +1,133 @@
+"""Things that were taken for the object and were not it, followed so that they stay apart from it.
+
+A part that lies away from the last mask is dropped, whatever the network says of it. Once such a
+thing touches the object, the two are one part, and nothing that looks at single frames tells them
+apart. So what was dropped is remembered as a distractor: optical flow says where it and the object
+are in the next frame, and what is predicted is shared out between the two along the edges of the
+picture, by a watershed from what is sure of either (Beucher & Lantuéjoul, 1979; flow by dense
+inverse search, Kroeger et al., ECCV 2016).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+FLOW_SIDE = 240
+"""Short side at which flow is computed, pixels: things as large as an object need no more."""
+
+AGREED = 2.0
+"""Pixels at that size by which flow forth and back may miss where it began."""
+
+LEAST_PART = 0.02
+"""Area of what is dropped, as a part of the object's, from which it is worth following."""
+
+_BACKGROUND, _OBJECT, _DISTRACTOR = 1, 2, 3  # labels of the watershed
+_CERTAIN = 5  # size of the element that shrinks seeds, pixels: flow is not exact
+
+
+class DistractorTrack:
+    """The distractors beside one object; forgotten with it.
+
+    Attributes:
+        mask: bool [h, w] at the size of the images, where distractors were last; None for nowhere.
+    """
+
+    def __init__(self):
+        self.mask: np.ndarray | None = None
+        self._before: np.ndarray | None = None
+        self._moved: np.ndarray | None = None
+        self._flow: cv2.DISOpticalFlow | None = None
+
+    def claim(self, image: np.ndarray, predicted: np.ndarray, previous: np.ndarray) -> np.ndarray:
+        """Finds what the distractors have of a prediction.
+
+        Args:
+            image: uint8 [h, w, 3] RGB, the frame.
+            predicted: bool [h, w], what the network takes for the object in it.
+            previous: bool [h, w], the object in the frame before.
+
+        Returns:
+            bool [h, w]: the part of `predicted` that belongs to distractors.
+        """
+        self._moved = None
+        nothing = np.zeros(predicted.shape, bool)
+        if self.mask is None or self._before is None:
+            return nothing
+        seeds = self._move(image, np.stack([previous, self.mask], axis=-1))
+        self._moved = theirs = seeds[..., 1] & ~seeds[..., 0]
+        if not (theirs & predicted).any():
+            return nothing
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_CERTAIN, _CERTAIN))
+        sure = [cv2.erode(s.astype(np.uint8), kernel) > 0 for s in (seeds[..., 0], theirs)]
+        markers = np.full(predicted.shape, 0, np.int32)
+        markers[~predicted] = _BACKGROUND
+        markers[predicted & sure[0]] = _OBJECT
+        markers[predicted & sure[1]] = _DISTRACTOR
+        labels = cv2.watershed(np.ascontiguousarray(image), markers)
+        theirs = (labels == _DISTRACTOR).astype(np.uint8)
+        # The watershed leaves a line of one pixel between its regions.
+        theirs = cv2.dilate(theirs, np.ones((3, 3), np.uint8)) > 0
+        theirs &= predicted & (labels != _OBJECT)
+        return theirs | _islands(predicted & ~theirs, theirs)
+
+    def forget(self) -> None:
+        """Forgets all distractors."""
+        self.mask = self._moved = None
+
+    def follow(self, image: np.ndarray, dropped: np.ndarray, kept: np.ndarray) -> None:
+        """Remembers where the distractors are now.
+
+        Args:
+            image: uint8 [h, w, 3] RGB, the frame.
+            dropped: bool [h, w], what was predicted and is not the object.
+            kept: bool [h, w], the object.
+        """
+        if self._moved is not None:
+            dropped = dropped | self._moved  # also where the network was right for once
+        dropped = dropped & ~kept
+        large = np.count_nonzero(dropped) >= LEAST_PART * np.count_nonzero(kept)
+        self.mask = dropped if dropped.any() and large else None
+        self._before = self._gray(image)
+
+    def _move(self, image: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Moves masks bool [h, w, n] of the frame before along with the flow."""
+        if self._flow is None:
+            self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        now = self._gray(image)
+        back = self._flow.calc(now, self._before, None)
+        forth = self._flow.calc(self._before, now, None)
+        rows, columns = np.indices(now.shape, np.float32)
+        grid = np.stack([columns, rows], axis=-1)
+        # What the two flows disagree about was hidden, or comes out from behind something.
+        returned = back + cv2.remap(forth, grid + back, None, cv2.INTER_LINEAR)
+        known = np.linalg.norm(returned, axis=-1) <= AGREED
+        height, width = masks.shape[:2]
+        scale = np.array([width / now.shape[1], height / now.shape[0]], np.float32)
+        flow = cv2.resize(back, (width, height)) * scale
+        known = cv2.resize(known.astype(np.uint8), (width, height)) > 0
+        rows, columns = np.indices((height, width), np.float32)
+        places = flow + np.stack([columns, rows], axis=-1)
+        moved = cv2.remap(masks.astype(np.uint8) * 255, places, None, cv2.INTER_LINEAR)
+        return (moved > 127) & known[..., None]
+
+    def _gray(self, image: np.ndarray) -> np.ndarray:
+        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        scale = min(1.0, FLOW_SIDE / min(gray.shape))
+        size = tuple(max(1, round(side * scale)) for side in gray.shape[::-1])
+        return gray if scale == 1.0 else cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+
+
+def _islands(kept: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Finds parts of an object that lie apart from its largest part and touch a distractor.
+
+    Without this, what leaks into a distractor by an error of the flow stays there and grows.
+    """
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(kept.astype(np.uint8))
+    if count <= 2 or not theirs.any():
+        return np.zeros(kept.shape, bool)
+    near = cv2.dilate(theirs.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    touching = np.zeros(count, bool)
+    touching[np.unique(labels[near])] = True
+    touching[[0, 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))]] = False
+    return touching[labels]

@@ -1,0 +1,105 @@
+"""Distractors: what was dropped once stays apart from the object when the two touch."""
+
+import cv2
+import numpy as np
+import pytest
+
+from deeplab_gygo.online.distractor_track import LEAST_PART, DistractorTrack
+
+SIZE = (120, 200)
+BOX = (40, 60, 90, 130)  # top, left, bottom, right of the object, which stands still
+
+
+def _scene(left: int, height: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A dark object and behind it a light disc at a column; returns what is seen of each."""
+    rng = np.random.default_rng(3)
+    grain = cv2.GaussianBlur(rng.uniform(0, 255, (*SIZE, 3)).astype(np.float32), (0, 0), 2)
+    grain = (grain - 127) * 3
+    image = np.full((*SIZE, 3), 120, np.float32) + 0.3 * grain
+    rows, columns = np.indices(SIZE)
+    disc = (rows - 45) ** 2 + (columns - left) ** 2 < height**2 / 4
+    image[disc] = 220 + 0.5 * np.roll(grain, left, axis=1)[disc]
+    top, start, bottom, right = BOX
+    box = np.zeros(SIZE, bool)
+    box[top:bottom, start:right] = True
+    image[box] = 40 + 0.4 * grain[box]
+    return np.clip(image, 0, 255).astype(np.uint8), box, disc & ~box
+
+
+def _walk(lefts, track=None):
+    """Lets the disc come nearer; the network takes both for the object in every frame."""
+    track = track or DistractorTrack()
+    shares = []
+    for number, left in enumerate(lefts):
+        image, box, disc = _scene(left)
+        predicted = box | disc
+        theirs = track.claim(image, predicted, box)
+        if number == 0:
+            theirs = disc  # it lies apart: the filter of components drops it
+        track.follow(image, predicted & theirs, predicted & ~theirs)
+        shares.append((theirs[disc].mean() if disc.any() else 1.0, theirs[box].mean()))
+    return track, shares
+
+
+def test_a_thing_that_comes_from_the_side_stays_apart_when_it_touches():
+    lefts = list(range(24, 64, 4))  # touches the object from 48 on, half hidden at the end
+    _, shares = _walk(lefts)
+    of_disc, of_box = zip(*shares, strict=True)
+    assert min(of_disc) > 0.9
+    assert max(of_box) < 0.03
+
+
+def test_without_a_distractor_nothing_is_claimed():
+    image, box, disc = _scene(52)
+    track = DistractorTrack()
+    assert not track.claim(image, box | disc, box).any()
+    track.follow(image, np.zeros(SIZE, bool), box)
+    assert track.mask is None
+    assert not track.claim(image, box | disc, box).any()
+
+
+def test_it_is_followed_where_the_network_says_nothing_of_it():
+    track, _ = _walk([24])
+    for left in (28, 32, 36, 40):
+        image, box, disc = _scene(left)
+        assert not track.claim(image, box, box).any()  # nothing of it is predicted
+        track.follow(image, np.zeros(SIZE, bool), box)
+        assert track.mask[disc].mean() > 0.8
+    image, box, disc = _scene(46)
+    theirs = track.claim(image, box | disc, box)
+    assert theirs[disc].mean() > 0.9 and theirs[box].mean() < 0.03
+
+
+def test_specks_are_not_followed_and_what_is_forgotten_is_gone():
+    image, box, _ = _scene(24)
+    track = DistractorTrack()
+    speck = np.zeros(SIZE, bool)
+    speck[5, : int(LEAST_PART * box.sum()) - 1] = True
+    track.follow(image, speck, box)
+    assert track.mask is None
+    track, _ = _walk([24])
+    assert track.mask is not None
+    track.forget()
+    assert track.mask is None
+
+
+def test_what_leaks_into_a_distractor_is_taken_back():
+    track, _ = _walk([24])
+    image, box, disc = _scene(26)
+    leaked = box.copy()
+    leaked[40:48, 22:30] = True  # said to be the object in the frame before
+    theirs = track.claim(image, box | disc, leaked)
+    assert theirs[disc].mean() > 0.95
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_large_frames_are_followed_at_a_smaller_size(scale):
+    track = DistractorTrack()
+    for number, left in enumerate((24, 32, 40, 48)):
+        image, *masks = _scene(left)
+        size = (SIZE[1] * scale, SIZE[0] * scale)
+        image = cv2.resize(image, size)
+        box, disc = (cv2.resize(m.astype(np.uint8), size) > 0 for m in masks)
+        theirs = track.claim(image, box | disc, box) if number else disc
+        track.follow(image, theirs, (box | disc) & ~theirs)
+    assert theirs[disc].mean() > 0.9 and theirs[box].mean() < 0.03
