@@ -25,6 +25,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from deeplab_gygo.startup import import_keras
+
+STARTED = time.perf_counter()
+import_keras()  # as the command line does
+
 import numpy as np
 from measure_clip import make_clip
 
@@ -33,8 +38,6 @@ from deeplab_gygo.batch.settings import RunSettings
 from deeplab_gygo.outputs.environment import hardware, peak_memory_mb, versions
 from deeplab_gygo.outputs.writers import write_png
 from deeplab_gygo.presets import preset
-
-STARTED = time.perf_counter()
 
 
 def median_seconds(call: Callable[[], Any], repeats: int) -> float:

@@ -19,8 +19,12 @@ FLOW_SIDE = 240
 AGREED = 2.0
 """Pixels at that size by which flow forth and back may miss where it began."""
 
-LEAST_PART = 0.02
-"""Area of what is dropped, as a part of the object's, from which it is worth following."""
+LEAST_PART = 0.1
+"""Area of what is dropped, as a part of the object's, from which it is worth following: a smaller
+part may be the object's own, a leg that comes out from behind something."""
+
+GROWTH = 0.25
+"""How far a distractor may grow from one frame to the next, as a part of the root of its area."""
 
 _BACKGROUND, _OBJECT, _DISTRACTOR = 1, 2, 3  # labels of the watershed
 _CERTAIN = 5  # size of the element that shrinks seeds, pixels: flow is not exact
@@ -68,7 +72,8 @@ class DistractorTrack:
         theirs = (labels == _DISTRACTOR).astype(np.uint8)
         # The watershed leaves a line of one pixel between its regions.
         theirs = cv2.dilate(theirs, np.ones((3, 3), np.uint8)) > 0
-        theirs &= predicted & (labels != _OBJECT)
+        # What comes into view beside a distractor is not a distractor's for that.
+        theirs &= predicted & (labels != _OBJECT) & _grown(self._moved)
         return theirs | _islands(predicted & ~theirs, theirs)
 
     def forget(self) -> None:
@@ -116,6 +121,12 @@ class DistractorTrack:
         scale = min(1.0, FLOW_SIDE / min(gray.shape))
         size = tuple(max(1, round(side * scale)) for side in gray.shape[::-1])
         return gray if scale == 1.0 else cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """Grows a mask, bool [h, w], as far as it may have grown in a frame."""
+    radius = max(1.0, GROWTH * float(np.sqrt(np.count_nonzero(mask))))
+    return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3) <= radius
 
 
 def _islands(kept: np.ndarray, theirs: np.ndarray) -> np.ndarray:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from deeplab_gygo import backend
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.folding import folded
 from deeplab_gygo.models.memory import build_reader
 
 Features = dict[str, Any]
@@ -21,12 +23,13 @@ Encode = Callable[[np.ndarray], Features]
 class OnlineNetwork:
     """Encoder, memory, head and refinement of a parent, compiled once for the process.
 
-    The parent's weights of the moment are used at every call.
+    The parent's weights of the moment are used at every call, but for those of a frozen encoder.
 
     Args:
         parent: Network.
         refine: Whether to refine the logits, where the architecture can.
         encode: What encodes in place of the parent's own encoder (`export.engines`); None for that.
+        frozen: Whether the encoder's weights stay as they are from now on: it is quicker then.
     """
 
     def __init__(
@@ -35,9 +38,10 @@ class OnlineNetwork:
         *,
         refine: bool = True,
         encode: Encode | None = None,
+        frozen: bool = False,
     ):
         self.parent = parent
-        self._encode = encode or backend.compiled(parent.encoder)
+        self._encode = encode or (_frozen(parent) if frozen else backend.compiled(parent.encoder))
         self._decode = backend.compiled(parent.head)
         refines = refine and parent.refiner is not None
         self._refine = backend.compiled(parent.refiner) if refines else None
@@ -86,6 +90,11 @@ class OnlineNetwork:
             parts = {"low": features["low"], "fine": features["fine"]}
             coarse = self._refine({"logits": coarse, **parts})
         return backend.to_numpy(coarse)[0, ..., 0]
+
+
+def _frozen(parent: DeepLabV3Plus) -> Encode:
+    call, weights = folded(parent.encoder)
+    return partial(backend.compiled_function(call), weights)
 
 
 def one_of(features: Features, position: int) -> Features:

@@ -66,7 +66,10 @@ class DeepLabSegmenter:
                 met=f"mode {config.mode} with weights without one",
                 remedy="Use --mode zero-shot, or other weights",
             )
-        self._network = OnlineNetwork(parent, refine=config.refine, encode=encode)
+        learns = self._policy.adapts and config.adapt == "full"
+        self._network = OnlineNetwork(
+            parent, refine=config.refine, encode=encode, frozen=not learns
+        )
         self._adapter = (
             OnlineAdapter(parent, config, self._network) if self._policy.adapts else None
         )

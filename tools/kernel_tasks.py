@@ -1,0 +1,173 @@
+"""What tools/measure_kernels.py measures: the kernels on the shapes of the encoder."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+SIZE = (480, 864)
+SPECS = ("efficientnet_lite0", "mobilenet_v2")
+
+
+class Layer(NamedTuple):
+    """A depthwise convolution of the network.
+
+    Attributes:
+        height: Input rows, pixels.
+        width: Input columns, pixels.
+        channels: Number of channels.
+        side: Side of the kernel.
+        stride: Input pixels for each output pixel.
+        rate: Input pixels from tap to tap.
+    """
+
+    height: int
+    width: int
+    channels: int
+    side: int
+    stride: int
+    rate: int
+
+
+class Task(NamedTuple):
+    """What is measured.
+
+    Attributes:
+        name: Kernel and pass.
+        shape: Shape of the input, and what else tells tasks apart.
+        forms: Functions of the same arguments by name; `kernel` and `plain` are among them.
+        arguments: Arrays.
+        bytes: Bytes that a call must move.
+    """
+
+    name: str
+    shape: str
+    forms: dict[str, Callable[..., Any]]
+    arguments: tuple[Any, ...]
+    bytes: int
+
+
+def depthwise_layers(spec: Any, output_stride: int, size: tuple[int, int]) -> dict[Layer, int]:
+    """Walks the table of a network and counts its depthwise convolutions.
+
+    Args:
+        spec: `InvertedResidualSpec`.
+        output_stride: Stride of its last features.
+        size: Height and width of the image.
+
+    Returns:
+        Number of layers by kind, in the order of the network.
+    """
+    from deeplab_gygo.models.stride import StridePlan
+
+    plan, found = StridePlan(output_stride), {}
+    stride = plan.advance(2)
+    (height, width), channels = (math.ceil(side / stride) for side in size), spec.stem_channels
+    for stage in spec.stages:
+        for block in range(stage.blocks):
+            rate, inner = plan.rate, channels * stage.expansion
+            stride = plan.advance(stage.stride if block == 0 else 1)
+            layer = Layer(height, width, inner, stage.kernel, stride, rate)
+            found[layer] = found.get(layer, 0) + 1
+            height, width = math.ceil(height / stride), math.ceil(width / stride)
+            channels = stage.channels
+    return found
+
+
+def tasks(options: argparse.Namespace) -> Iterator[Task]:
+    """Makes one task after the other; with `--interpret` one tiny shape of each kernel."""
+    if options.interpret:
+        yield from depthwise_tasks(Layer(5, 6, 8, 3, 1, 1), 1, options)
+        yield tail_task(1, (2, 3), (8, 12), options)
+        yield image_task(1, (8, 12), options)
+        return
+    from deeplab_gygo.models.inverted_residual import efficientnet_lite, mobilenet_v2
+
+    specs = {"efficientnet_lite0": efficientnet_lite(1.0, 1.0), "mobilenet_v2": mobilenet_v2()}
+    for batch in options.batches:
+        for layer in depthwise_layers(specs[options.backbone], options.output_stride, SIZE):
+            yield from depthwise_tasks(layer, batch, options)
+        yield tail_task(batch, (SIZE[0] // 4, SIZE[1] // 4), SIZE, options)
+        yield image_task(batch, SIZE, options)
+
+
+def depthwise_tasks(layer: Layer, batch: int, options: argparse.Namespace) -> list[Task]:
+    """Makes the forward pass of a layer, and the forward pass with the gradients."""
+    import jax
+    import jax.numpy as jnp
+
+    from deeplab_gygo.kernels.depthwise import depthwise, plain_depthwise
+
+    keys = jax.random.split(jax.random.key(0), 4)
+    out = (math.ceil(layer.height / layer.stride), math.ceil(layer.width / layer.stride))
+    x = _noise(keys[0], (batch, layer.height, layer.width, layer.channels), options.dtype)
+    kernel = _noise(keys[1], (layer.side, layer.side, layer.channels), "float32")
+    bias = _noise(keys[2], (layer.channels,), "float32")
+    gradient = _noise(keys[3], (batch, *out, layer.channels), options.dtype)
+    steps = {"stride": layer.stride, "rate": layer.rate}
+    forms = {
+        "kernel": partial(depthwise, **steps, interpret=options.interpret),
+        "plain": partial(plain_depthwise, **steps),
+        "shifted": partial(plain_depthwise, **steps, shifted=True),
+    }
+
+    def training(form: Callable[..., Any], x: Any, kernel: Any, bias: Any, gradient: Any) -> Any:
+        features, pull = jax.vjp(form, x, kernel, bias)
+        return features, *pull(gradient)
+
+    sizes = [values.nbytes for values in (x, kernel, bias, gradient)]
+    shape = f"{batch}x{layer.height}x{layer.width}x{layer.channels}"
+    shape += f" k{layer.side} s{layer.stride} r{layer.rate} {jnp.dtype(options.dtype).name}"
+    both = {name: partial(training, form) for name, form in forms.items()}
+    forward = sum(sizes)  # the output is as large as its gradient
+    # Backward: input, output and its gradient are read, with the kernel; three are written.
+    backward = 2 * sizes[0] + 2 * sizes[3] + 2 * sizes[1] + sizes[2]
+    return [
+        Task("depthwise forward", shape, forms, (x, kernel, bias), forward),
+        Task("depthwise training", shape, both, (x, kernel, bias, gradient), forward + backward),
+    ]
+
+
+def tail_task(
+    batch: int, coarse: tuple[int, int], size: tuple[int, int], options: argparse.Namespace
+) -> Task:
+    """Makes the enlargement of logits to a mask."""
+    import jax
+
+    from deeplab_gygo.kernels.tail import mask_of_logits, plain_mask_of_logits
+
+    logits = 4 * _noise(jax.random.key(0), (batch, *coarse), "float32")
+    forms = {
+        "kernel": lambda x: mask_of_logits(x, *size, interpret=options.interpret),
+        "plain": lambda x: plain_mask_of_logits(x, *size),
+    }
+    shape = f"{batch}x{coarse[0]}x{coarse[1]} to {size[0]}x{size[1]} float32"
+    moved = logits.nbytes + 2 * batch * size[0] * size[1]
+    return Task("mask of logits", shape, forms, (logits,), moved)
+
+
+def image_task(batch: int, size: tuple[int, int], options: argparse.Namespace) -> Task:
+    """Makes the normalization of an image."""
+    import jax
+    import jax.numpy as jnp
+
+    from deeplab_gygo.kernels.image import normalized, plain_normalized
+
+    image = jax.random.bits(jax.random.key(0), (batch, *size, 3), "uint8")
+    given = (1 / 128, -127 / 128, options.dtype)
+    forms = {
+        "kernel": lambda x: normalized(x, *given, interpret=options.interpret),
+        "plain": lambda x: plain_normalized(x, *given),
+    }
+    moved = image.nbytes * (1 + jnp.dtype(options.dtype).itemsize)
+    shape = f"{batch}x{size[0]}x{size[1]}x3 to {options.dtype}"
+    return Task("normalized", shape, forms, (image,), moved)
+
+
+def _noise(key: Any, shape: tuple[int, ...], dtype: str) -> Any:
+    import jax
+
+    return jax.random.normal(key, shape, "float32").astype(dtype)
