@@ -10,6 +10,7 @@ from deeplab_gygo.backend.running import (
     devices,
     keep_compiled,
     name,
+    recompiles,
     seed_everything,
     set_precision,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "devices",
     "keep_compiled",
     "name",
+    "recompiles",
     "resize",
     "seed_everything",
     "set_precision",

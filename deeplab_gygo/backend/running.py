@@ -39,6 +39,11 @@ def devices() -> list[str]:
     return [str(d) for d in jax.devices() if d.platform != "cpu"]
 
 
+def recompiles() -> bool:
+    """Says whether every new shape of an input costs a new program (JAX)."""
+    return name() == "jax"
+
+
 def set_precision(precision: str) -> str:
     """Sets the global Keras dtype policy before a model is built.
 

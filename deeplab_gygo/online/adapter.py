@@ -130,13 +130,16 @@ class OnlineAdapter:
         stacks = [_joined(source) for source in sources] if self._whole else None
         picks = _picks([len(source) for source in sources], rng)
         losses: list[float] = []
+        pace = 0.0
         while len(losses) < config.steps:
             step, elapsed = len(losses), time.monotonic() - started
-            if config.seconds and step and elapsed >= config.seconds:
+            # It ends where it is nearest to the limit: at the middle of the steps to come.
+            if config.seconds and step and elapsed + 0.5 * pace >= config.seconds:
                 break
             chosen = list(islice(picks, self._at_once(step)))
             rates = [self._rates(step + i, elapsed) for i in range(len(chosen))]
             losses += self._learn(sources, stacks, chosen, rates)
+            pace = time.monotonic() - started - elapsed
             for done in range(step, len(losses)):
                 _check_finite(losses[done], done + 1)
                 if report is not None:

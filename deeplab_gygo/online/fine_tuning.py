@@ -167,12 +167,15 @@ class FineTuner:
         """
         config, losses = self._config, []
         for step in range(1, config.steps + 1):
-            self._set_rates(step, time.monotonic() - started)
+            elapsed = time.monotonic() - started
+            self._set_rates(step, elapsed)
             losses.append(self._step(*sample()))
             check_finite(losses[-1], step)
             if report is not None:
                 report(step, config.steps, losses[-1])
-            if config.seconds and time.monotonic() - started >= config.seconds:
+            now = time.monotonic() - started
+            # It ends where it is nearest to the limit: at the middle of the next step.
+            if config.seconds and now + 0.5 * (now - elapsed) >= config.seconds:
                 break
         return Adaptation(len(losses), losses, time.monotonic() - started)
 

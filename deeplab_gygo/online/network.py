@@ -42,6 +42,7 @@ class OnlineNetwork:
     ):
         self.parent = parent
         self._encode = encode or (_frozen(parent) if frozen else backend.compiled(parent.encoder))
+        self._sizes: set[int] = set()
         self._decode = backend.compiled(parent.head)
         refines = refine and parent.refiner is not None
         self._refine = backend.compiled(parent.refiner) if refines else None
@@ -56,8 +57,16 @@ class OnlineNetwork:
             images: uint8 [N, H, W, 3] RGB, at the padded size.
 
         Returns:
-            Features of all frames.
+            Features of all frames, the first ones of the batch: it may be longer, where a shorter
+            one would have to be compiled.
         """
+        count = len(images)
+        if backend.recompiles() and count > 1:
+            # The last window of a clip is short, and a program for every length costs seconds.
+            size = min((s for s in self._sizes if s >= count), default=count)
+            self._sizes.add(size)
+            padding = np.repeat(images[-1:], size - count, axis=0)
+            images = np.concatenate([images, padding])
         return self._encode(images)
 
     def read(self, features: Features, keys: np.ndarray, values: np.ndarray) -> Any:

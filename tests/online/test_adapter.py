@@ -1,5 +1,8 @@
 """The adapter: what a sample holds, what a memory tells it, and what is put back."""
 
+import itertools
+import time
+
 import numpy as np
 import pytest
 
@@ -141,3 +144,33 @@ def test_steps_as_one_program_are_the_same_steps(parent, network, seconds):
     if not seconds:
         for first, second in zip(one, all_at_once, strict=True):
             np.testing.assert_allclose(second, first, atol=2e-3)
+
+
+class _Clock:
+    """A clock that goes on by itself whenever it is asked, and by whole steps when told to."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        self.now += 1e-4
+        return self.now
+
+
+@pytest.mark.parametrize("pace", [0.07, 0.3, 0.9])
+@pytest.mark.parametrize("seconds", [3.0, 10.0])
+def test_a_limit_of_time_is_kept_within_a_tenth_or_half_a_step(
+    parent, network, monkeypatch, pace, seconds
+):
+    adapter = _adapter(parent, network, steps=10_000, seconds=seconds)
+    clock, drawn = _Clock(), itertools.count(1)
+
+    def learn(sources, stacks, picks, rates):
+        clock.now += pace
+        return [1.0 / next(drawn)]
+
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(adapter, "_learn", learn)
+    done = adapter.adapt(_views(), np.random.default_rng(0))
+    assert abs(done.seconds - seconds) <= max(0.5 * pace, 0.01 * seconds) + 0.01
+    assert done.steps == pytest.approx(seconds / pace, abs=1)
