@@ -36,9 +36,13 @@ ablation: $(VENV)/.installed
 bench: $(VENV)/.installed-dev
 	$(BIN)/python tools/measure_speed.py --engines keras onnxruntime openvino --out out/speed.json
 
-# The same on a GPU, which needs JAX for it: pip install 'jax[cuda12]' in the environment.
+# The same on a GPU, without and with this package's kernels, and every kernel alone beside its plain
+# twin. It needs JAX for it: pip install 'jax[cuda12]' in the environment.
 bench-gpu: $(VENV)/.installed-dev
 	KERAS_BACKEND=jax $(BIN)/python tools/measure_speed.py --precision bfloat16 --out out/speed_gpu.json
+	KERAS_BACKEND=jax DEEPLAB_GYGO_KERNELS=pallas $(BIN)/python tools/measure_speed.py \
+		--precision bfloat16 --out out/speed_gpu_kernels.json
+	$(BIN)/python tools/measure_kernels.py --out out/kernels_gpu.json
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .pytest_cache .ruff_cache

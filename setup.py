@@ -45,7 +45,7 @@ setup(
     extras_require={
         "backbones": BACKBONES,
         "train": TRAIN,
-        "jax": ["jax>=0.6"],
+        "jax": ["jax>=0.10"],
         "report": REPORT,
         "onnx": ONNX,
         "openvino": OPENVINO,
@@ -54,7 +54,7 @@ setup(
             *TRAIN,
             *REPORT,
             *EXPORT,
-            "jax>=0.6",
+            "jax>=0.10",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.12",

@@ -1,13 +1,15 @@
 """A quick start of the command line: what Keras loads only to plot and to convert is left out.
 
-Keras and TensorFlow import Matplotlib, pandas and JAX wherever these are installed, for functions
-that no command uses, and do without where they are not. That is a third of the time that they take
-to load. Only a process of the command line may do this: in a process of somebody else Keras keeps
-all its functions.
+Keras and TensorFlow import Matplotlib, pandas, SciPy and JAX wherever these are installed, for
+functions that these commands do not use, and do without where they are not. That is a third of the
+time that they take to load; the garbage collector, which finds nothing there, is another part.
+Only a process of the command line may do this: in a process of somebody else Keras keeps all its
+functions.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -16,7 +18,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
-OPTIONAL = ("matplotlib", "pandas", "jax")
+OPTIONAL = ("matplotlib", "pandas", "scipy", "jax")
 """Packages that Keras on TensorFlow can do without."""
 
 
@@ -24,8 +26,13 @@ def import_keras() -> None:
     """Imports Keras and its backend without what they do not need."""
     if "keras" in sys.modules or _chosen_backend() != "tensorflow":
         return
-    with _hidden(OPTIONAL):
-        import_module("keras")
+    gc.disable()
+    try:
+        with _hidden(OPTIONAL):
+            import_module("keras")
+    finally:
+        gc.freeze()  # modules stay: later collections need not look at them
+        gc.enable()
 
 
 def _chosen_backend() -> str:

@@ -4,7 +4,14 @@ Everything that TensorFlow and JAX do differently lives here: compiled forward p
 gradient step, resizing with sizes known only at run time, precision and devices.
 """
 
-from deeplab_gygo.backend.calls import compiled, compiled_function, resize, to_numpy, wait
+from deeplab_gygo.backend.calls import (
+    compiled,
+    compiled_function,
+    fused_depthwise,
+    resize,
+    to_numpy,
+    wait,
+)
 from deeplab_gygo.backend.running import (
     SUPPORTED,
     devices,
@@ -22,6 +29,7 @@ __all__ = [
     "compiled",
     "compiled_function",
     "devices",
+    "fused_depthwise",
     "keep_compiled",
     "name",
     "recompiles",

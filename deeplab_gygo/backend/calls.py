@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from deeplab_gygo.backend.running import name
+from deeplab_gygo.backend.running import devices, name
+from deeplab_gygo.errors import UsageError
+
+KERNELS_VARIABLE = "DEEPLAB_GYGO_KERNELS"
+"""Environment variable that puts this package's GPU kernels in force: `pallas`, or `interpret` for
+the interpreter, which is slow and runs anywhere. They have not been measured on a GPU yet; until
+they are, and win, what the backend has itself is the default."""
 
 
 def resize(values: Any, height: Any, width: Any) -> Any:
@@ -33,6 +41,37 @@ def resize(values: Any, height: Any, width: Any) -> Any:
 
     shape = (values.shape[0], height, width, values.shape[3])
     return jax.image.resize(values, shape, method="bilinear", antialias=False)
+
+
+def fused_depthwise() -> Callable[..., Any] | None:
+    """Returns a depthwise convolution with bias and ReLU6 in one kernel, where it is in force.
+
+    Returns:
+        `kernels.depthwise.depthwise`; None where the backend's own operations are to be used.
+
+    Raises:
+        UsageError: The kernels are asked for where they cannot run.
+    """
+    asked = os.environ.get(KERNELS_VARIABLE, "")
+    if not asked:
+        return None
+    if asked not in ("pallas", "interpret") or name() != "jax":
+        raise UsageError(
+            "Kernels are `pallas` or `interpret`, and need the JAX backend",
+            met=f"{asked} on {name()}",
+            where=f"environment variable {KERNELS_VARIABLE}",
+            remedy="Unset it, or set KERAS_BACKEND=jax",
+        )
+    if asked == "pallas" and not devices():
+        raise UsageError(
+            "Kernels run on a GPU",
+            met="none",
+            where=f"environment variable {KERNELS_VARIABLE}",
+            remedy="Unset it, or name `interpret` there",
+        )
+    from deeplab_gygo.kernels.depthwise import depthwise
+
+    return partial(depthwise, interpret=asked == "interpret")
 
 
 def compiled(model: keras.Model) -> Callable[..., Any]:

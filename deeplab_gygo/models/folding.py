@@ -16,6 +16,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from deeplab_gygo import backend
+
 Weights = list[tuple[Any, Any]]
 """Kernel and bias of every folded convolution, in the order of the network."""
 
@@ -130,7 +132,10 @@ def _inference(layer: keras.layers.Layer) -> Call:
 def _convolution(layer: keras.layers.Layer, activation: layers.ReLU | None = None) -> Call:
     """Makes one call of a convolution, its BatchNorm and its ReLU."""
     dtype = layer.compute_dtype
-    convolve = ops.depthwise_conv if isinstance(layer, layers.DepthwiseConv2D) else ops.conv
+    depthwise = isinstance(layer, layers.DepthwiseConv2D)
+    convolve = ops.depthwise_conv if depthwise else ops.conv
+    if depthwise and (fused := _fused(layer, activation)) is not None:
+        return fused
 
     def call(weights: tuple[Any, Any], images: Any) -> Any:
         kernel, bias = weights
@@ -146,6 +151,22 @@ def _convolution(layer: keras.layers.Layer, activation: layers.ReLU | None = Non
         if activation is None:
             return found
         return ops.relu6(found) if activation.max_value == 6 else ops.relu(found)
+
+    return call
+
+
+def _fused(layer: layers.DepthwiseConv2D, activation: layers.ReLU | None) -> Call | None:
+    """Makes one kernel of it all, where the backend has one in force that fits."""
+    kernel_of = backend.fused_depthwise()
+    strides, rates = set(layer.strides), set(layer.dilation_rate)
+    fits = len(strides) == len(rates) == 1 and layer.padding == "same"
+    if kernel_of is None or not fits or (activation is not None and activation.max_value != 6):
+        return None
+    options = {"stride": strides.pop(), "rate": rates.pop(), "relu6": activation is not None}
+
+    def call(weights: tuple[Any, Any], images: Any) -> Any:
+        kernel, bias = weights
+        return kernel_of(ops.cast(images, layer.compute_dtype), kernel[..., 0], bias, **options)
 
     return call
 

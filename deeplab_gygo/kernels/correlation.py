@@ -1,0 +1,138 @@
+"""The kernel of the depthwise convolution; turned around, of its input's gradient at stride 1.
+
+It is bound by memory, so that what counts is to read each value from it once. A program computes
+several rows of a tile of columns and channels. For that it reads every input row of its tile once
+for each column of the kernel, into registers; what neighbours read again comes from the caches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas
+
+from deeplab_gygo.kernels.launch import ceil_div, launch, load, span, store, unravelled, within
+from deeplab_gygo.kernels.window import Window
+
+_ROWS = 4
+"""Output rows of a program: with a 5x5 kernel it reads 8 input rows for them instead of 20."""
+
+
+def _rectified(sums: Any, relu6: bool) -> Any:
+    return jnp.minimum(jnp.maximum(sums, 0.0), 6.0) if relu6 else sums
+
+
+def reader(ref: Any, gate: Any | None, sizes: Sequence[int]) -> Callable[..., Any]:
+    """Makes `read(index, mask)`, float32; where a gate has reached 0 or 6, it reads 0."""
+
+    def read(index: tuple[Any, ...], mask: Any) -> Any:
+        values = load(ref, sizes, index, mask)
+        if gate is None:
+            return values
+        reached = load(gate, sizes, index, mask)
+        return jnp.where((reached > 0.0) & (reached < 6.0), values, 0.0)
+
+    return read
+
+
+def _correlation_kernel(
+    *refs: Any, window: Window, before: tuple[int, int], gated: bool, flipped: bool, relu6: bool
+) -> None:
+    """Computes up to `_ROWS` output rows, `rate` apart, so that they share their input rows."""
+    values, gate = refs[0], refs[1] if gated else None
+    weights_ref, bias_ref, out_ref = refs[1 + gated :]
+    (height, width), (out_height, out_width) = window.size, window.output
+    side, stride, rate = window.side, window.stride, window.rate
+    columns, channels = window.tile
+    place = unravelled(
+        pallas.program_id(0),
+        (
+            ceil_div(window.channels, channels),
+            ceil_div(out_width, columns),
+            ceil_div(out_height, _ROWS * rate) * rate,
+            window.batch,
+        ),
+    )
+    first = lax.div(place[2], jnp.int32(rate)) * (_ROWS * rate) + lax.rem(place[2], jnp.int32(rate))
+    across, depth = span(place[1] * columns, columns), span(place[0] * channels, channels)
+    exists, read = depth < window.channels, reader(values, gate, window.inputs)
+
+    def add_column(tap: Any, sums: tuple[Any, ...]) -> tuple[Any, ...]:
+        def weights(row: int) -> Any:
+            index = (side - 1 - row, side - 1 - tap) if flipped else (row, tap)
+            return load(weights_ref, window.weights, (*index, depth), exists)[None, :]
+
+        taps, sums = [weights(row) for row in range(side)], list(sums)
+        x = across * stride + tap * rate - before[1]
+        mask = within(x, width)[:, None] & exists[None, :]
+        for line in range(stride * (_ROWS - 1) + side):
+            users = [r for r in range(_ROWS) if 0 <= line - stride * r < side]
+            if not users:  # a stride beyond the kernel leaves rows out
+                continue
+            y = first * stride + line * rate - before[0]
+            tile = read((place[3], y, x[:, None], depth[None, :]), mask & within(y, height))
+            for r in users:
+                sums[r] = sums[r] + tile * taps[line - stride * r]
+        return tuple(sums)
+
+    # A loop, not unrolled, over the kernel's columns keeps the weights of one column in registers.
+    nothing = jnp.zeros((columns, channels), jnp.float32)
+    sums = lax.fori_loop(0, side, add_column, (nothing,) * _ROWS)
+    bias = load(bias_ref, (window.channels,), (depth,), exists)
+    mask = (across < out_width)[:, None] & exists[None, :]
+    for r in range(_ROWS):
+        y = first + r * rate
+        result = _rectified(sums[r] + bias[None, :], relu6)
+        index = (place[3], y, across[:, None], depth[None, :])
+        store(out_ref, window.outputs, index, result, mask & (y < out_height))
+
+
+def correlation(
+    values: jax.Array,
+    gate: jax.Array | None,
+    kernel: jax.Array,
+    bias: jax.Array,
+    *,
+    window: Window,
+    before: tuple[int, int],
+    flipped: bool = False,
+    relu6: bool = False,
+    name: str,
+    interpret: bool,
+) -> jax.Array:
+    """Correlates every channel with its own kernel and adds the bias.
+
+    Args:
+        values: [B, H, W, C].
+        gate: None, or like `values`, which count as 0 where it is not between 0 and 6.
+        kernel: [k, k, C].
+        bias: [C].
+        window: Sizes and steps.
+        before: Rows above and columns left of the values that count as 0.
+        flipped: Whether the kernel is turned by 180 degrees.
+        relu6: Whether the sums are cut to 0..6.
+        name: Name of the kernel in profiles.
+        interpret: Whether the interpreter runs it.
+
+    Returns:
+        [B, H', W', C] in the dtype of the values.
+    """
+    columns, channels = window.tile
+    lines = ceil_div(window.output[0], _ROWS * window.rate) * window.rate * window.batch
+    grid = ceil_div(window.channels, channels) * ceil_div(window.output[1], columns) * lines
+    body = partial(
+        _correlation_kernel,
+        window=window,
+        before=before,
+        gated=gate is not None,
+        flipped=flipped,
+        relu6=relu6,
+    )
+    out = jax.ShapeDtypeStruct(window.outputs, values.dtype)
+    inputs = (values, kernel, bias) if gate is None else (values, gate, kernel, bias)
+    return launch(body, grid, [out], *inputs, name=name, interpret=interpret)[0]
