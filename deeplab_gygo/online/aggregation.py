@@ -8,6 +8,10 @@ import numpy as np
 REACH = 0.2
 """How far a part may lie from the previous mask, as a part of the root of its area."""
 
+PARTS_REACH = 0.5
+"""How far parts of one object may lie from its largest one, likewise: a highlight, or something in
+front of it, may divide it."""
+
 LEAST_KEPT = 0.2
 """Below this part of the object's predicted area, stray parts are kept: the object has jumped."""
 
@@ -31,7 +35,9 @@ def soft_aggregate(probabilities: np.ndarray) -> np.ndarray:
     return odds / odds.sum(axis=0, keepdims=True)
 
 
-def keep_connected(probability: np.ndarray, previous: np.ndarray, threshold: float) -> np.ndarray:
+def keep_connected(
+    probability: np.ndarray, previous: np.ndarray, threshold: float, reach: float = REACH
+) -> np.ndarray:
     """Drops predicted parts that do not touch the previous mask, grown by its own size.
 
     Nothing is dropped where there was no previous object, or where the object has jumped.
@@ -40,12 +46,13 @@ def keep_connected(probability: np.ndarray, previous: np.ndarray, threshold: flo
         probability: float32 [H, W] in 0..1.
         previous: bool or uint8 [H, W], the previous mask.
         threshold: Probability above which a pixel is object.
+        reach: How far a part may lie from the previous mask, as a part of the root of its area.
 
     Returns:
         float32 [H, W]: 0 inside dropped parts, unchanged elsewhere.
     """
     predicted = (probability > threshold).astype(np.uint8)
-    stray = _stray(predicted, previous)
+    stray = _stray(predicted, previous, reach)
     if stray is None or is_little(predicted[~stray], predicted):
         return probability
     return np.where(stray, np.float32(0), probability)
@@ -67,7 +74,7 @@ def main_part(probability: np.ndarray, threshold: float) -> np.ndarray:
     if count <= 2:
         return probability
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    return keep_connected(probability, labels == largest, threshold)
+    return keep_connected(probability, labels == largest, threshold, PARTS_REACH)
 
 
 def has_jumped(probability: np.ndarray, previous: np.ndarray, threshold: float) -> bool:
@@ -119,13 +126,13 @@ def keep_recognized(
     return np.where(strange[labels], np.float32(0), probability)
 
 
-def _stray(predicted: np.ndarray, previous: np.ndarray) -> np.ndarray | None:
+def _stray(predicted: np.ndarray, previous: np.ndarray, reach: float = REACH) -> np.ndarray | None:
     """Finds parts that do not touch the previous mask: bool [H, W]; None where there is none."""
     area = np.count_nonzero(previous)
     if not area or not predicted.any():
         return None
     count, labels = cv2.connectedComponents(predicted, connectivity=8)
-    radius = max(1, round(REACH * float(np.sqrt(area))))
+    radius = max(1, round(reach * float(np.sqrt(area))))
     distance = cv2.distanceTransform((previous == 0).astype(np.uint8), cv2.DIST_L2, 3)
     reached = np.zeros(count, bool)
     reached[np.unique(labels[distance <= radius])] = True

@@ -165,7 +165,7 @@ class FineTuner:
         Raises:
             UsageError: The loss is no longer finite.
         """
-        config, losses = self._config, []
+        config, losses, mean = self._config, [], _Mean()
         for step in range(1, config.steps + 1):
             elapsed = time.monotonic() - started
             self._set_rates(step, elapsed)
@@ -174,21 +174,42 @@ class FineTuner:
             if report is not None:
                 report(step, config.steps, losses[-1])
             now = time.monotonic() - started
+            if config.average and self._done(step, now) >= 1.0 - config.average:
+                mean.add(self.weights())
             # It ends where it is nearest to the limit: at the middle of the next step.
             if config.seconds and now + 0.5 * (now - elapsed) >= config.seconds:
                 break
+        if mean.count:
+            self.set_weights(mean.values)
         return Adaptation(len(losses), losses, time.monotonic() - started)
+
+    def _done(self, step: int, elapsed: float) -> float:
+        """Returns how much of fine-tuning lies behind, 0 at its first step and 1 at its last."""
+        config = self._config
+        done = (step - 1) / max(1, config.steps - 1)
+        return min(1.0, max(done, elapsed / config.seconds) if config.seconds else done)
 
     def _set_rates(self, step: int, elapsed: float) -> None:
         config = self._config
         if config.final_rate == 1:
             return
-        done = (step - 1) / max(1, config.steps - 1)
-        if config.seconds:
-            done = max(done, elapsed / config.seconds)
-        half = 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+        half = 0.5 * (1.0 + math.cos(math.pi * self._done(step, elapsed)))
         for optimizer, rate in self._rates:
             optimizer.learning_rate = rate * (config.final_rate + (1.0 - config.final_rate) * half)
+
+
+class _Mean:
+    """Mean of lists of arrays that come one after the other."""
+
+    def __init__(self):
+        self.count, self.values = 0, []
+
+    def add(self, values: list[np.ndarray]) -> None:
+        self.count += 1
+        if self.count == 1:
+            self.values = values
+        for mean, value in zip(self.values, values, strict=True):
+            mean += (value - mean) / self.count
 
 
 def _joined(*regularizers: Callable[[list[Any]], Any] | None) -> Callable[[list[Any]], Any] | None:
