@@ -51,11 +51,30 @@ def keep_connected(
     Returns:
         float32 [H, W]: 0 inside dropped parts, unchanged elsewhere.
     """
+    return connected(probability, previous, threshold, reach)[0]
+
+
+def connected(
+    probability: np.ndarray, previous: np.ndarray, threshold: float, reach: float = REACH
+) -> tuple[np.ndarray, bool]:
+    """Does what `keep_connected` does, and says whether the object has jumped.
+
+    Args:
+        probability: As there; likewise the others.
+        previous: As there.
+        threshold: As there.
+        reach: As there.
+
+    Returns:
+        The probability, and what `has_jumped` returns.
+    """
     predicted = (probability > threshold).astype(np.uint8)
     stray = _stray(predicted, previous, reach)
-    if stray is None or is_little(predicted[~stray], predicted):
-        return probability
-    return np.where(stray, np.float32(0), probability)
+    if stray is None:
+        return probability, False
+    if is_little(predicted[~stray], predicted):
+        return probability, True
+    return np.where(stray, np.float32(0), probability), False
 
 
 def main_part(probability: np.ndarray, threshold: float) -> np.ndarray:
@@ -88,9 +107,7 @@ def has_jumped(probability: np.ndarray, previous: np.ndarray, threshold: float) 
     Returns:
         False where there was no previous object, or nothing is predicted.
     """
-    predicted = (probability > threshold).astype(np.uint8)
-    stray = _stray(predicted, previous)
-    return stray is not None and is_little(predicted[~stray], predicted)
+    return connected(probability, previous, threshold)[1]
 
 
 def keep_recognized(
@@ -135,7 +152,7 @@ def _stray(predicted: np.ndarray, previous: np.ndarray, reach: float = REACH) ->
     radius = max(1, round(reach * float(np.sqrt(area))))
     distance = cv2.distanceTransform((previous == 0).astype(np.uint8), cv2.DIST_L2, 3)
     reached = np.zeros(count, bool)
-    reached[np.unique(labels[distance <= radius])] = True
+    reached[labels[distance <= radius]] = True
     reached[0] = True
     return ~reached[labels]
 

@@ -80,6 +80,11 @@ class DistractorTrack:
         """Forgets all distractors."""
         self.mask = self._moved = None
 
+    def pass_by(self, image: np.ndarray) -> None:
+        """Goes on by a frame, uint8 [h, w, 3] RGB, in which there is nothing to follow."""
+        self.mask = self._moved = None
+        self._before = self._gray(image)
+
     def follow(self, image: np.ndarray, dropped: np.ndarray, kept: np.ndarray) -> None:
         """Remembers where the distractors are now.
 
@@ -90,6 +95,7 @@ class DistractorTrack:
         """
         if self._moved is not None:
             dropped = dropped | self._moved  # also where the network was right for once
+            self._moved = None
         dropped = dropped & ~kept
         large = np.count_nonzero(dropped) >= LEAST_PART * np.count_nonzero(kept)
         self.mask = dropped if dropped.any() and large else None

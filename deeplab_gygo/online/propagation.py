@@ -12,9 +12,8 @@ from deeplab_gygo.config import OnlineConfig
 from deeplab_gygo.models.geometry import Geometry, sigmoid
 from deeplab_gygo.models.memory import from_cells
 from deeplab_gygo.online.aggregation import (
-    has_jumped,
+    connected,
     is_little,
-    keep_connected,
     keep_recognized,
 )
 from deeplab_gygo.online.confidence import expected_overlap
@@ -136,21 +135,29 @@ class Propagation:
         """Drops distractors and strange parts, and remembers what was dropped."""
         if image is None or not self._config.track_distractors:
             return self._filtered(probability, features, target, lost)
-        geometry, threshold = self._geometry, self._config.threshold
-        image = geometry.cropped(image)
-        told, predicted = probability, probability > threshold
-        theirs = target.distractors.claim(
-            image, geometry.small(predicted), geometry.small(target.previous > threshold)
-        )
-        if theirs.any():
-            probability = np.where(geometry.large(theirs), np.float32(0), probability)
-            if is_little(probability > threshold, predicted):
-                # Rather the object was taken for a distractor, when it came from behind something.
-                target.distractors.forget()
-                probability = told
+        image, threshold = self._geometry.cropped(image), self._config.threshold
+        predicted = probability > threshold
+        if target.distractors.mask is not None:
+            probability = self._claimed(probability, predicted, target, image)
         probability = self._filtered(probability, features, target, lost)
         self._follow(target, image, predicted, probability > threshold)
         return probability
+
+    def _claimed(
+        self, probability: np.ndarray, predicted: np.ndarray, target: Target, image: np.ndarray
+    ) -> np.ndarray:
+        """Takes from a prediction what belongs to known distractors."""
+        geometry, threshold = self._geometry, self._config.threshold
+        before = geometry.small(target.previous > threshold)
+        theirs = target.distractors.claim(image, geometry.small(predicted), before)
+        if not theirs.any():
+            return probability
+        left = np.where(geometry.large(theirs), np.float32(0), probability)
+        if is_little(left > threshold, predicted):
+            # Rather the object was taken for a distractor, when it came from behind something.
+            target.distractors.forget()
+            return probability
+        return left
 
     def part(self, target: Target, image: np.ndarray, found: np.ndarray) -> None:
         """Takes for distractors what is predicted beside an object that was just found.
@@ -168,8 +175,11 @@ class Propagation:
     def _follow(
         self, target: Target, image: np.ndarray, predicted: np.ndarray, kept: np.ndarray
     ) -> None:
-        small = self._geometry.small
-        target.distractors.follow(image, small(predicted & ~kept), small(kept))
+        dropped, small = predicted & ~kept, self._geometry.small
+        if dropped.any() or target.distractors.mask is not None:
+            target.distractors.follow(image, small(dropped), small(kept))
+        else:
+            target.distractors.pass_by(image)
 
     def _filtered(
         self, probability: np.ndarray, features: Features, target: Target, lost: bool
@@ -177,8 +187,10 @@ class Propagation:
         """Drops parts away from the last mask, or, where there is none to go by, strange ones."""
         config = self._config
         previous = target.previous > config.threshold
-        if not lost and not has_jumped(probability, previous, config.threshold):
-            return keep_connected(probability, previous, config.threshold)
+        if not lost:
+            kept, jumped = connected(probability, previous, config.threshold)
+            if not jumped:
+                return kept
         if target.memory is None or config.recognize <= -1:
             return probability
         recall = to_numpy(self._network.read(features, *target.memory.contents()))[0]
