@@ -13,6 +13,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from deeplab_gygo.online.flow import flow_between
+
 FLOW_SIDE = 240
 """Short side at which flow is computed, pixels: things as large as an object need no more."""
 
@@ -106,8 +108,8 @@ class DistractorTrack:
         if self._flow is None:
             self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         now = self._gray(image)
-        back = self._flow.calc(now, self._before, None)
-        forth = self._flow.calc(self._before, now, None)
+        back = flow_between(self._flow, now, self._before)
+        forth = flow_between(self._flow, self._before, now)
         rows, columns = np.indices(now.shape, np.float32)
         grid = np.stack([columns, rows], axis=-1)
         # What the two flows disagree about was hidden, or comes out from behind something.

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from deeplab_gygo.config_systems import FlowOnline, GrabCutOnline, ReferenceOnline
+from deeplab_gygo.online.flow import flow_between
 from deeplab_gygo.online.objects import Carried, ObjectSegmenter
 from deeplab_gygo.online.prediction import Adaptation, Report
 
@@ -87,7 +88,7 @@ class FlowSegmenter(ObjectSegmenter):
     def _look(self, image: np.ndarray) -> np.ndarray:
         """Finds where every pixel came from: float32 [H, W, 2], column and row."""
         now = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        flow = self._flow.calc(now, self._before, None)
+        flow = flow_between(self._flow, now, self._before)
         self._before = now
         return flow + self._places
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.online.distractor_track import LEAST_PART, DistractorTrack
+from deeplab_gygo.online.flow import flow_between
 
 SIZE = (120, 200)
 BOX = (40, 60, 90, 130)  # top, left, bottom, right of the object, which stands still
@@ -103,3 +104,11 @@ def test_large_frames_are_followed_at_a_smaller_size(scale):
         theirs = track.claim(image, box | disc, box) if number else disc
         track.follow(image, theirs, (box | disc) & ~theirs)
     assert theirs[disc].mean() > 0.9 and theirs[box].mean() < 0.03
+
+
+@pytest.mark.parametrize("size", [(8, 100), (100, 8), (5, 5), (16, 300)])
+def test_flow_takes_pictures_of_any_size(size):
+    engine = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    one = np.random.default_rng(0).integers(0, 255, size).astype(np.uint8)
+    flow = flow_between(engine, one, np.roll(one, 1, axis=1))
+    assert flow.shape == (*size, 2) and np.isfinite(flow).all()
