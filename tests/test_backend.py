@@ -103,3 +103,54 @@ def test_float16_without_a_scaled_loss_is_refused():
     )
     assert done.returncode != 0
     assert "UsageError" in done.stderr and "bfloat16" in done.stderr
+
+
+def test_adam_by_one_operation_is_adam():
+    import keras
+    from keras import layers
+
+    from deeplab_gygo.backend import steps
+
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(3, 8, 8, 2)).astype(np.float32)
+    targets = rng.normal(size=(3, 8, 8, 1)).astype(np.float32)
+    ends, slots = [], []
+    for fused in (True, False):
+        keras.utils.set_random_seed(1)
+        image = keras.Input((8, 8, 2))
+        model = keras.Model(image, layers.Conv2D(1, 3, padding="same")(layers.Conv2D(4, 1)(image)))
+        optimizer = keras.optimizers.Adam(1e-2, beta_2=0.99)
+        with pytest.MonkeyPatch.context() as patch:
+            if not fused:
+                patch.setattr(steps, "_is_plain_adam", lambda _: False)
+            step = steps.GradientStep(
+                model,
+                lambda outputs, t: keras.ops.mean(keras.ops.square(outputs - t)),
+                [(optimizer, model.trainable_variables)],
+            )
+            for number in range(7):
+                optimizer.learning_rate = 1e-2 / (1 + number)
+                step(images, targets)
+        ends.append([np.array(v.numpy()) for v in model.trainable_variables])
+        slots.append([np.array(v.numpy()) for v in optimizer.variables])
+    assert int(slots[0][0]) == 7
+    for one, other in zip(ends[0] + slots[0], ends[1] + slots[1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "plain"),
+    [({}, True), ({"clipnorm": 1.0}, False), ({"weight_decay": 0.1}, False),
+     ({"amsgrad": True}, False), ({"use_ema": True}, False),
+     ({"gradient_accumulation_steps": 2}, False)],
+)  # fmt: skip
+def test_only_a_plain_adam_is_replaced(options, plain):
+    import keras
+
+    from deeplab_gygo.backend.steps import _is_plain_adam
+
+    optimizer = keras.optimizers.Adam(**options)
+    optimizer.build([keras.Variable(np.zeros(3, np.float32))])
+    assert _is_plain_adam(optimizer) == plain
+    assert not _is_plain_adam(keras.optimizers.AdamW())
+    assert not _is_plain_adam(keras.optimizers.SGD())

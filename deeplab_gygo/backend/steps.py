@@ -164,7 +164,8 @@ class GradientStep:
         start = 0
         for optimizer, variables in self.groups:
             part = gradients[start : start + len(variables)]
-            optimizer.apply_gradients(zip(part, variables, strict=True))
+            update = _update_by_adam if _is_plain_adam(optimizer) else _update
+            update(optimizer, part, variables)
             start += len(variables)
         return total
 
@@ -273,6 +274,49 @@ class GradientStep:
         for variables, new in pairs:
             for variable, value in zip(variables, new, strict=True):
                 variable.assign(value)
+
+
+def _update(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
+    optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+
+def _is_plain_adam(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Says whether an optimizer does nothing but Adam."""
+    extras = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "amsgrad")
+    return (
+        type(optimizer) is keras.optimizers.Adam
+        and not any(getattr(optimizer, extra, None) for extra in extras)
+        and not optimizer.gradient_accumulation_steps
+        and all(hasattr(optimizer, slots) for slots in ("_momentums", "_velocities"))
+    )
+
+
+def _update_by_adam(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
+    """Does what Keras's Adam does by one operation of TensorFlow a variable, instead of fifteen.
+
+    The slots are the optimizer's. A step is traced in half the time, which is what a short
+    fine-tuning begins with.
+    """
+    import tensorflow as tf
+
+    count = tf.cast(optimizer.iterations.value + 1, tf.float32)
+    slots = zip(optimizer._momentums, optimizer._velocities, strict=True)
+    for gradient, variable, (momentum, velocity) in zip(gradients, variables, slots, strict=True):
+        if gradient is None:
+            continue
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.value.handle,
+            m=momentum.value.handle,
+            v=velocity.value.handle,
+            beta1_power=tf.pow(optimizer.beta_1, count),
+            beta2_power=tf.pow(optimizer.beta_2, count),
+            lr=tf.convert_to_tensor(optimizer._learning_rate.value),
+            beta1=optimizer.beta_1,
+            beta2=optimizer.beta_2,
+            epsilon=optimizer.epsilon,
+            grad=gradient,
+        )
+    optimizer.iterations.assign_add(1)
 
 
 def _picked(sources: list[Stack], pick: Any, concatenate: Callable[..., Any]) -> Stack:
