@@ -107,8 +107,6 @@ class OsmnOnline:
             in the original.
         final_rate: Part of the rate that the last step has, which a cosine leads to; the original's
             rate stays.
-        average: Share of fine-tuning, its end, over which the weights are averaged (Izmailov et
-            al., UAI 2018); none in the original, whose last step decides.
     """
 
     mode: Literal["one-shot", "fine-tune"] = "one-shot"
@@ -129,7 +127,6 @@ class OsmnOnline:
     weight_decay: float = 2e-4
     anchor: float = 0.0
     final_rate: float = 1.0
-    average: float = 0.0
 
     def short_side(self, trunk: Trunk) -> int:
         """Returns the short side in force on a trunk, pixels."""
@@ -160,7 +157,7 @@ class OsvosOnline:
             factor in the training of a parent, learn nothing here.
         scales: As in `OsmnOnline`; likewise `views`, `lucid` and `view_scale`.
         flip: Probability of a mirrored picture.
-        anchor: As in `OsmnOnline`; likewise `final_rate` and `average`.
+        anchor: As in `OsmnOnline`; likewise `final_rate`.
     """
 
     mode: Literal["zero-shot", "fine-tune"] = "fine-tune"
@@ -184,7 +181,6 @@ class OsvosOnline:
     flip: float = 0.5
     anchor: float = 0.0
     final_rate: float = 1.0
-    average: float = 0.0
 
     def short_side(self, trunk: Trunk) -> int:
         """Returns the short side in force on a trunk, pixels."""

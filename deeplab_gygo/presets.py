@@ -49,7 +49,7 @@ SYSTEM_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         ORIGINAL: {},
         LIGHT: {
             "steps": 100,
-            "rate": 1e-3,
+            "rate": 5e-4,
             "optimizer": "adam",
             "loss": "cross-entropy",
             "dice": 1.0,

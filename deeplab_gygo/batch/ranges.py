@@ -12,7 +12,7 @@ _LEAST: dict[str, float] = {
     "weight_decay": 0, "bias_multiplier": 0, "fuse_multiplier": 0, "iterations": 1, "reach": 0,
     "anchor": 0,
 }  # fmt: skip
-_SHARES = ("threshold", "lucid", "flip", "momentum", "final_rate", "average")
+_SHARES = ("threshold", "lucid", "flip", "momentum", "final_rate")
 
 
 def check_ranges(config: Any) -> None:

@@ -165,7 +165,7 @@ class FineTuner:
         Raises:
             UsageError: The loss is no longer finite.
         """
-        config, losses, mean = self._config, [], _Mean()
+        config, losses = self._config, []
         for step in range(1, config.steps + 1):
             elapsed = time.monotonic() - started
             self._set_rates(step, elapsed)
@@ -174,13 +174,9 @@ class FineTuner:
             if report is not None:
                 report(step, config.steps, losses[-1])
             now = time.monotonic() - started
-            if config.average and self._done(step, now) >= 1.0 - config.average:
-                mean.add(self.weights())
             # It ends where it is nearest to the limit: at the middle of the next step.
             if config.seconds and now + 0.5 * (now - elapsed) >= config.seconds:
                 break
-        if mean.count:
-            self.set_weights(mean.values)
         return Adaptation(len(losses), losses, time.monotonic() - started)
 
     def _done(self, step: int, elapsed: float) -> float:
@@ -196,20 +192,6 @@ class FineTuner:
         half = 0.5 * (1.0 + math.cos(math.pi * self._done(step, elapsed)))
         for optimizer, rate in self._rates:
             optimizer.learning_rate = rate * (config.final_rate + (1.0 - config.final_rate) * half)
-
-
-class _Mean:
-    """Mean of lists of arrays that come one after the other."""
-
-    def __init__(self):
-        self.count, self.values = 0, []
-
-    def add(self, values: list[np.ndarray]) -> None:
-        self.count += 1
-        if self.count == 1:
-            self.values = values
-        for mean, value in zip(self.values, values, strict=True):
-            mean += (value - mean) / self.count
 
 
 def _joined(*regularizers: Callable[[list[Any]], Any] | None) -> Callable[[list[Any]], Any] | None:

@@ -169,12 +169,3 @@ def test_every_step_is_reported(squares):
 def test_a_frame_that_was_not_reached_is_told():
     assert not note_of(0.9, 1)
     assert "object 2" in note_of(0.3, 2)[0] and "0.30" in note_of(0.3, 2)[0]
-
-
-def test_the_last_weights_are_averaged(squares):
-    tuner, _ = _tuner(OsvosOnline(steps=8, average=0.5, loss="balanced-mean", weight_decay=0.0))
-    seen = []
-    tuner.tune(_sampler(squares), time.monotonic(), lambda *_: seen.append(tuner.weights()))
-    for value, *steps in zip(tuner.weights(), *seen[4:], strict=True):
-        np.testing.assert_allclose(value, np.mean(steps, axis=0), rtol=1e-5, atol=1e-7)
-    assert any((a != b).any() for a, b in zip(tuner.weights(), seen[-1], strict=True))
