@@ -22,8 +22,12 @@ AGREED = 2.0
 """Pixels at that size by which flow forth and back may miss where it began."""
 
 LEAST_PART = 0.1
-"""Area of what is dropped, as a part of the object's, from which it is worth following: a smaller
-part may be the object's own, a leg that comes out from behind something."""
+"""Area of what is dropped, as a part of the object's, from which it is worth following."""
+
+AWAY = 1.0
+"""Distance from the object, as a part of the root of its area, beyond which a new thing is another
+one. Nearer to it, inside the picture, things may be its own, a leg that comes out from behind
+something; only what comes in over the edge of the picture is not."""
 
 GROWTH = 0.25
 """How far a distractor may grow from one frame to the next, as a part of the root of its area."""
@@ -95,10 +99,10 @@ class DistractorTrack:
             dropped: bool [h, w], what was predicted and is not the object.
             kept: bool [h, w], the object.
         """
-        if self._moved is not None:
-            dropped = dropped | self._moved  # also where the network was right for once
-            self._moved = None
-        dropped = dropped & ~kept
+        known = np.zeros(dropped.shape, bool) if self._moved is None else self._moved & ~kept
+        self._moved = None
+        # What was known is followed also where the network was right for once.
+        dropped = known | _others(dropped & ~kept, known, kept)
         large = np.count_nonzero(dropped) >= LEAST_PART * np.count_nonzero(kept)
         self.mask = dropped if dropped.any() and large else None
         self._before = self._gray(image)
@@ -129,6 +133,21 @@ class DistractorTrack:
         scale = min(1.0, FLOW_SIDE / min(gray.shape))
         size = tuple(max(1, round(side * scale)) for side in gray.shape[::-1])
         return gray if scale == 1.0 else cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+
+
+def _others(parts: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Finds the parts that are known things, or new ones that cannot be the object's own."""
+    count, labels = cv2.connectedComponents(parts.astype(np.uint8), connectivity=8)
+    if count == 1 or not kept.any():
+        return parts
+    distance = cv2.distanceTransform((~kept).astype(np.uint8), cv2.DIST_L2, 3)
+    away = distance > AWAY * float(np.sqrt(np.count_nonzero(kept)))
+    inside = np.zeros(parts.shape, bool)
+    inside[1:-1, 1:-1] = True
+    others = np.zeros(count, bool)
+    others[labels[known | away | ~inside]] = True
+    others[0] = False
+    return others[labels]
 
 
 def _grown(mask: np.ndarray) -> np.ndarray:
