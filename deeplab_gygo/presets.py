@@ -48,7 +48,7 @@ SYSTEM_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "osvos": {
         ORIGINAL: {},
         LIGHT: {
-            "steps": 100,
+            "steps": 200,
             "rate": 5e-4,
             "optimizer": "adam",
             "loss": "cross-entropy",
