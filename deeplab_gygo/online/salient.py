@@ -41,6 +41,9 @@ BESIDE = 0.1
 SEEN_APART = 0.05
 """Confidence that a frame gains by showing the object apart from something else."""
 
+CLEAR = 0.95
+"""Confidence that a frame must have for that: what is doubtful shows scattered parts of anything."""
+
 APART = 4
 """Least distance of remembered frames, frames: neighbors say the same."""
 
@@ -236,8 +239,9 @@ def surest(
     Returns:
         Indices, surest first, at least `APART` from each other; fewer where there are no more.
     """
-    apart = np.array(beside or [0.0] * len(area)) >= BESIDE
-    worth = np.array(confidence) + SEEN_APART * apart
+    sure = np.array(confidence)
+    apart = (np.array(beside or [0.0] * len(area)) >= BESIDE) & (sure >= CLEAR)
+    worth = sure + SEEN_APART * apart
     chosen: list[int] = []
     for index in sorted(range(len(confidence)), key=lambda i: -worth[i]):
         if len(chosen) == count:

@@ -104,10 +104,12 @@ def test_the_surest_frames_are_chosen_apart_from_each_other():
 
 
 def test_frames_are_preferred_that_show_the_object_apart_from_something():
-    confidence, area = [0.95, 0.6, 0.94, 0.5, 0.92, 0.6, 0.7, 0.8], [0.1] * 8
+    confidence, area = [0.98, 0.6, 0.94, 0.5, 0.96, 0.6, 0.7, 0.8], [0.1] * 8
     beside = [0.0, 0.0, 0.0, 0.0, 0.4, 0.0, 0.0, 0.05]
     assert surest(confidence, area, 2, beside) == [4, 0]
     beside[4] = 0.09  # specks say nothing
+    assert surest(confidence, area, 2, beside) == [0, 4]
+    beside[4], confidence[4] = 0.4, 0.945  # nor do scattered parts of a doubtful frame
     assert surest(confidence, area, 2, beside) == [0, 4]
 
 
