@@ -42,7 +42,7 @@ SEEN_APART = 0.05
 """Confidence that a frame gains by showing the object apart from something else."""
 
 CLEAR = 0.95
-"""Confidence that a frame must have for that: what is doubtful shows scattered parts of anything."""
+"""Confidence that a frame must have for that: a doubtful one shows scattered parts of anything."""
 
 APART = 4
 """Least distance of remembered frames, frames: neighbors say the same."""
