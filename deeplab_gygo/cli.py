@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from deeplab_gygo import __version__
 from deeplab_gygo.errors import DeepLabGygoError, StorageError, UsageError
-from deeplab_gygo.startup import import_keras
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -40,7 +39,6 @@ COMMANDS = {
     "data": "Verify or download a data set; pack training material.",
     "demo": "Render a product clip, segment it and measure the result.",
 }
-_WITH_NETWORK = ("segment", "batch", "train", "demo")
 ALIASES = {"predict": "segment"}  # what users of other tools type
 
 _FULL_DISK = {
@@ -90,8 +88,6 @@ def _run(words: list[str]) -> int:
     words = [ALIASES.get(words[0], words[0]), *words[1:]] if words else ["--help"]
     command, options = _parse(words)
     with _logging(options):
-        if command in _WITH_NETWORK:
-            import_keras()
         return _module(command).run(options)
 
 

@@ -17,6 +17,7 @@ from deeplab_gygo.config import UNLIMITED_STEPS, Engine, Precision
 from deeplab_gygo.config_systems import ONLINE_CONFIGS, SYSTEMS, trunk_of
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.presets import ALL_PRESETS, DEFAULT_PRESET, default_preset, preset
+from deeplab_gygo.startup import import_keras
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -162,6 +163,8 @@ def start_runner(settings: RunSettings, debug: bool) -> SequenceRunner:
         The runner.
     """
     with quiet_start(debug):
+        if settings.engine == "keras":  # converting for other runtimes needs what this leaves out
+            import_keras()
         from deeplab_gygo.batch.job import SequenceRunner
 
         return SequenceRunner(settings)

@@ -12,6 +12,7 @@ from deeplab_gygo.commands.options import add_common, quiet_start
 from deeplab_gygo.config import TrainConfig
 from deeplab_gygo.config_training import load_training
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.startup import import_keras
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -52,6 +53,7 @@ def run(options: Namespace) -> int:
         if getattr(config, name) < 1:
             raise UsageError(f"{name} is 1 or more", met=getattr(config, name), where=f"--{name}")
     with quiet_start(options.debug):
+        import_keras()
         trainer = _trainer(config, options)
     path = trainer.run()
     summary = {
