@@ -154,3 +154,35 @@ def test_only_a_plain_adam_is_replaced(options, plain):
     assert _is_plain_adam(optimizer) == plain
     assert not _is_plain_adam(keras.optimizers.AdamW())
     assert not _is_plain_adam(keras.optimizers.SGD())
+
+
+@pytest.mark.parametrize("scaled", [False, True], ids=["float32", "scaled"])
+def test_all_steps_are_one_program_of_xla_too(monkeypatch, scaled):
+    """As on an accelerator, where TensorFlow compiles them, also with a loss that is scaled."""
+    import keras
+    from keras import layers
+
+    from deeplab_gygo.backend import steps
+
+    rng = np.random.default_rng(0)
+    stack = rng.normal(size=(3, 8, 8, 2)), rng.normal(size=(3, 8, 8, 1))
+    stack = tuple(array.astype(np.float32) for array in stack)
+    losses = []
+    for compiles in (False, True):
+        keras.utils.set_random_seed(1)
+        image = keras.Input((8, 8, 2))
+        model = keras.Model(image, layers.Conv2D(1, 3, padding="same")(image))
+        optimizer = keras.optimizers.Adam(1e-2)
+        if scaled:
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=1024.0)
+        step = steps.GradientStep(
+            model,
+            lambda outputs, targets: keras.ops.mean(keras.ops.square(outputs - targets)),
+            [(optimizer, model.trainable_variables)],
+        )
+        monkeypatch.setattr(steps, "devices", lambda compiles=compiles: ["one"] * compiles)
+        picks, rates = [(index % 3,) for index in range(6)], [(1e-2,)] * 6
+        losses.append(np.array(step.sweep([stack], picks, rates)))
+        again = np.array(step.sweep([stack], picks, rates))
+        assert again.sum() < losses[-1].sum()  # it goes on where it ended, and learns
+    np.testing.assert_allclose(*losses, rtol=1e-4)

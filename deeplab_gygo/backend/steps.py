@@ -292,7 +292,7 @@ def _is_plain_adam(optimizer: keras.optimizers.Optimizer) -> bool:
 
 
 def _update_by_adam(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
-    """Does what Keras's Adam does by one operation of TensorFlow a variable, instead of fifteen.
+    """Does what Keras's Adam does by one operation of TensorFlow a variable.
 
     The slots are the optimizer's. A step is traced in half the time, which is what a short
     fine-tuning begins with.

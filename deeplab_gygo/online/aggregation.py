@@ -60,13 +60,15 @@ def connected(
     """Does what `keep_connected` does, and says whether the object has jumped.
 
     Args:
-        probability: As there; likewise the others.
-        previous: As there.
-        threshold: As there.
-        reach: As there.
+        probability: float32 [H, W] in 0..1.
+        previous: bool or uint8 [H, W], the previous mask.
+        threshold: Probability above which a pixel is object.
+        reach: How far a part may lie from the previous mask, as a part of the root of its area.
 
     Returns:
-        The probability, and what `has_jumped` returns.
+        The probability, 0 inside dropped parts; and whether (nearly) all that is predicted lies
+        away from the previous mask, so that nothing was dropped. That is False where there was no
+        previous object, or nothing is predicted.
     """
     predicted = (probability > threshold).astype(np.uint8)
     stray = _stray(predicted, previous, reach)
@@ -94,20 +96,6 @@ def main_part(probability: np.ndarray, threshold: float) -> np.ndarray:
         return probability
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     return keep_connected(probability, labels == largest, threshold, PARTS_REACH)
-
-
-def has_jumped(probability: np.ndarray, previous: np.ndarray, threshold: float) -> bool:
-    """Says whether (nearly) all that is predicted lies away from the previous mask.
-
-    Args:
-        probability: float32 [H, W] in 0..1.
-        previous: bool or uint8 [H, W], the previous mask.
-        threshold: Probability above which a pixel is object.
-
-    Returns:
-        False where there was no previous object, or nothing is predicted.
-    """
-    return connected(probability, previous, threshold)[1]
 
 
 def keep_recognized(

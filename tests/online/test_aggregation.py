@@ -3,7 +3,7 @@
 import numpy as np
 
 from deeplab_gygo.online.aggregation import (
-    has_jumped,
+    connected,
     is_little,
     keep_connected,
     keep_recognized,
@@ -54,10 +54,10 @@ def test_everything_is_kept_after_an_empty_mask():
 
 def test_a_jump_is_told_from_growth_and_from_a_first_appearance():
     previous = _square(10, 10, 30) > 0.5
-    assert has_jumped(_square(60, 60, 30), previous, 0.5)
-    assert not has_jumped(_square(12, 12, 60), previous, 0.5)
-    assert not has_jumped(_square(60, 60, 30), np.zeros((100, 100)), 0.5)
-    assert not has_jumped(np.zeros((100, 100), np.float32), previous, 0.5)
+    assert connected(_square(60, 60, 30), previous, 0.5)[1]
+    assert not connected(_square(12, 12, 60), previous, 0.5)[1]
+    assert not connected(_square(60, 60, 30), np.zeros((100, 100)), 0.5)[1]
+    assert not connected(np.zeros((100, 100), np.float32), previous, 0.5)[1]
 
 
 def test_only_what_is_like_the_object_comes_back():
