@@ -44,3 +44,18 @@ def test_the_backend_is_the_environments_or_that_of_the_settings(monkeypatch, tm
     assert startup._chosen_backend() == "tensorflow"
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert startup._chosen_backend() == "jax"
+
+
+_QUICK = """
+import tensorflow as tf
+from deeplab_gygo import backend
+backend.compile_quickly()
+options = tf.config.optimizer.get_experimental_options()
+assert options["disable_meta_optimizer"], options
+"""
+
+
+@pytest.mark.slow
+def test_graphs_are_not_optimized_on_a_cpu():
+    done = subprocess.run([sys.executable, "-c", _QUICK], capture_output=True, text=True)
+    assert not done.returncode, done.stderr

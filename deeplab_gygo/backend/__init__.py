@@ -14,6 +14,7 @@ from deeplab_gygo.backend.calls import (
 )
 from deeplab_gygo.backend.running import (
     SUPPORTED,
+    compile_quickly,
     devices,
     keep_compiled,
     name,
@@ -26,6 +27,7 @@ from deeplab_gygo.backend.steps import GradientStep
 __all__ = [
     "SUPPORTED",
     "GradientStep",
+    "compile_quickly",
     "compiled",
     "compiled_function",
     "devices",

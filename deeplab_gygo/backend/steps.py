@@ -80,6 +80,19 @@ class GradientStep:
         """
         return self._run(inputs, targets)
 
+    def prepare(self, inputs: Any, targets: Any) -> None:
+        """Traces the step for arguments like these and runs nothing, on TensorFlow.
+
+        It may run in a thread of its own, while the backend computes something else, where all
+        numbers are float32: Keras keeps the policy of a thread with the thread.
+
+        Args:
+            inputs: As for a call.
+            targets: As for a call.
+        """
+        if name() == "tensorflow":
+            self._run.get_concrete_function(inputs, targets)
+
     def sweep(self, sources: Sequence[Stack], picks: Any, rates: Any) -> Any:
         """Runs many steps as one program: no step waits for the host.
 

@@ -165,8 +165,11 @@ def start_runner(settings: RunSettings, debug: bool) -> SequenceRunner:
     with quiet_start(debug):
         if settings.engine == "keras":  # converting for other runtimes needs what this leaves out
             import_keras()
+        from deeplab_gygo import backend
         from deeplab_gygo.batch.job import SequenceRunner
 
+        if settings.system == "deeplab":
+            backend.compile_quickly()
         return SequenceRunner(settings)
 
 

@@ -6,6 +6,8 @@ import logging
 import math
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -62,6 +64,7 @@ class OnlineAdapter:
             regularizer=l2_sp(self.variables, config.anchor),
         )
         self._whole = bool(backend.devices()) if config.whole is None else config.whole
+        self._traced = False
         self._state = self.variables + [v for o, _ in self._groups for v in o.variables]
         self._snapshot = [np.array(v.numpy()) for v in self._state]
         self.samples: list[Sample] = []
@@ -123,7 +126,7 @@ class OnlineAdapter:
         """
         started = time.monotonic() if started is None else started
         config = self._config
-        cached = self._cached(views, rng)
+        cached = self._cached(views, rng, batch=2 if replay else 1)
         others = [self.sample(view.image, view.mask, view.guide) for view in replay or []]
         self.samples = cached
         sources = [cached, others] if others else [cached]
@@ -240,9 +243,12 @@ class OnlineAdapter:
             inputs = {"image": ops.convert_to_tensor(image[None], "float32"), **known}
         return inputs, target
 
-    def _cached(self, views: list[View], rng: np.random.Generator) -> list[Sample]:
+    def _cached(self, views: list[View], rng: np.random.Generator, batch: int) -> list[Sample]:
         """Encodes the views; some are told what a memory of another view says of them."""
-        encoded = [self._network.encode(view.image[None]) for view in views]
+        encoded = [self._network.encode(views[0].image[None])]
+        first = self.sample(views[0].image, views[0].mask, views[0].guide, features=encoded[0])
+        with self._tracing([first] * batch):
+            encoded += [self._network.encode(view.image[None]) for view in views[1:]]
         samples = []
         for index, view in enumerate(views):
             recall = None
@@ -258,6 +264,18 @@ class OnlineAdapter:
                 )
             )
         return samples
+
+    @contextmanager
+    def _tracing(self, samples: list[Sample]) -> Iterator[None]:
+        """Traces the step beside the encoding of views, which leaves the interpreter idle."""
+        if self._traced or self._whole or keras.config.dtype_policy().name != "float32":
+            yield
+            return
+        self._traced = True
+        with ThreadPoolExecutor(1) as pool:
+            trace = pool.submit(self._step.prepare, *_joined(samples))
+            yield
+            trace.result()
 
     def _mix_back(self, part: float) -> None:
         for variable, start in zip(self.variables, self._snapshot, strict=False):

@@ -5,14 +5,18 @@ thing touches the object, the two are one part, and nothing that looks at single
 apart. So what was dropped is remembered as a distractor: optical flow says where it and the object
 are in the next frame, and what is predicted is shared out between the two along the edges of the
 picture, by a watershed from what is sure of either (Beucher & Lantuéjoul, 1979; flow by dense
-inverse search, Kroeger et al., ECCV 2016).
+inverse search, Kroeger et al., ECCV 2016). What never lay apart is told by its motion
+(`common_fate`), and shared out in the same way.
 """
 
 from __future__ import annotations
 
+from copy import copy
+
 import cv2
 import numpy as np
 
+from deeplab_gygo.online.common_fate import CommonFate
 from deeplab_gygo.online.flow import flow_between
 
 FLOW_SIDE = 240
@@ -39,15 +43,25 @@ _CERTAIN = 5  # size of the element that shrinks seeds, pixels: flow is not exac
 class DistractorTrack:
     """The distractors beside one object; forgotten with it.
 
+    Args:
+        fate: Whether motion tells too what is not the object (`CommonFate`); flow is then computed
+            for every frame.
+
     Attributes:
         mask: bool [h, w] at the size of the images, where distractors were last; None for nowhere.
     """
 
-    def __init__(self):
+    def __init__(self, fate: bool = False):
+        self.fate = CommonFate() if fate else None
         self.mask: np.ndarray | None = None
         self._before: np.ndarray | None = None
         self._moved: np.ndarray | None = None
         self._flow: cv2.DISOpticalFlow | None = None
+
+    @property
+    def watches(self) -> bool:
+        """Whether the next frame has to be looked at by `claim`."""
+        return self.mask is not None or self.fate is not None
 
     def claim(self, image: np.ndarray, predicted: np.ndarray, previous: np.ndarray) -> np.ndarray:
         """Finds what the distractors have of a prediction.
@@ -62,14 +76,25 @@ class DistractorTrack:
         """
         self._moved = None
         nothing = np.zeros(predicted.shape, bool)
-        if self.mask is None or self._before is None:
+        if self._before is None or not self.watches:
             return nothing
-        seeds = self._move(image, np.stack([previous, self.mask], axis=-1))
-        self._moved = theirs = seeds[..., 1] & ~seeds[..., 0]
+        back, error = self._flows(image)
+        followed = nothing if self.mask is None else self.mask
+        seeds = _carried(np.stack([previous, followed], axis=-1), back, error <= AGREED)
+        ours, theirs = seeds[..., 0], seeds[..., 1] & ~seeds[..., 0]
+        self._moved = theirs.copy() if self.mask is not None else None
+        if self.fate is not None:
+            small = _resized(predicted & ~theirs, back.shape[:2])
+            strange, undecided = (
+                _resized(part, predicted.shape) for part in self.fate.strangers(back, error, small)
+            )
+            # What is not surely the object's is left to the edges of the picture to decide.
+            ours, theirs = ours & ~(strange | undecided), theirs | strange
         if not (theirs & predicted).any():
             return nothing
+        grown = _grown(theirs)
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_CERTAIN, _CERTAIN))
-        sure = [cv2.erode(s.astype(np.uint8), kernel) > 0 for s in (seeds[..., 0], theirs)]
+        sure = [cv2.erode(s.astype(np.uint8), kernel) > 0 for s in (ours, theirs)]
         markers = np.full(predicted.shape, 0, np.int32)
         markers[~predicted] = _BACKGROUND
         markers[predicted & sure[0]] = _OBJECT
@@ -79,17 +104,47 @@ class DistractorTrack:
         # The watershed leaves a line of one pixel between its regions.
         theirs = cv2.dilate(theirs, np.ones((3, 3), np.uint8)) > 0
         # What comes into view beside a distractor is not a distractor's for that.
-        theirs &= predicted & (labels != _OBJECT) & _grown(self._moved)
+        theirs &= predicted & (labels != _OBJECT) & grown
         return theirs | _islands(predicted & ~theirs, theirs)
+
+    def along(self, size: tuple[int, int]) -> np.ndarray | None:
+        """Finds what has come along with the object, also where it lies apart from it.
+
+        Args:
+            size: Height and width to return.
+
+        Returns:
+            bool [height, width], after `claim` of the frame; None where motion is not watched.
+        """
+        return _resized(self.fate.traced, size) if self.fate is not None else None
+
+    def begin(self, image: np.ndarray, mask: np.ndarray) -> None:
+        """Starts from a frame that the object is known from.
+
+        Args:
+            image: uint8 [h, w, 3] RGB, the frame.
+            mask: bool [h, w], the object in it.
+        """
+        self.mask = self._moved = None
+        self._before = self._gray(image)
+        if self.fate is not None:
+            self.fate.begin(_resized(mask, self._before.shape))
 
     def forget(self) -> None:
         """Forgets all distractors."""
         self.mask = self._moved = None
+        if self.fate is not None:
+            self.fate.restart()
 
-    def pass_by(self, image: np.ndarray) -> None:
-        """Goes on by a frame, uint8 [h, w, 3] RGB, in which there is nothing to follow."""
+    def pass_by(self, image: np.ndarray, kept: np.ndarray) -> None:
+        """Goes on by a frame in which there is nothing to follow.
+
+        Args:
+            image: uint8 [h, w, 3] RGB, the frame.
+            kept: bool [h, w], the object.
+        """
         self.mask = self._moved = None
-        self._before = self._gray(image)
+        self._go_on(image, kept)
 
     def follow(self, image: np.ndarray, dropped: np.ndarray, kept: np.ndarray) -> None:
         """Remembers where the distractors are now.
@@ -105,10 +160,22 @@ class DistractorTrack:
         dropped = known | _others(dropped & ~kept, known, kept)
         large = np.count_nonzero(dropped) >= LEAST_PART * np.count_nonzero(kept)
         self.mask = dropped if dropped.any() and large else None
-        self._before = self._gray(image)
+        self._go_on(image, kept)
 
-    def _move(self, image: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        """Moves masks bool [h, w, n] of the frame before along with the flow."""
+    def copy(self) -> DistractorTrack:
+        """Returns one that goes its own way from here."""
+        other = copy(self)
+        other._flow = None
+        other.fate = self.fate.copy() if self.fate is not None else None
+        return other
+
+    def _go_on(self, image: np.ndarray, kept: np.ndarray) -> None:
+        self._before = self._gray(image)
+        if self.fate is not None:
+            self.fate.keep(_resized(kept, self._before.shape))
+
+    def _flows(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Computes the flow back to the frame before, and how far it misses on the way forth."""
         if self._flow is None:
             self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         now = self._gray(image)
@@ -118,21 +185,30 @@ class DistractorTrack:
         grid = np.stack([columns, rows], axis=-1)
         # What the two flows disagree about was hidden, or comes out from behind something.
         returned = back + cv2.remap(forth, grid + back, None, cv2.INTER_LINEAR)
-        known = np.linalg.norm(returned, axis=-1) <= AGREED
-        height, width = masks.shape[:2]
-        scale = np.array([width / now.shape[1], height / now.shape[0]], np.float32)
-        flow = cv2.resize(back, (width, height)) * scale
-        known = cv2.resize(known.astype(np.uint8), (width, height)) > 0
-        rows, columns = np.indices((height, width), np.float32)
-        places = flow + np.stack([columns, rows], axis=-1)
-        moved = cv2.remap(masks.astype(np.uint8) * 255, places, None, cv2.INTER_LINEAR)
-        return (moved > 127) & known[..., None]
+        return back, np.linalg.norm(returned, axis=-1)
 
     def _gray(self, image: np.ndarray) -> np.ndarray:
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         scale = min(1.0, FLOW_SIDE / min(gray.shape))
         size = tuple(max(1, round(side * scale)) for side in gray.shape[::-1])
         return gray if scale == 1.0 else cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+
+
+def _resized(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if mask.shape == tuple(size):
+        return mask
+    return cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _carried(masks: np.ndarray, back: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Moves masks bool [h, w, n] of the frame before along with a flow of any size."""
+    height, width = masks.shape[:2]
+    scale = np.array([width / back.shape[1], height / back.shape[0]], np.float32)
+    flow = cv2.resize(back, (width, height)) * scale
+    rows, columns = np.indices((height, width), np.float32)
+    places = flow + np.stack([columns, rows], axis=-1)
+    moved = cv2.remap(masks.astype(np.uint8) * 255, places, None, cv2.INTER_LINEAR)
+    return (moved > 127) & _resized(known, (height, width))[..., None]
 
 
 def _others(parts: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:

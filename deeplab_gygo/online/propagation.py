@@ -137,9 +137,10 @@ class Propagation:
             return self._filtered(probability, features, target, lost)
         image, threshold = self._geometry.cropped(image), self._config.threshold
         predicted = probability > threshold
-        if target.distractors.mask is not None:
+        if target.distractors.watches:
             probability = self._claimed(probability, predicted, target, image)
-        probability = self._filtered(probability, features, target, lost)
+        along = target.distractors.along(predicted.shape)
+        probability = self._filtered(probability, features, target, lost, along)
         self._follow(target, image, predicted, probability > threshold)
         return probability
 
@@ -158,6 +159,17 @@ class Propagation:
             target.distractors.forget()
             return probability
         return left
+
+    def begin(self, target: Target, image: np.ndarray) -> None:
+        """Starts following what is around an object.
+
+        Args:
+            target: The object; its `previous` is its place in this frame.
+            image: uint8 [H', W', 3], the frame as the first look has it.
+        """
+        if self._config.track_distractors:
+            mask = self._geometry.small(target.previous > self._config.threshold)
+            target.distractors.begin(self._geometry.cropped(image), mask)
 
     def part(self, target: Target, image: np.ndarray, found: np.ndarray) -> None:
         """Takes for distractors what is predicted beside an object that was just found.
@@ -179,14 +191,21 @@ class Propagation:
         if dropped.any() or target.distractors.mask is not None:
             target.distractors.follow(image, small(dropped), small(kept))
         else:
-            target.distractors.pass_by(image)
+            target.distractors.pass_by(image, small(kept))
 
     def _filtered(
-        self, probability: np.ndarray, features: Features, target: Target, lost: bool
+        self,
+        probability: np.ndarray,
+        features: Features,
+        target: Target,
+        lost: bool,
+        along: np.ndarray | None = None,
     ) -> np.ndarray:
         """Drops parts away from the last mask, or, where there is none to go by, strange ones."""
         config = self._config
         previous = target.previous > config.threshold
+        if along is not None:
+            previous |= along
         if not lost:
             kept, jumped = connected(probability, previous, config.threshold)
             if not jumped:

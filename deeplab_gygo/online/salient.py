@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -150,7 +149,7 @@ class SalientObject:
         start = time.monotonic()
         best = chosen[0] if chosen else 0
         forward = self._remembering(passage, chosen)
-        backward = replace(forward, distractors=copy(forward.distractors))
+        backward = replace(forward, distractors=forward.distractors.copy())
         told = self._told if chosen or forward.memory is not None else self._alone
         results = []
         for index in reversed(range(best)):

@@ -19,6 +19,7 @@ from deeplab_gygo.models.geometry import Geometry
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.online.adapter import OnlineAdapter
 from deeplab_gygo.online.aggregation import overlap, soft_aggregate
+from deeplab_gygo.online.distractor_track import DistractorTrack
 from deeplab_gygo.online.memory import FrameMemory
 from deeplab_gygo.online.network import Encode, Features, OnlineNetwork, one_of
 from deeplab_gygo.online.policies import policy_for
@@ -116,6 +117,8 @@ class DeepLabSegmenter:
             single = (mask == label).astype(np.uint8)
             target = Target(label, None, single.astype(np.float32), self._new_memory())
             target.usual_area = float(np.count_nonzero(single))
+            target.distractors = DistractorTrack(self.config.common_fate)
+            self._propagation.begin(target, self._geometry.image(image))
             if self._adapter is not None:
                 done.append(self._adapt(image, single, target, report))
             self._targets.append(target)
@@ -154,12 +157,11 @@ class DeepLabSegmenter:
         started = time.monotonic()
         rng = np.random.default_rng([self._seed, target.label])
         self._adapter.reset()
-        before = self._first_overlap(image, mask)
         views = first_frame_views(image, mask, self._geometry, self.config, rng)
         adaptation = self._adapter.adapt(
             views, rng, replay=self._replay_views(), report=report, started=started
         )
-        self._judge(before, self._first_overlap(image, mask), target.label)
+        self._judge(image, mask, target.label)
         target.weights = self._adapter.state() if self.config.online_steps else None
         target.weights = target.weights or self._adapter.weights()
         target.samples = self._adapter.samples if self.config.online_steps else []
@@ -169,8 +171,15 @@ class DeepLabSegmenter:
         features = self._network.encode(self._geometry.image(image)[None])
         return overlap(self._geometry.logits(self._network.logits(features, None, None)) > 0, mask)
 
-    def _judge(self, before: float, after: float, label: int) -> None:
+    def _judge(self, image: np.ndarray, mask: np.ndarray, label: int) -> None:
         """Says so when fine-tuning did not reach the object even on the frame it was shown."""
+        after = self._first_overlap(image, mask)
+        before = after
+        if after + WORSE < 1:
+            tuned = self._adapter.state()
+            self._adapter.reset()
+            before = self._first_overlap(image, mask)
+            self._adapter.set_state(tuned)
         if after < before - WORSE:
             note = (
                 f"object {label}: fine-tuning made the first frame worse (J {before:.2f} to "

@@ -1,0 +1,169 @@
+"""What comes out from behind an object and does not move with it is not the object.
+
+Where an object moves on, things come into view that it hid. A twin of the object that stands there
+is predicted as a part of it from the first pixel on, so that no rule about parts that lie apart
+helps; but it stays with the background while the object leaves. Things that move together are seen
+as one ("common fate": Wertheimer, 1923). So every pixel of the object that cannot be traced back
+to the frame that the object is known from is watched: how far it has moved against the object, and
+how far against the background. Only what follows the background, and clearly leaves the object, is
+a stranger: parts of the object that swing, turn or come into view by themselves do neither.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+LEFT = 0.3
+"""Way that a stranger has moved against the object, as a part of the root of the object's area."""
+
+JOINED = 0.1
+"""Way against the background, likewise, that tells what has come along with the object."""
+
+FOLLOWED = 0.25
+"""Most that either has moved against what it follows meanwhile, as a part of that way."""
+
+LEAST_STRANGER = 0.05
+"""Least area of a stranger, as a part of the object's: feet that stand while a body walks on are
+smaller."""
+
+AGREED = 0.7
+"""Pixels by which flow back and forth may miss where it began. What an object uncovers misses by as
+much as the object moves against it, so that slower motion than this uncovers nothing."""
+
+DENSE = 0.75
+"""Least part of a pixel that must have been seen in the frame before. Flow is smooth: what is
+uncovered shows as a strip of few pixels drawn out to many."""
+
+LOST_TRACE = 0.2
+"""Part of an object that must be traced back; below it, all of it is believed anew."""
+
+_MAJORITY = 5  # pixels at the flow's size, side of the window in which the traced ones must prevail
+
+
+class CommonFate:
+    """Motion of an object's pixels against the object itself and against the background.
+
+    All arrays have the size at which flow is computed.
+
+    Attributes:
+        traced: bool [h, w], what is traced back to the object, or has come along with it.
+    """
+
+    def __init__(self):
+        self._mask: np.ndarray | None = None
+        self.traced = np.zeros((1, 1), bool)
+        self._against = np.zeros((1, 1, 4), np.float32)
+
+    def begin(self, mask: np.ndarray) -> None:
+        """Starts from a frame in which all of a mask, bool [h, w], is the object."""
+        self._mask, self.traced = mask, mask
+        # Ways against the object and against the background, columns and rows each.
+        self._against = np.zeros((*mask.shape, 4), np.float32)
+
+    def strangers(
+        self, back: np.ndarray, error: np.ndarray, predicted: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Goes on by a frame, and finds what has not moved with the object.
+
+        Args:
+            back: float32 [h, w, 2], way of every pixel back to the frame before, columns and rows.
+            error: float32 [h, w], pixels by which the way back and forth misses its beginning.
+            predicted: bool [h, w], what is taken for the object.
+
+        Returns:
+            bool [h, w], strangers, a part of `predicted`; and bool [h, w], what is neither known to
+            be the object nor to be a stranger yet.
+        """
+        nothing = np.zeros(predicted.shape, bool)
+        if self._mask is None or not predicted.any():
+            self.restart()
+            return nothing, nothing
+        known = (error <= AGREED) & (_density(back) >= DENSE)
+        rows, columns = np.indices(predicted.shape, np.float32)
+        places = back + np.stack([columns, rows], axis=-1)
+        traced = _prevailing(_moved(self.traced, places) & known & predicted, predicted)
+        area = np.count_nonzero(traced)
+        if area < LOST_TRACE * np.count_nonzero(predicted):
+            self.restart()
+            return nothing, nothing
+        against = cv2.remap(self._against, places, None, cv2.INTER_LINEAR)
+        against[~(_moved(self._mask, places) & known & predicted)] = 0
+        root = float(np.sqrt(area))
+        against[predicted & known] += _steps(back, known, traced, predicted, root)[
+            predicted & known
+        ]
+        joined, strange = _verdict(against, predicted & ~traced, root)
+        self._mask, self.traced, self._against = predicted, traced | joined, against
+        return strange, predicted & ~traced & ~joined & ~strange
+
+    def restart(self) -> None:
+        """Gives up the trace: what is kept of the frame of the moment is believed."""
+        self._mask, self.traced = None, np.zeros_like(self.traced)
+
+    def keep(self, kept: np.ndarray) -> None:
+        """Learns what was left of the object in the frame of the moment, bool [h, w]."""
+        if self._mask is None:
+            self.begin(kept)
+            return
+        # What was dropped is still watched: it will be predicted again.
+        self._mask, self.traced = self._mask | kept, self.traced & kept
+
+    def copy(self) -> CommonFate:
+        """Returns one that goes its own way from here."""
+        other = CommonFate()
+        other._mask, other.traced = self._mask, self.traced
+        other._against = self._against.copy()
+        return other
+
+
+def _density(back: np.ndarray) -> np.ndarray:
+    """Area in the frame before of every pixel, float32 [h, w]: the determinant of the Jacobian."""
+    down, across = np.gradient(back, axis=(0, 1)) if min(back.shape[:2]) > 1 else (0 * back,) * 2
+    return (1 + across[..., 0]) * (1 + down[..., 1]) - across[..., 1] * down[..., 0]
+
+
+def _moved(mask: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Takes a mask, bool [h, w], from where every pixel was."""
+    return cv2.remap(mask.astype(np.uint8) * 255, places, None, cv2.INTER_LINEAR) > 127
+
+
+def _prevailing(traced: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Closes what errors of the flow leave open: bool [h, w], where traced pixels prevail."""
+    size = (_MAJORITY, _MAJORITY)
+    share = cv2.blur(traced.astype(np.float32), size)
+    return predicted & (share > 0.5 * cv2.blur(predicted.astype(np.float32), size))
+
+
+def _steps(
+    back: np.ndarray, known: np.ndarray, traced: np.ndarray, predicted: np.ndarray, root: float
+) -> np.ndarray:
+    """Motion against the object and against the background near by, float32 [h, w, 4]."""
+    of_object = back[traced & known]
+    around = known & (cv2.dilate(predicted.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0)
+    if not len(of_object) or not around.any():
+        return np.zeros((*back.shape[:2], 4), np.float32)
+    side = 2 * round(root) + 1
+    weight = cv2.blur(around.astype(np.float32), (side, side))[..., None]
+    near = cv2.blur(back * around[..., None], (side, side)) / np.maximum(weight, 1e-6)
+    near = np.where(weight > 0.02, near, np.median(back[around], axis=0))
+    return np.concatenate([back - np.median(of_object, axis=0), back - near], axis=-1).astype(
+        np.float32
+    )
+
+
+def _verdict(against: np.ndarray, new: np.ndarray, root: float) -> tuple[np.ndarray, np.ndarray]:
+    """Finds what has come along with the object, and what has left it, among new pixels."""
+    from_object = np.linalg.norm(against[..., :2], axis=-1)
+    from_background = np.linalg.norm(against[..., 2:], axis=-1)
+    joined = (from_background > JOINED * root) & (from_object < FOLLOWED * from_background)
+    strange = (from_object > LEFT * root) & (from_background < FOLLOWED * from_object)
+    return new & joined, _large_parts(new & strange, LEAST_STRANGER * root**2)
+
+
+def _large_parts(mask: np.ndarray, least: float) -> np.ndarray:
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=8)
+    large = stats[:, cv2.CC_STAT_AREA] >= max(1.0, least)
+    large[0] = False
+    return large[labels]

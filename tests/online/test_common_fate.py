@@ -1,0 +1,175 @@
+"""What comes out from behind an object and stays with the background is told from the object."""
+
+import cv2
+import numpy as np
+import pytest
+
+from deeplab_gygo.online.common_fate import LEAST_STRANGER, CommonFate
+from deeplab_gygo.online.distractor_track import DistractorTrack
+
+SIZE = (160, 320)
+PACE = 3  # pixels a frame
+
+
+def _grain(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    smooth = cv2.GaussianBlur(rng.uniform(0, 255, (*SIZE, 3)).astype(np.float32), (0, 0), 2)
+    return np.clip((smooth - 127) * 4 + 127, 0, 255)
+
+
+def _box(left: float, top: int, width: int, height: int) -> np.ndarray:
+    mask = np.zeros(SIZE, bool)
+    mask[top : top + height, max(0, round(left)) : max(0, round(left) + width)] = True
+    return mask
+
+
+def _layers(parts) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Paints (mask, shift of its texture, seed) over a still background, first one behind."""
+    image = 0.4 * _grain(0)
+    masks = []
+    for mask, shift, seed in parts:
+        texture = np.roll(_grain(seed), round(shift), axis=1)
+        image[mask] = texture[mask]
+        masks = [m & ~mask for m in masks] + [mask]
+    return np.clip(image, 0, 255).astype(np.uint8), masks
+
+
+def _run(scene, frames: int = 36) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """Follows an object that the network always sees whole; returns what was told apart at last."""
+    track = DistractorTrack(fate=True)
+    image, masks = _layers(scene(0))
+    track.begin(image, masks[-1])
+    previous, theirs = masks[-1], np.zeros(SIZE, bool)
+    for number in range(1, frames):
+        image, masks = _layers(scene(number))
+        predicted = np.logical_or.reduce(masks)
+        theirs = track.claim(image, predicted, previous)
+        previous = predicted & ~theirs
+        track.follow(image, theirs, previous)
+    return theirs, masks, predicted
+
+
+def test_a_twin_that_comes_out_from_behind_is_not_the_object():
+    def scene(number):
+        moved = PACE * number
+        return [(_box(100, 60, 60, 60), 0, 2), (_box(90 + moved, 50, 80, 80), moved, 1)]
+
+    theirs, (twin, thing), _ = _run(scene)
+    assert theirs[twin].mean() > 0.85
+    assert theirs[thing].mean() < 0.05
+
+
+def test_it_is_told_by_a_moving_camera_too():
+    def scene(number):  # the camera follows the object: the twin goes by
+        moved = -PACE * number
+        return [(_box(160 + moved, 60, 60, 60), moved, 2), (_box(150, 50, 80, 80), 0, 1)]
+
+    def shifted(number):
+        return scene(number)
+
+    track = DistractorTrack(fate=True)
+    previous = None
+    for number in range(36):
+        image, masks = _layers(shifted(number))
+        background = np.roll(0.4 * _grain(0), -PACE * number, axis=1).astype(np.uint8)
+        image[~np.logical_or.reduce(masks)] = background[~np.logical_or.reduce(masks)]
+        if previous is None:
+            track.begin(image, masks[-1])
+            previous = masks[-1]
+            continue
+        predicted = np.logical_or.reduce(masks)
+        theirs = track.claim(image, predicted, previous)
+        previous = predicted & ~theirs
+        track.follow(image, theirs, previous)
+    assert theirs[masks[0]].mean() > 0.85
+    assert theirs[masks[1]].mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param(lambda n: (_box(60 + PACE * n, 70, 60, 40), PACE * n, 2), id="moves along"),
+        pytest.param(
+            lambda n: (_box(85 + PACE * n - min(n, 8), 70, 60, 40), PACE * n - min(n, 8), 2),
+            id="is put out",
+        ),
+    ],
+)
+def test_what_moves_with_the_object_is_its_own(part):
+    def scene(number):
+        moved = PACE * number
+        return [part(number), (_box(90 + moved, 50, 80, 80), moved, 1)]
+
+    theirs, _, _ = _run(scene)
+    assert not theirs.any()
+
+
+def test_nothing_is_told_where_nothing_moves():
+    def scene(number):
+        return [(_box(60 - number, 60, 100, 60), 0, 2), (_box(90, 50, 80, 80), 0, 1)]
+
+    theirs, _, _ = _run(scene)
+    assert not theirs.any()
+
+
+def test_small_things_stay():
+    side = 8  # of a foot that stands while the body walks on
+
+    def scene(number):
+        moved = PACE * number
+        return [(_box(100, 100, side, side), 0, 2), (_box(90 + moved, 50, 80, 80), moved, 1)]
+
+    assert side**2 < LEAST_STRANGER * 80**2
+    theirs, _, _ = _run(scene)
+    assert not theirs.any()
+
+
+def test_a_trace_that_is_lost_begins_anew():
+    fate = CommonFate()
+    mask = np.zeros((40, 60), bool)
+    mask[10:30, 10:30] = True
+    fate.begin(mask)
+    far = np.full(mask.shape, 9, np.float32)
+    back = np.zeros((*mask.shape, 2), np.float32)
+    assert not fate.strangers(back, far, mask)[0].any()
+    fate.keep(mask)
+    # All of it is believed again: what now leaves the background is no stranger.
+    assert not fate.strangers(back, 0 * far, mask)[1].any()
+
+
+def test_copies_go_their_own_way():
+    track = DistractorTrack(fate=True)
+    image, masks = _layers([(_box(90, 50, 80, 80), 0, 1)])
+    track.begin(image, masks[-1])
+    other = track.copy()
+    other.claim(image, np.zeros(SIZE, bool), masks[-1])
+    other.pass_by(image, np.zeros(SIZE, bool))
+    assert track.fate is not other.fate
+    again = track.claim(image, masks[-1], masks[-1])
+    assert not again.any()
+
+
+def test_what_reappears_apart_and_comes_along_is_the_objects():
+    """As a thing that passes behind a pole: its front comes out before its back goes in."""
+
+    def scene(number):
+        moved = PACE * number
+        parts = [(_box(100 + moved, 50, 80, 60), moved, 1), (_box(200, 0, 24, 160), 0, 3)]
+        image, (thing, _) = _layers(parts)
+        return image, thing
+
+    track = DistractorTrack(fate=True)
+    image, thing = scene(0)
+    track.begin(image, thing)
+    previous = thing
+    for number in range(1, 30):
+        image, thing = scene(number)
+        theirs = track.claim(image, thing, previous)
+        along = track.along(SIZE)
+        _, labels = cv2.connectedComponents(thing.astype(np.uint8))
+        known = np.unique(labels[thing & (previous | along)])
+        previous = np.isin(labels, known) & thing & ~theirs
+        track.follow(image, thing & ~previous, previous)
+    left, right = thing[:, :200], thing[:, 224:]
+    assert left.any() and right.any()
+    assert previous[:, 224:][right].mean() > 0.9

@@ -1,0 +1,97 @@
+"""Time from the start of `deeplab-gygo segment` to the end of the first step of fine-tuning.
+
+Every repeat is a process of its own: the command as it is, but for a clock that ends it after its
+first step. The figures are seconds on the wall; their median is the result. Example:
+
+    python tools/measure_startup.py --frames DAVIS/JPEGImages/480p/dog \
+        --mask DAVIS/Annotations/480p/dog/00000.png --repeats 7 --out startup.json --preset fast
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+_CHILD = """
+import os, sys, time
+from deeplab_gygo import cli
+from deeplab_gygo.commands import segment
+
+start = segment.start_runner
+
+def timed(*arguments):
+    marks = [time.time()]
+    runner = start(*arguments)
+    marks.append(time.time())
+    from deeplab_gygo.online.adapter import OnlineAdapter
+    learn = OnlineAdapter._learn
+    def learn_and_stop(*passed):
+        learn(*passed)
+        print(*marks, time.time(), file=sys.__stdout__, flush=True)
+        os._exit(0)
+    OnlineAdapter._learn = learn_and_stop
+    return runner
+
+segment.start_runner = timed
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def measure(frames: Path, mask: Path, passed: list[str]) -> dict[str, float]:
+    """Runs the command once, to its first step.
+
+    Args:
+        frames: Folder of frames.
+        mask: Mask of the first one.
+        passed: Further options of the command.
+
+    Returns:
+        Seconds since the process was started, when options and input were read, when the network
+        was loaded, and when the first step was done.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", _CHILD, "segment", str(frames), "--mask", str(mask)]
+        command += ["--outputs", "masks", "--out", str(Path(folder) / "out"), "--quiet", *passed]
+        started = time.time()
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    names = ("input_read", "network_loaded", "first_step")
+    return {
+        name: round(float(mark) - started, 3)
+        for name, mark in zip(names, done.stdout.split(), strict=True)
+    }
+
+
+def main() -> None:
+    """Measures and writes the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=Path, required=True, help="folder of frames")
+    parser.add_argument("--mask", type=Path, required=True, help="mask of the first frame")
+    parser.add_argument("--repeats", type=int, default=5, help="processes to start")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    options, passed = parser.parse_known_args()
+    runs = []
+    for _ in range(options.repeats):
+        runs.append(measure(options.frames, options.mask, passed))
+        print(json.dumps(runs[-1]), flush=True)
+    from deeplab_gygo.outputs.environment import hardware, versions
+
+    report = {
+        "options": passed,
+        "median_seconds": {k: statistics.median(run[k] for run in runs) for k in runs[0]},
+        "runs": runs,
+        "load_average": os.getloadavg()[0],
+        "hardware": hardware(),
+        "versions": versions(),
+    }
+    options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
