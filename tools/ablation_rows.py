@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 Group = Literal[
     "backbone", "output stride", "data mix", "guide on/off", "decoder or full", "steps", "views",
-    "online adaptation", "refinement", "memory",
+    "online adaptation", "refinement", "memory", "distractors",
 ]  # fmt: skip
 """What a row is about, in the order of the table."""
 

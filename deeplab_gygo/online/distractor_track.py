@@ -105,7 +105,9 @@ class DistractorTrack:
         theirs = cv2.dilate(theirs, np.ones((3, 3), np.uint8)) > 0
         # What comes into view beside a distractor is not a distractor's for that.
         theirs &= predicted & (labels != _OBJECT) & grown
-        return theirs | _islands(predicted & ~theirs, theirs)
+        if self._moved is None:
+            return theirs
+        return theirs | _islands(predicted & ~theirs, theirs & _grown(self._moved))
 
     def along(self, size: tuple[int, int]) -> np.ndarray | None:
         """Finds what has come along with the object, also where it lies apart from it.
@@ -146,18 +148,23 @@ class DistractorTrack:
         self.mask = self._moved = None
         self._go_on(image, kept)
 
-    def follow(self, image: np.ndarray, dropped: np.ndarray, kept: np.ndarray) -> None:
+    def follow(
+        self, image: np.ndarray, dropped: np.ndarray, kept: np.ndarray, usual: float = 0.0
+    ) -> None:
         """Remembers where the distractors are now.
 
         Args:
             image: uint8 [h, w, 3] RGB, the frame.
             dropped: bool [h, w], what was predicted and is not the object.
             kept: bool [h, w], the object.
+            usual: Area that the object has where it is not hidden, pixels.
         """
         known = np.zeros(dropped.shape, bool) if self._moved is None else self._moved & ~kept
         self._moved = None
+        # Only motion gives back what comes out on the other side of something.
+        usual = usual if self.fate is not None else 0.0
         # What was known is followed also where the network was right for once.
-        dropped = known | _others(dropped & ~kept, known, kept)
+        dropped = known | _others(dropped & ~kept, known, kept, usual)
         large = np.count_nonzero(dropped) >= LEAST_PART * np.count_nonzero(kept)
         self.mask = dropped if dropped.any() and large else None
         self._go_on(image, kept)
@@ -211,13 +218,14 @@ def _carried(masks: np.ndarray, back: np.ndarray, known: np.ndarray) -> np.ndarr
     return (moved > 127) & _resized(known, (height, width))[..., None]
 
 
-def _others(parts: np.ndarray, known: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def _others(parts: np.ndarray, known: np.ndarray, kept: np.ndarray, usual: float) -> np.ndarray:
     """Finds the parts that are known things, or new ones that cannot be the object's own."""
     count, labels = cv2.connectedComponents(parts.astype(np.uint8), connectivity=8)
     if count == 1 or not kept.any():
         return parts
     distance = cv2.distanceTransform((~kept).astype(np.uint8), cv2.DIST_L2, 3)
-    away = distance > AWAY * float(np.sqrt(np.count_nonzero(kept)))
+    # A thing that is half hidden is as large as ever: its other half is not far from it.
+    away = distance > AWAY * float(np.sqrt(max(np.count_nonzero(kept), usual)))
     inside = np.zeros(parts.shape, bool)
     inside[1:-1, 1:-1] = True
     others = np.zeros(count, bool)
@@ -233,9 +241,10 @@ def _grown(mask: np.ndarray) -> np.ndarray:
 
 
 def _islands(kept: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Finds parts of an object that lie apart from its largest part and touch a distractor.
+    """Finds parts of an object that lie apart from its largest part and touch a known distractor.
 
-    Without this, what leaks into a distractor by an error of the flow stays there and grows.
+    Without this, what leaks into a distractor by an error of the flow stays there and grows. What
+    only its motion tells may as well stand in front of the object and divide it.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(kept.astype(np.uint8))
     if count <= 2 or not theirs.any():

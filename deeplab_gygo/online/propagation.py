@@ -189,7 +189,8 @@ class Propagation:
     ) -> None:
         dropped, small = predicted & ~kept, self._geometry.small
         if dropped.any() or target.distractors.mask is not None:
-            target.distractors.follow(image, small(dropped), small(kept))
+            usual = target.usual_area * image.shape[0] * image.shape[1] / kept.size
+            target.distractors.follow(image, small(dropped), small(kept), usual)
         else:
             target.distractors.pass_by(image, small(kept))
 

@@ -154,7 +154,7 @@ def test_what_reappears_apart_and_comes_along_is_the_objects():
 
     def scene(number):
         moved = PACE * number
-        parts = [(_box(100 + moved, 50, 80, 60), moved, 1), (_box(200, 0, 24, 160), 0, 3)]
+        parts = [(_box(100 + moved, 50, 80, 60), moved, 1), (_box(200, 0, 40, 160), 0, 3)]
         image, (thing, _) = _layers(parts)
         return image, thing
 
@@ -169,7 +169,33 @@ def test_what_reappears_apart_and_comes_along_is_the_objects():
         _, labels = cv2.connectedComponents(thing.astype(np.uint8))
         known = np.unique(labels[thing & (previous | along)])
         previous = np.isin(labels, known) & thing & ~theirs
-        track.follow(image, thing & ~previous, previous)
-    left, right = thing[:, :200], thing[:, 224:]
+        track.follow(image, thing & ~previous, previous, usual=80 * 60)
+    left, right = thing[:, :200], thing[:, 240:]
     assert left.any() and right.any()
-    assert previous[:, 224:][right].mean() > 0.9
+    assert previous[:, 240:][right].mean() > 0.9
+
+
+def test_what_stands_in_front_divides_the_object_and_takes_nothing_with_it():
+    """The network takes the part of a pole that covers the object for it."""
+    pole = _box(196, 0, 14, SIZE[0])
+    track = DistractorTrack(fate=True)
+    previous, shares = None, []
+    for number in range(30):
+        moved = PACE * number
+        thing = _box(90 + moved, 40, 90, 80)
+        image, (seen, _) = _layers([(thing, moved, 1), (pole, 0, 3)])
+        if previous is None:
+            track.begin(image, seen)
+            previous = seen
+            continue
+        theirs = track.claim(image, thing, previous)
+        previous = thing & ~theirs
+        track.follow(image, theirs, previous)
+        left, right = seen.copy(), seen.copy()
+        left[:, 196:], right[:, :210] = False, False
+        for part in (left, right):
+            if np.count_nonzero(part) > 800:
+                assert previous[part].mean() > 0.85, number
+        if (pole & thing).any():
+            shares.append(theirs[pole & thing].mean())
+    assert max(shares) > 0.5  # for some frames: flow is not sharp beside a thing so thin
