@@ -6,7 +6,7 @@ r"""Times every stage of segmenting a clip apart, warm, as medians: where the se
 
 Stages run one after the other here, and overlap in the program: decoding and writing have threads
 of their own there. `clips` are whole runs of `--lengths` frames in this process, warm, files read
-and written. `start` is a new process: until the package is ready, and until the first step is done.
+and written. `start` is a new process of the command, as tools/measure_startup.py takes it.
 Fractions of the machine's limit are by tools/roofline.py, for the stages that are a network's.
 """
 
@@ -16,8 +16,6 @@ import argparse
 import dataclasses
 import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,7 +25,6 @@ from typing import Any
 
 from deeplab_gygo.startup import import_keras
 
-STARTED = time.perf_counter()
 import_keras()  # as the command line does
 
 import numpy as np
@@ -38,6 +35,9 @@ from deeplab_gygo.batch.settings import RunSettings
 from deeplab_gygo.outputs.environment import hardware, peak_memory_mb, versions
 from deeplab_gygo.outputs.writers import write_png
 from deeplab_gygo.presets import preset
+
+STARTS = 3
+"""Processes that are started for the time to the first step."""
 
 
 def median_seconds(call: Callable[[], Any], repeats: int) -> float:
@@ -186,32 +186,16 @@ def _gradient(head: Any) -> Callable[[Any], Any]:
     return gradient
 
 
-def first_step(options: argparse.Namespace) -> None:
-    """Prints how long this process took until everything was loaded, and to its first step."""
-    stages = Stages(settings_of(options, options.engines[0]), options.frames, options.mask, 1)
-    ready, ends = time.perf_counter(), []
-    frame = stages.clip.sequence.frame(stages.clip.start)
+def start_of_a_process(options: argparse.Namespace) -> dict[str, float]:
+    """Measures how long the command takes to its first step; nothing where none is taken."""
+    from measure_startup import measure, median_of
 
-    def stop(*_: Any) -> None:
-        ends.append(time.perf_counter())
-        raise StopIteration
-
-    try:
-        stages.segmenter.begin(frame, stages.clip.mask, stop)
-    except StopIteration:
-        pass
-    ends = ends or [float("nan")]
-    print(json.dumps({"ready": ready - STARTED, "first_step": ends[0] - STARTED}))
-
-
-def start_of_a_process() -> dict[str, float]:
-    """Runs `--first-step` in a new process, whose own start and imports count too."""
-    before = time.perf_counter()
-    words = [sys.executable, *sys.argv, "--first-step"]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    whole = time.perf_counter() - before
-    figures = json.loads(done.stdout.strip().splitlines()[-1])
-    return {**figures, "process": whole}
+    if options.mode and options.mode != "fine-tune":
+        return {}
+    passed = ["--preset", options.preset, "--precision", options.precision]
+    passed += ["--engine", options.engines[0]]
+    passed += ["--weights", str(options.weights)] if options.weights else []
+    return median_of([measure(options.frames, options.mask, passed) for _ in range(STARTS)])
 
 
 def settings_of(options: argparse.Namespace, engine: str) -> RunSettings:
@@ -260,17 +244,13 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="*", default=[25, 70], help="frames of clips")
     parser.add_argument("--repeats", type=int, default=15, help="calls of every stage")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--first-step", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if (options.frames is None) != (options.mask is None):
         parser.error("--frames and --mask are given together, or none of them")
     with tempfile.TemporaryDirectory() as folder:
         if options.frames is None:
             options.frames, options.mask = rendered_clip(Path(folder))
-        if options.first_step:
-            first_step(options)
-        else:
-            measure(options)
+        measure(options)
 
 
 def rendered_clip(folder: Path) -> tuple[Path, Path]:
@@ -283,7 +263,7 @@ def rendered_clip(folder: Path) -> tuple[Path, Path]:
 
 def measure(options: argparse.Namespace) -> None:
     """Measures every engine, writes the report and prints it."""
-    report = {"start": start_of_a_process(), "runs": []}
+    report = {"start": start_of_a_process(options), "runs": []}
     from roofline import Machine, Work, measure_machine
 
     machine: Machine | None = None

@@ -68,6 +68,11 @@ def measure(frames: Path, mask: Path, passed: list[str]) -> dict[str, float]:
     }
 
 
+def median_of(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Returns the medians of what `measure` returned, name by name."""
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+
+
 def main() -> None:
     """Measures and writes the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -84,7 +89,7 @@ def main() -> None:
 
     report = {
         "options": passed,
-        "median_seconds": {k: statistics.median(run[k] for run in runs) for k in runs[0]},
+        "median_seconds": median_of(runs),
         "runs": runs,
         "load_average": os.getloadavg()[0],
         "hardware": hardware(),

@@ -64,7 +64,7 @@ def test_every_stage_of_a_clip_is_timed(tool, make_clip, tiny_parent, tmp_path, 
     module, out = tool("measure_speed"), tmp_path / "speed.json"
     words = ["--frames", frames, "--mask", mask, "--weights", tiny_parent, "--lengths", 8]
     words += ["--repeats", 2, "--out", out]
-    monkeypatch.setattr(module, "start_of_a_process", lambda: {})
+    monkeypatch.setattr(module, "start_of_a_process", lambda options: {})
     monkeypatch.setattr(sys, "argv", ["measure_speed.py", *map(str, words)])
     module.main()
     report = json.loads(out.read_text())
@@ -73,3 +73,22 @@ def test_every_stage_of_a_clip_is_timed(tool, make_clip, tiny_parent, tmp_path, 
     for name, stage in run["stages"].items():
         assert stage["seconds"] > 0 and math.isfinite(stage["seconds"]), name
     assert run["stages"]["step"]["operations"] > run["stages"]["decode_head"]["operations"]
+
+
+@pytest.mark.slow
+def test_the_start_of_the_command_is_timed_to_its_first_step(
+    tool, make_clip, tiny_parent, tmp_path, monkeypatch
+):
+    frames, out = tmp_path / "clip", tmp_path / "startup.json"
+    make_clip(frames, 3, 0)
+    plane = np.zeros((64, 96), np.uint8)
+    plane[20:44, 30:60] = 255
+    from PIL import Image
+
+    Image.fromarray(plane).save(tmp_path / "first.png")
+    words = ["--frames", frames, "--mask", tmp_path / "first.png", "--repeats", 1, "--out", out]
+    words += ["--weights", tiny_parent, "--preset", "fast"]
+    monkeypatch.setattr(sys, "argv", ["measure_startup.py", *map(str, words)])
+    tool("measure_startup").main()
+    seconds = json.loads(out.read_text())["median_seconds"]
+    assert 0 < seconds["input_read"] < seconds["network_loaded"] < seconds["first_step"]
