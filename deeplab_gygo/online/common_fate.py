@@ -38,6 +38,9 @@ uncovered shows as a strip of few pixels drawn out to many."""
 LOST_TRACE = 0.2
 """Part of an object that must be traced back; below it, all of it is believed anew."""
 
+LEAST_OWN = 0.1
+"""Share of a part with strangers that must be traced back, so that its rest is not one as well."""
+
 _MAJORITY = 5  # pixels at the flow's size, side of the window in which the traced ones must prevail
 
 
@@ -94,6 +97,7 @@ class CommonFate:
             predicted & known
         ]
         joined, strange = _verdict(against, predicted & ~traced, root)
+        strange = _whole(strange, predicted, traced | joined)
         self._mask, self.traced, self._against = predicted, traced | joined, against
         return strange, predicted & ~traced & ~joined & ~strange
 
@@ -159,6 +163,18 @@ def _verdict(against: np.ndarray, new: np.ndarray, root: float) -> tuple[np.ndar
     joined = (from_background > JOINED * root) & (from_object < FOLLOWED * from_background)
     strange = (from_object > LEFT * root) & (from_background < FOLLOWED * from_object)
     return new & joined, _large_parts(new & strange, LEAST_STRANGER * root**2)
+
+
+def _whole(strange: np.ndarray, predicted: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Extends strangers to all of a part that lies apart and has next to nothing of the object."""
+    if not strange.any():
+        return strange
+    count, labels = cv2.connectedComponents(predicted.astype(np.uint8), connectivity=8)
+    sizes = np.bincount(labels.ravel(), minlength=count)
+    foreign = np.bincount(labels[own], minlength=count) < LEAST_OWN * sizes
+    foreign &= np.bincount(labels[strange], minlength=count) > 0
+    foreign[0] = False
+    return strange | foreign[labels]
 
 
 def _large_parts(mask: np.ndarray, least: float) -> np.ndarray:

@@ -59,6 +59,24 @@ def test_a_twin_that_comes_out_from_behind_is_not_the_object():
     assert theirs[thing].mean() < 0.05
 
 
+def test_a_part_that_lies_apart_is_a_stranger_as_a_whole():
+    fate = CommonFate()
+    thing, twin = np.zeros((60, 100), bool), np.zeros((60, 100), bool)
+    thing[10:50, 50:90] = True
+    fate.begin(thing)
+    # The twin came out of nowhere, half of it only now; the object moves, the ground does not.
+    back = np.zeros((60, 100, 2), np.float32)
+    error = np.zeros((60, 100), np.float32)
+    for number in range(1, 9):
+        thing = np.roll(thing, 2, axis=1)
+        back[:] = 0
+        back[thing] = (-2, 0)
+        twin[15:45, 10 : 20 if number < 8 else 30] = True
+        strange, _ = fate.strangers(back, error, thing | twin)
+        fate.keep(thing | twin)
+    assert strange[twin].all() and not strange[thing].any()
+
+
 def test_it_is_told_by_a_moving_camera_too():
     def scene(number):  # the camera follows the object: the twin goes by
         moved = -PACE * number
