@@ -39,7 +39,10 @@ LOST_TRACE = 0.2
 """Part of an object that must be traced back; below it, all of it is believed anew."""
 
 LEAST_OWN = 0.1
-"""Share of a part with strangers that must be traced back, so that its rest is not one as well."""
+"""Share of a part of strangers that must be the object's, so that its rest is no stranger too."""
+
+MOST = 0.5
+"""Share of a part that lies apart that decides for all of it."""
 
 _MAJORITY = 5  # pixels at the flow's size, side of the window in which the traced ones must prevail
 
@@ -56,11 +59,12 @@ class CommonFate:
     def __init__(self):
         self._mask: np.ndarray | None = None
         self.traced = np.zeros((1, 1), bool)
+        self._strange = self.traced
         self._against = np.zeros((1, 1, 4), np.float32)
 
     def begin(self, mask: np.ndarray) -> None:
         """Starts from a frame in which all of a mask, bool [h, w], is the object."""
-        self._mask, self.traced = mask, mask
+        self._mask, self.traced, self._strange = mask, mask, np.zeros_like(mask)
         # Ways against the object and against the background, columns and rows each.
         self._against = np.zeros((*mask.shape, 4), np.float32)
 
@@ -90,16 +94,32 @@ class CommonFate:
         if area < LOST_TRACE * np.count_nonzero(predicted):
             self.restart()
             return nothing, nothing
+        # Strangers are watched also where nothing is predicted of them for once.
+        watched = predicted | (_moved(self._strange, places) & known)
         against = cv2.remap(self._against, places, None, cv2.INTER_LINEAR)
-        against[~(_moved(self._mask, places) & known & predicted)] = 0
+        against[~(_moved(self._mask, places) & known & watched)] = 0
         root = float(np.sqrt(area))
-        against[predicted & known] += _steps(back, known, traced, predicted, root)[
-            predicted & known
-        ]
-        joined, strange = _verdict(against, predicted & ~traced, root)
-        strange = _whole(strange, predicted, traced | joined)
-        self._mask, self.traced, self._against = predicted, traced | joined, against
-        return strange, predicted & ~traced & ~joined & ~strange
+        steps = _steps(back, known, traced, predicted, root)
+        against[watched & known] += steps[watched & known]
+        came, left = _verdict(against, root)
+        new = watched & ~traced
+        strange = _large_parts(new & left, LEAST_STRANGER * area)
+        strange = _whole(strange, watched, (traced | came) & ~left)
+        own = predicted & (traced | (new & came)) & ~strange
+        self._mask, self.traced, self._against = watched, own, against
+        self._strange = strange
+        return strange & predicted, predicted & ~own & ~strange
+
+    @property
+    def along(self) -> np.ndarray:
+        """Parts of the last prediction most of which is the object's, bool [h, w]."""
+        if self._mask is None:
+            return self.traced
+        count, labels = cv2.connectedComponents(self._mask.astype(np.uint8), connectivity=8)
+        sizes = np.bincount(labels.ravel(), minlength=count)
+        own = np.bincount(labels[self.traced], minlength=count) > MOST * sizes
+        own[0] = False
+        return own[labels]
 
     def restart(self) -> None:
         """Gives up the trace: what is kept of the frame of the moment is believed."""
@@ -116,7 +136,7 @@ class CommonFate:
     def copy(self) -> CommonFate:
         """Returns one that goes its own way from here."""
         other = CommonFate()
-        other._mask, other.traced = self._mask, self.traced
+        other._mask, other.traced, other._strange = self._mask, self.traced, self._strange
         other._against = self._against.copy()
         return other
 
@@ -156,23 +176,34 @@ def _steps(
     )
 
 
-def _verdict(against: np.ndarray, new: np.ndarray, root: float) -> tuple[np.ndarray, np.ndarray]:
-    """Finds what has come along with the object, and what has left it, among new pixels."""
+def _verdict(against: np.ndarray, root: float) -> tuple[np.ndarray, np.ndarray]:
+    """Finds what has come along with the object, and what has left it: bool [h, w] each."""
     from_object = np.linalg.norm(against[..., :2], axis=-1)
     from_background = np.linalg.norm(against[..., 2:], axis=-1)
-    joined = (from_background > JOINED * root) & (from_object < FOLLOWED * from_background)
-    strange = (from_object > LEFT * root) & (from_background < FOLLOWED * from_object)
-    return new & joined, _large_parts(new & strange, LEAST_STRANGER * root**2)
+    came = (from_background > JOINED * root) & (from_object < FOLLOWED * from_background)
+    left = (from_object > LEFT * root) & (from_background < FOLLOWED * from_object)
+    return came, left
 
 
 def _whole(strange: np.ndarray, predicted: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Extends strangers to all of a part that lies apart and has next to nothing of the object."""
+    """Extends strangers to all of a part that lies apart and has hardly anything else.
+
+    What is traced is not the object's for that: traces leak where two things touch.
+
+    Args:
+        strange: bool [h, w], strangers.
+        predicted: bool [h, w], what is taken for the object.
+        own: bool [h, w], what is traced or has come along, and has not left the object.
+
+    Returns:
+        bool [h, w].
+    """
     if not strange.any():
         return strange
     count, labels = cv2.connectedComponents(predicted.astype(np.uint8), connectivity=8)
     sizes = np.bincount(labels.ravel(), minlength=count)
     foreign = np.bincount(labels[own], minlength=count) < LEAST_OWN * sizes
-    foreign &= np.bincount(labels[strange], minlength=count) > 0
+    foreign &= np.bincount(labels[strange], minlength=count) > MOST * sizes
     foreign[0] = False
     return strange | foreign[labels]
 

@@ -118,7 +118,7 @@ class DistractorTrack:
         Returns:
             bool [height, width], after `claim` of the frame; None where motion is not watched.
         """
-        return _resized(self.fate.traced, size) if self.fate is not None else None
+        return _resized(self.fate.along, size) if self.fate is not None else None
 
     def begin(self, image: np.ndarray, mask: np.ndarray) -> None:
         """Starts from a frame that the object is known from.

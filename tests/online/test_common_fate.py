@@ -71,7 +71,7 @@ def test_a_part_that_lies_apart_is_a_stranger_as_a_whole():
         thing = np.roll(thing, 2, axis=1)
         back[:] = 0
         back[thing] = (-2, 0)
-        twin[15:45, 10 : 20 if number < 8 else 30] = True
+        twin[15:45, 10 : 20 if number < 8 else 28] = True
         strange, _ = fate.strangers(back, error, thing | twin)
         fate.keep(thing | twin)
     assert strange[twin].all() and not strange[thing].any()
