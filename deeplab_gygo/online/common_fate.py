@@ -102,6 +102,7 @@ class CommonFate:
         steps = _steps(back, known, traced, predicted, root)
         against[watched & known] += steps[watched & known]
         came, left = _verdict(against, root)
+        left &= _has_left(against[traced], root)
         new = watched & ~traced
         strange = _large_parts(new & left, LEAST_STRANGER * area)
         strange = _whole(strange, watched, (traced | came) & ~left)
@@ -183,6 +184,15 @@ def _verdict(against: np.ndarray, root: float) -> tuple[np.ndarray, np.ndarray]:
     came = (from_background > JOINED * root) & (from_object < FOLLOWED * from_background)
     left = (from_object > LEFT * root) & (from_background < FOLLOWED * from_object)
     return came, left
+
+
+def _has_left(against: np.ndarray, root: float) -> bool:
+    """Says whether the object itself, float32 [n, 4], has left its background.
+
+    Where it stays, as a product on its table, the whole scene moves as one, and what lies far from
+    the middle of the object differs from it only as the camera turns.
+    """
+    return float(np.median(np.linalg.norm(against[:, 2:], axis=-1))) > LEFT * root
 
 
 def _whole(strange: np.ndarray, predicted: np.ndarray, own: np.ndarray) -> np.ndarray:

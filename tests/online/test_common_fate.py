@@ -217,3 +217,22 @@ def test_what_stands_in_front_divides_the_object_and_takes_nothing_with_it():
         if (pole & thing).any():
             shares.append(theirs[pole & thing].mean())
     assert max(shares) > 0.5  # for some frames: flow is not sharp beside a thing so thin
+
+
+def test_what_stays_on_its_table_is_whole_however_the_camera_turns():
+    """A long thing lies on a table; the camera turns, and its ends are lost from sight at times."""
+    size, fate = (80, 200), CommonFate()
+    thing = np.zeros(size, bool)
+    thing[35:45, 20:180] = True
+    fate.begin(thing)
+    rows, columns = np.indices(size, np.float32)
+    angle = 0.03
+    turned = [-angle * (rows - 40), angle * (columns - 60)]
+    for number in range(16):
+        seen = thing.copy()
+        if number < 3:
+            seen[:, 110:] = False
+        error = np.zeros(size, np.float32)
+        strange, _ = fate.strangers(np.stack(turned, axis=-1), error, seen)
+        assert not strange.any()
+        fate.keep(seen)

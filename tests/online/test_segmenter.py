@@ -138,8 +138,18 @@ def test_a_fine_tuning_that_did_not_reach_the_object_says_so(segmenter, clip, mo
     frame = next(iter(_sequence(clip, _truth(0))))
     segmenter.begin(frame, _truth(0))
     assert any("first frame" in note for note in segmenter.warnings)
-    segmenter._judge(0.9, 0.7, 1)
+    tuned = segmenter._adapter.state()
+
+    def judge(before: float, after: float) -> None:
+        overlaps = iter((after, before))  # the tuned network is looked at first
+        monkeypatch.setattr(segmenter, "_first_overlap", lambda *_: next(overlaps))
+        segmenter._judge(frame.image, _truth(0), 1)
+
+    judge(0.9, 0.7)
     assert "worse" in segmenter.warnings[-1]
     noted = len(segmenter.warnings)
-    segmenter._judge(0.7, 0.9, 1)
+    judge(0.7, 0.9)
+    judge(0.99, 0.96)
     assert len(segmenter.warnings) == noted
+    for value, same in zip(tuned, segmenter._adapter.state(), strict=True):
+        np.testing.assert_array_equal(value, same)
