@@ -30,6 +30,10 @@ from deeplab_gygo.presets import PRESETS, preset
 BEGIN, END = "<!-- pareto: made by tools/plot_pareto.py -->", "<!-- end of pareto -->"
 
 
+ADDED = {"common_fate": False}
+"""Options that came after results which are kept, with the values that change nothing in them."""
+
+
 @dataclass(frozen=True)
 class Point:
     """One result as a point of the curve.
@@ -122,8 +126,9 @@ def _point(data: dict[str, Any], frames: int) -> Point:
 
 def preset_of(online: dict[str, Any]) -> str:
     """Returns the preset that has exactly these numbers today; empty where none has."""
+    known = {**ADDED, **online}
     for name in PRESETS:
-        if rounded(to_plain(preset(name))) == rounded(online):
+        if rounded(to_plain(preset(name))) == rounded(known):
             return name
     return ""
 
