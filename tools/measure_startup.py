@@ -1,7 +1,8 @@
 """Time from the start of `deeplab-gygo segment` to the end of the first step of fine-tuning.
 
 Every repeat is a process of its own: the command as it is, but for a clock that ends it after its
-first step. The figures are seconds on the wall; their median is the result. Example:
+first step, or after all of them where they run as one program (`--online.whole`). The figures are
+seconds on the wall; their median is the result. Example:
 
     python tools/measure_startup.py --frames DAVIS/JPEGImages/480p/dog \
         --mask DAVIS/Annotations/480p/dog/00000.png --repeats 7 --out startup.json --preset fast

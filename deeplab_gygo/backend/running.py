@@ -102,7 +102,7 @@ def compile_quickly() -> None:
     """Leaves out TensorFlow's optimizer of graphs in this process, on a CPU.
 
     A folded encoder, a head and the step of a fine-tuning run no faster with it, and each takes
-    longer to start. On GPUs it chooses layouts, and stays.
+    longer to start; what trains an encoder was not measured. On GPUs it chooses layouts, and stays.
     """
     if name() != "tensorflow" or devices():
         return

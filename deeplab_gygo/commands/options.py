@@ -168,7 +168,7 @@ def start_runner(settings: RunSettings, debug: bool) -> SequenceRunner:
         from deeplab_gygo import backend
         from deeplab_gygo.batch.job import SequenceRunner
 
-        if settings.system == "deeplab":
+        if settings.system == "deeplab" and settings.online.adapt == "decoder":
             backend.compile_quickly()
         return SequenceRunner(settings)
 

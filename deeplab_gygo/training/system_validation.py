@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 
 from deeplab_gygo import backend
@@ -16,7 +18,7 @@ from deeplab_gygo.models.osmn import Osmn
 from deeplab_gygo.models.osvos import FUSED, Osvos
 
 
-class _SystemValidation:
+class _SystemValidation(ABC):
     """Measures every set of a configuration; what a sequence gives is for the system to say."""
 
     modes: tuple[str, ...]
@@ -46,8 +48,9 @@ class _SystemValidation:
             }
         return scores
 
+    @abstractmethod
     def _sequence(self, dataset: Dataset, name: str, stride: int) -> dict[str, float]:
-        raise NotImplementedError
+        """Returns mean J of every mode over a sequence."""
 
     def _geometry(self, sequence) -> Geometry:
         return Geometry.fit(sequence.size, self._short_side, self._stride)
