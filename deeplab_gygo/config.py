@@ -299,9 +299,7 @@ class OnlineConfig:
             touch.
         common_fate: With `track_distractors`, tell by motion too: what comes out from behind the
             object and stays with the background is no part of it, what reappears apart and comes
-            along is. For things that move by themselves: where a camera goes round a thing that
-            lies, it may lose parts of it. It takes optical flow between all frames; not in mode
-            `zero-shot`.
+            along is. It takes optical flow between all frames; not in mode `zero-shot`.
         recognize: Likeness to the memory, -1..1, that a part must have to be believed where there
             is no last mask to go by: the object was lost, or has jumped. -1 believes all. The
             memory is coarse: small objects stay below 0, so only large ones can be asked for it.
@@ -347,7 +345,7 @@ class OnlineConfig:
     lost: float = 0.25
     filter_components: bool = True
     track_distractors: bool = True
-    common_fate: bool = False
+    common_fate: bool = True
     recognize: float = -1.0
     window: int = 4
     threshold: float = 0.5

@@ -11,7 +11,15 @@ DEFAULT_PRESET = "balanced"
 """Of DeepLabV3+; the others' follows from the trunk of their weights."""
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"steps": 40, "views": 8, "tuned_size": 360, "agree": 0, "second": 0.0, "flip": False},
+    "fast": {
+        "steps": 40,
+        "views": 8,
+        "tuned_size": 360,
+        "common_fate": False,
+        "agree": 0,
+        "second": 0.0,
+        "flip": False,
+    },
     "balanced": {},
     "best": {
         "steps": 120,

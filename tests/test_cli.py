@@ -70,7 +70,7 @@ def test_every_field_of_the_online_configuration_has_an_option(settings_of):
         guide_dropout=0.1, memory_dropout=0.2, anchor=0.2, replay=5, keep=0.3, guide="previous",
         shot_guide="none", recall=False, memory=1, memory_every=2, trust=0.5, online_steps=4,
         online_every=3, online_rate=0.6, online_weight=0.7, refine=False, flip=True, lost=0.1,
-        filter_components=False, track_distractors=False, common_fate=True, whole=True,
+        filter_components=False, track_distractors=False, common_fate=False, whole=True,
         recognize=0.5, second=0.6, agree=3, passage=50, window=2, threshold=0.4,
     )  # fmt: skip
     words = []

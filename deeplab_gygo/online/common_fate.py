@@ -31,6 +31,11 @@ AGREED = 0.7
 """Pixels by which flow back and forth may miss where it began. What an object uncovers misses by as
 much as the object moves against it, so that slower motion than this uncovers nothing."""
 
+AGREED_PART = 0.15
+"""The same as a part of the object's motion against the background, where that is more: flow that
+is long misses by more, above all inside things of one colour (Sundaram, Brox & Keutzer, ECCV 2010,
+allow .14 of the motion)."""
+
 DENSE = 0.75
 """Least part of a pixel that must have been seen in the frame before. Flow is smooth: what is
 uncovered shows as a strip of few pixels drawn out to many."""
@@ -43,6 +48,9 @@ LEAST_OWN = 0.1
 
 MOST = 0.5
 """Share of a part that lies apart that decides for all of it."""
+
+NEAR_SHARE = 0.02
+"""Share of the pixels around that must be of the object or of the background to be its motion."""
 
 _MAJORITY = 5  # pixels at the flow's size, side of the window in which the traced ones must prevail
 
@@ -86,10 +94,11 @@ class CommonFate:
         if self._mask is None or not predicted.any():
             self.restart()
             return nothing, nothing
-        known = (error <= AGREED) & (_density(back) >= DENSE)
         rows, columns = np.indices(predicted.shape, np.float32)
         places = back + np.stack([columns, rows], axis=-1)
-        traced = _prevailing(_moved(self.traced, places) & known & predicted, predicted)
+        own = _moved(self.traced, places) & predicted
+        known = (error <= _tolerance(back, error, own, predicted)) & (_density(back) >= DENSE)
+        traced = _prevailing(own & known, predicted)
         area = np.count_nonzero(traced)
         if area < LOST_TRACE * np.count_nonzero(predicted):
             self.restart()
@@ -142,6 +151,18 @@ class CommonFate:
         return other
 
 
+def _tolerance(
+    back: np.ndarray, error: np.ndarray, own: np.ndarray, predicted: np.ndarray
+) -> float:
+    """Returns by how many pixels flow back and forth may miss where something was seen before."""
+    sure = error <= AGREED
+    around = sure & ~predicted
+    if not (own & sure).any() or not around.any():
+        return AGREED
+    apart = np.median(back[own & sure], axis=0) - np.median(back[around], axis=0)
+    return max(AGREED, AGREED_PART * float(np.linalg.norm(apart)))
+
+
 def _density(back: np.ndarray) -> np.ndarray:
     """Area in the frame before of every pixel, float32 [h, w]: the determinant of the Jacobian."""
     down, across = np.gradient(back, axis=(0, 1)) if min(back.shape[:2]) > 1 else (0 * back,) * 2
@@ -163,18 +184,22 @@ def _prevailing(traced: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 def _steps(
     back: np.ndarray, known: np.ndarray, traced: np.ndarray, predicted: np.ndarray, root: float
 ) -> np.ndarray:
-    """Motion against the object and against the background near by, float32 [h, w, 4]."""
-    of_object = back[traced & known]
+    """Motion against the object and against the background, near by: float32 [h, w, 4]."""
+    own = traced & known
     around = known & (cv2.dilate(predicted.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0)
-    if not len(of_object) or not around.any():
+    if not own.any() or not around.any():
         return np.zeros((*back.shape[:2], 4), np.float32)
+    # Near by, because what turns, as a camera that goes round it makes it do, has no one motion.
+    against = [back - _near(back, part, root) for part in (own, around)]
+    return np.concatenate(against, axis=-1).astype(np.float32)
+
+
+def _near(back: np.ndarray, part: np.ndarray, root: float) -> np.ndarray:
+    """Averages the motion of a part, bool [h, w], near every pixel; far from it, its median."""
     side = 2 * round(root) + 1
-    weight = cv2.blur(around.astype(np.float32), (side, side))[..., None]
-    near = cv2.blur(back * around[..., None], (side, side)) / np.maximum(weight, 1e-6)
-    near = np.where(weight > 0.02, near, np.median(back[around], axis=0))
-    return np.concatenate([back - np.median(of_object, axis=0), back - near], axis=-1).astype(
-        np.float32
-    )
+    weight = cv2.blur(part.astype(np.float32), (side, side))[..., None]
+    near = cv2.blur(back * part[..., None], (side, side)) / np.maximum(weight, 1e-6)
+    return np.where(weight > NEAR_SHARE, near, np.median(back[part], axis=0))
 
 
 def _verdict(against: np.ndarray, root: float) -> tuple[np.ndarray, np.ndarray]:

@@ -236,3 +236,42 @@ def test_what_stays_on_its_table_is_whole_however_the_camera_turns():
         strange, _ = fate.strangers(np.stack(turned, axis=-1), error, seen)
         assert not strange.any()
         fate.keep(seen)
+
+
+def test_an_end_that_moves_like_what_is_beside_it_is_the_objects():
+    """A long thing comes nearer at one end, which moves with the ground there; the rest does not."""
+    size, fate = (80, 200), CommonFate()
+    thing = np.zeros(size, bool)
+    thing[30:50, 20:170] = True
+    fate.begin(thing)
+    columns = np.indices(size, np.float32)[1]
+    along = np.stack([0.025 * (columns - 100), np.zeros(size, np.float32)], axis=-1)
+    ground = along.copy()
+    ground[:, :130, 1] += 3  # left of the end, the ground moves against the thing
+    back = np.where(thing[..., None], along, ground)
+    for number in range(12):
+        seen = thing.copy()
+        if number == 0:
+            seen[:, 145:] = False  # the end was lost for once, so that it cannot be traced
+        strange, _ = fate.strangers(back, np.zeros(size, np.float32), seen)
+        assert not strange.any(), number
+        fate.keep(seen)
+
+
+@pytest.mark.parametrize(("pace", "kept"), [(2, False), (12, True)])
+def test_long_flow_may_miss_by_more(pace, kept):
+    """A pixel of error tells what is uncovered by a slow object, and nothing beside a quick one."""
+    size, fate = (80, 200), CommonFate()
+    thing = np.zeros(size, bool)
+    thing[20:60, 60:120] = True
+    fate.begin(thing)
+    moved = np.roll(thing, pace, axis=1)
+    back = np.zeros((*size, 2), np.float32)
+    back[moved] = (-pace, 0)
+    error = np.zeros(size, np.float32)
+    unsure = np.zeros(size, bool)
+    unsure[30:50, 80:100] = True
+    error[unsure] = 1.2
+    fate.strangers(back, error, moved)
+    assert fate.traced[35:45, 85:95].all() == kept
+    assert fate.traced[moved & ~unsure].mean() > 0.9
