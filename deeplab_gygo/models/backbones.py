@@ -12,18 +12,24 @@ import keras
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.imagenet import load_imagenet
 from deeplab_gygo.models.inverted_residual import (
+    InvertedResidualSpec,
     build_inverted_residual,
     efficientnet_lite,
     mobilenet_v2,
 )
 from deeplab_gygo.models.resnet import build_resnet50
 
-# Width and depth factors: efficientnet_lite_builder.py (tensorflow/tpu).
+INVERTED_RESIDUAL: dict[str, InvertedResidualSpec] = {
+    # Width and depth factors: efficientnet_lite_builder.py (tensorflow/tpu).
+    "efficientnet_lite0": efficientnet_lite(1.0, 1.0),
+    "efficientnet_lite1": efficientnet_lite(1.0, 1.1),
+    "efficientnet_lite2": efficientnet_lite(1.1, 1.2),
+    "mobilenet_v2": mobilenet_v2(),
+}
+"""Backbones that are made of inverted residual blocks."""
+
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {
-    "efficientnet_lite0": partial(build_inverted_residual, spec=efficientnet_lite(1.0, 1.0)),
-    "efficientnet_lite1": partial(build_inverted_residual, spec=efficientnet_lite(1.0, 1.1)),
-    "efficientnet_lite2": partial(build_inverted_residual, spec=efficientnet_lite(1.1, 1.2)),
-    "mobilenet_v2": partial(build_inverted_residual, spec=mobilenet_v2()),
+    **{name: partial(build_inverted_residual, spec=s) for name, s in INVERTED_RESIDUAL.items()},
     "resnet50": build_resnet50,
 }
 BACKBONES = tuple(_BUILDERS)

@@ -8,6 +8,7 @@ not depend on the previous mask, so they are computed in windows and cached, and
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -16,9 +17,11 @@ from keras import layers, ops
 
 from deeplab_gygo.config import ModelConfig
 from deeplab_gygo.models.backbones import build_backbone
+from deeplab_gygo.models.frozen import frozen_encoder
 from deeplab_gygo.models.layers import BroadcastLike, GuideMatching, ResizeToFeatures
 from deeplab_gygo.models.memory import FromCells, recall_channels
 from deeplab_gygo.models.refinement import REFINED_STRIDE, build_refiner
+from deeplab_gygo.models.weights import named_variables
 
 ASPP_RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
 """Atrous rates by output stride (section 4 of the paper)."""
@@ -45,29 +48,62 @@ class DeepLabV3Plus:
         refiner: {"logits", "low", "fine"} -> logits float32 [B, H/2, W/2, 1]; None where the
             architecture has none.
         network: {"image"} and the head's "guide" and "recall" -> the finest logits.
+        frozen: The encoder as it will be, until somebody asks for `encoder`; None from then on.
 
     Args:
         config: Architecture.
         backbone_weights: None for random ones, `imagenet`, or the path of a weights file of the
             backbone. A parent's own weights are loaded by `models.weights.load_parent`.
+        arrays: Values of the encoder's variables by name. It is built only where it is asked for,
+            if its backbone can be computed without.
     """
 
-    def __init__(self, config: ModelConfig, backbone_weights: str | None = None):
+    def __init__(
+        self,
+        config: ModelConfig,
+        backbone_weights: str | None = None,
+        *,
+        arrays: dict[str, np.ndarray] | None = None,
+    ):
         self.config = config
-        self.encoder = _encoder(config, backbone_weights)
-        widths = {name: output.shape[-1] for name, output in self.encoder.output.items()}
+        self._backbone_weights, self._arrays = backbone_weights, arrays
+        self.frozen = None if arrays is None else frozen_encoder(config, arrays, KEY_LAYER)
+        if self.frozen is None:
+            widths = {name: output.shape[-1] for name, output in self.encoder.output.items()}
+        else:
+            widths = self.frozen.widths
         self.head = build_head(config, widths["low"], widths["high"])
         self.refiner = (
             build_refiner(config, widths["low"], widths["fine"]) if config.refine else None
         )
+
+    @cached_property
+    def encoder(self) -> keras.Model:  # noqa: D102 - described at the class
+        encoder = _encoder(self.config, self._backbone_weights)
+        if self.frozen is not None:
+            for name, variable in named_variables(encoder).items():
+                variable.assign(self._arrays[name])
+        # From now on its weights may change.
+        self.frozen, self._arrays = None, None
+        return encoder
+
+    @cached_property
+    def network(self) -> keras.Model:  # noqa: D102 - described at the class
         image = keras.Input((None, None, 3), name="image")
-        inputs = {"image": image, **_known_inputs(config)}
+        inputs = {"image": image, **_known_inputs(self.config)}
         # Frozen statistics: a batch is too small to estimate the encoder's (official FAQ: under
         # 12), and fine-tuning sees one picture only.
         features = self.encoder(image, training=False)
         known = {name: inputs[name] for name in inputs if name != "image"}
         logits = self.finest(features, self.head({**self.head_features(features), **known}))
-        self.network = keras.Model(inputs, logits, name="deeplab_v3_plus")
+        return keras.Model(inputs, logits, name="deeplab_v3_plus")
+
+    @property
+    def built_parts(self) -> list[keras.Model]:
+        """Returns those of `parts` that are there without asking for them."""
+        waiting = self.frozen is not None
+        parts = (None if waiting else self.encoder, self.head, self.refiner)
+        return [part for part in parts if part is not None]
 
     @property
     def parts(self) -> list[keras.Model]:

@@ -131,42 +131,77 @@ def _inference(layer: keras.layers.Layer) -> Call:
 
 def _convolution(layer: keras.layers.Layer, activation: layers.ReLU | None = None) -> Call:
     """Makes one call of a convolution, its BatchNorm and its ReLU."""
-    dtype = layer.compute_dtype
-    depthwise = isinstance(layer, layers.DepthwiseConv2D)
-    convolve = ops.depthwise_conv if depthwise else ops.conv
-    if depthwise and (fused := _fused(layer, activation)) is not None:
+    rectifiers = {None: "relu", 6: "relu6"}
+    return convolution(
+        strides=layer.strides,
+        rates=layer.dilation_rate,
+        padding=layer.padding,
+        depthwise=isinstance(layer, layers.DepthwiseConv2D),
+        activation=None if activation is None else rectifiers[activation.max_value],
+        dtype=layer.compute_dtype,
+    )
+
+
+def convolution(
+    *,
+    strides: tuple[int, int],
+    rates: tuple[int, int],
+    padding: str,
+    depthwise: bool,
+    activation: str | None,
+    dtype: str,
+) -> Call:
+    """Makes one call of a convolution with a bias and an activation, channels last.
+
+    Args:
+        strides: Down and across.
+        rates: Dilation, likewise.
+        padding: `same` or `valid`.
+        depthwise: Whether every channel is filtered by itself.
+        activation: A function of `keras.ops`; None for none.
+        dtype: Of the images, the kernel and the bias.
+
+    Returns:
+        `call((kernel, bias), images)`.
+    """
+    fused = _fused(strides, rates, padding, activation, dtype) if depthwise else None
+    if fused is not None:
         return fused
+    convolve = ops.depthwise_conv if depthwise else ops.conv
+    activate = getattr(ops, activation) if activation else lambda found: found
 
     def call(weights: tuple[Any, Any], images: Any) -> Any:
         kernel, bias = weights
         found = convolve(
             ops.cast(images, dtype),
             kernel,
-            strides=layer.strides,
-            padding=layer.padding,
+            strides=strides,
+            padding=padding,
             data_format="channels_last",
-            dilation_rate=layer.dilation_rate,
+            dilation_rate=rates,
         )
-        found = found + bias
-        if activation is None:
-            return found
-        return ops.relu6(found) if activation.max_value == 6 else ops.relu(found)
+        return activate(found + bias)
 
     return call
 
 
-def _fused(layer: layers.DepthwiseConv2D, activation: layers.ReLU | None) -> Call | None:
+def _fused(
+    strides: tuple[int, int],
+    rates: tuple[int, int],
+    padding: str,
+    activation: str | None,
+    dtype: str,
+) -> Call | None:
     """Makes one kernel of it all, where the backend has one in force that fits."""
     kernel_of = backend.fused_depthwise()
-    strides, rates = set(layer.strides), set(layer.dilation_rate)
-    fits = len(strides) == len(rates) == 1 and layer.padding == "same"
-    if kernel_of is None or not fits or (activation is not None and activation.max_value != 6):
+    fits = len(set(strides)) == len(set(rates)) == 1 and padding == "same"
+    if kernel_of is None or not fits or activation not in (None, "relu6"):
         return None
-    options = {"stride": strides.pop(), "rate": rates.pop(), "relu6": activation is not None}
+    options = {"stride": strides[0], "rate": rates[0], "relu6": activation is not None}
 
     def call(weights: tuple[Any, Any], images: Any) -> Any:
         kernel, bias = weights
-        return kernel_of(ops.cast(images, layer.compute_dtype), kernel[..., 0], bias, **options)
+        return kernel_of(ops.cast(images, dtype), kernel[..., 0], bias, **options)
 
     return call
 

@@ -129,23 +129,35 @@ def mobilenet_v2() -> InvertedResidualSpec:
     )
 
 
-class _Builder:
-    """Adds blocks to a functional model and keeps count of stride and dilation."""
+class Builder:
+    """Adds layers to a functional model and keeps count of stride and dilation.
+
+    What a layer is made of is left to four methods, so that others can make something else of the
+    same network (`models.frozen`).
+    """
 
     def __init__(self, spec: InvertedResidualSpec, output_stride: int):
         self.spec = spec
         self.plan = StridePlan(output_stride)
 
-    def normalize(self, features, name: str, activation: bool):
-        features = layers.BatchNormalization(
-            axis=-1,
-            epsilon=self.spec.norm_epsilon,
-            momentum=self.spec.norm_momentum,
-            name=f"{name}_bn",
-        )(features)
-        return layers.ReLU(max_value=6, name=f"{name}_relu")(features) if activation else features
+    def normalize_image(self, image: Any) -> Any:
+        """Brings an image in 0..255 to the range that the network was trained in."""
+        # In float32 under every precision policy: 0..255 with fractions does not fit 8 bits.
+        return layers.Rescaling(
+            self.spec.image_scale, self.spec.image_offset, dtype="float32", name="normalization"
+        )(image)
 
-    def convolve(self, features, channels: int, name: str, *, kernel=1, stride=1, activation=True):
+    def convolve(
+        self,
+        features: Any,
+        channels: int,
+        name: str,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        activation: bool = True,
+    ) -> Any:
+        """Convolves, with BatchNorm and, unless told not to, ReLU6 behind."""
         features = layers.Conv2D(
             channels,
             kernel,
@@ -156,30 +168,49 @@ class _Builder:
             kernel_initializer=_fan_out_initializer(),
             name=name,
         )(features)
-        return self.normalize(features, name, activation)
+        return self._normalize(features, name, activation)
 
-    def block(self, features, stage: StageSpec, stride: int, name: str):
+    def filter(self, features: Any, kernel: int, stride: int, rate: int, name: str) -> Any:
+        """Filters every channel by itself, with BatchNorm and ReLU6 behind."""
+        features = layers.DepthwiseConv2D(
+            kernel,
+            strides=stride,
+            dilation_rate=rate,
+            padding="same",
+            use_bias=False,
+            data_format="channels_last",
+            depthwise_initializer=_fan_out_initializer(),
+            name=name,
+        )(features)
+        return self._normalize(features, name, activation=True)
+
+    def add(self, inputs: Any, features: Any, name: str) -> Any:
+        """Adds the input of a block to its output."""
+        return layers.Add(name=name)([inputs, features])
+
+    def block(self, features: Any, stage: StageSpec, stride: int, name: str) -> Any:
+        """Adds a block of a stage: expand, filter, project, and add the input where it fits."""
         inputs, width = features, features.shape[-1]
         if stage.expansion != 1:
             features = self.convolve(features, width * stage.expansion, f"{name}_expand")
         # The kernel acts before its own stride does: where that stride is left out, the kernel
         # keeps the rate from before, and only the layers behind it take the new one.
         rate = self.plan.rate
-        features = layers.DepthwiseConv2D(
-            stage.kernel,
-            strides=self.plan.advance(stride),
-            dilation_rate=rate,
-            padding="same",
-            use_bias=False,
-            data_format="channels_last",
-            depthwise_initializer=_fan_out_initializer(),
-            name=f"{name}_depthwise",
-        )(features)
-        features = self.normalize(features, f"{name}_depthwise", activation=True)
+        here = self.plan.advance(stride)
+        features = self.filter(features, stage.kernel, here, rate, f"{name}_depthwise")
         features = self.convolve(features, stage.channels, f"{name}_project", activation=False)
         if stride == 1 and width == stage.channels:
-            features = layers.Add(name=f"{name}_add")([inputs, features])
+            features = self.add(inputs, features, f"{name}_add")
         return features
+
+    def _normalize(self, features: Any, name: str, activation: bool) -> Any:
+        features = layers.BatchNormalization(
+            axis=-1,
+            epsilon=self.spec.norm_epsilon,
+            momentum=self.spec.norm_momentum,
+            name=f"{name}_bn",
+        )(features)
+        return layers.ReLU(max_value=6, name=f"{name}_relu")(features) if activation else features
 
 
 def build_inverted_residual(
@@ -190,25 +221,27 @@ def build_inverted_residual(
 ) -> keras.Model:
     """Build the network with random weights; see `backbones.build_backbone` for its interface."""
     image = keras.Input(input_shape, name="image", dtype="float32")
-    ends = apply_inverted_residual(image, spec, output_stride)
-    outputs = {"fine": ends[0], "low": ends[1], "mid": ends[2], "high": ends[-1]}
-    return keras.Model(image, outputs, name=name)
+    ends = apply_inverted_residual(image, Builder(spec, output_stride))
+    return keras.Model(image, named_ends(ends), name=name)
+
+
+def named_ends(ends: list[Any]) -> dict[str, Any]:
+    """Names the ends of the stages that a backbone gives out."""
+    return {"fine": ends[0], "low": ends[1], "mid": ends[2], "high": ends[-1]}
 
 
 def apply_inverted_residual(
     image: Any,
-    spec: InvertedResidualSpec,
-    output_stride: int,
+    builder: Builder,
     *,
     after: Callable[[Any, str, int], Any] | None = None,
     visible: Any = None,
 ) -> list[Any]:
-    """Apply the network to an image; the weights are random.
+    """Apply the network to an image; the weights of a `Builder` are random.
 
     Args:
         image: float32 [B, H, W, 3], RGB in 0..255.
-        spec: The network.
-        output_stride: Stride of the last features: 8, 16 or 32.
+        builder: Makes the layers of a network; serves once.
         after: `after(features, unit, stage) -> features`, what becomes of the output of every
             block; units are named `stage3_block1` and the like.
         visible: float32 [B, H, W, 1]; the normalized image is multiplied by it, so that hidden
@@ -217,11 +250,8 @@ def apply_inverted_residual(
     Returns:
         The ends of the stages, in order.
     """
-    builder = _Builder(spec, output_stride)
-    # In float32 under every precision policy: 0..255 with fractions does not fit 8 bits.
-    features = layers.Rescaling(
-        spec.image_scale, spec.image_offset, dtype="float32", name="normalization"
-    )(image)
+    spec = builder.spec
+    features = builder.normalize_image(image)
     if visible is not None:
         features = layers.Multiply(dtype="float32", name="visible")([features, visible])
     features = builder.convolve(

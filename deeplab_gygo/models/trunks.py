@@ -15,6 +15,7 @@ from typing import Any
 import keras
 
 from deeplab_gygo.models.inverted_residual import (
+    Builder,
     InvertedResidualSpec,
     apply_inverted_residual,
     efficientnet_lite,
@@ -122,7 +123,8 @@ def build_trunk(
     if isinstance(spec, VggSpec):
         ends = apply_vgg(image, spec, after=after, visible=visible)
     else:
-        ends = apply_inverted_residual(image, spec, output_stride, after=after, visible=visible)
+        builder = Builder(spec, output_stride)
+        ends = apply_inverted_residual(image, builder, after=after, visible=visible)
     return {f"stage{number}": end for number, end in enumerate(ends, start=1)}
 
 

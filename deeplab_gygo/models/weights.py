@@ -46,6 +46,9 @@ Storage = Literal["float32", "float16", "int8"]
 FORMAT = "deeplab_gygo.parent.1"
 SHIPPED = "parent.npz"
 
+ENCODER = "encoder/"
+"""Beginning of the names of what belongs to the encoder of DeepLabV3+."""
+
 
 def shipped_parent(system: str = "deeplab") -> Path:
     """Returns the path of the parent that the package ships.
@@ -82,8 +85,13 @@ def file_hash(path: str | Path) -> str:
 
 def variables_by_name(parent: Parent) -> dict[str, Any]:
     """Returns every variable of the networks under a name that every process gives it."""
+    return named_variables(*parent.parts)
+
+
+def named_variables(*parts: Any) -> dict[str, Any]:
+    """Returns every variable of some Keras models under such a name."""
     named: dict[str, Any] = {}
-    for part in parent.parts:
+    for part in parts:
         _name_variables(part, f"{part.name}/", named)
     return named
 
@@ -212,7 +220,17 @@ def assign(
     Raises:
         WeightsError: Names or shapes differ: the weights belong to another architecture.
     """
-    variables = variables_by_name(parent)
+    _assign(variables_by_name(parent), arrays, parent.config, where, grow=grow)
+
+
+def _assign(
+    variables: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    config: Any,
+    where: str | Path,
+    *,
+    grow: bool = False,
+) -> None:
     lacking = sorted(set(variables) - set(arrays))
     if grow and lacking:
         logger.info("%d arrays start afresh: %s", len(lacking), ", ".join(lacking))
@@ -227,7 +245,7 @@ def assign(
         parts = [("missing", missing), ("unknown", unknown), ("of another shape", wrong)]
         met = "; ".join(f"{len(names)} {kind} ({names[0]})" for kind, names in parts if names)
         raise WeightsError(
-            f"Weights fit the architecture {system_of(parent.config)} on {trunk_of(parent.config)}",
+            f"Weights fit the architecture {system_of(config)} on {trunk_of(config)}",
             met=met,
             where=where,
             remedy="Use weights of the same architecture",
@@ -251,20 +269,24 @@ def load_parent(path: str | Path | None = None) -> tuple[Parent, dict[str, Any]]
     """
     path = shipped_parent() if path is None else Path(path)
     config, arrays, card = read_parent_file(path)
-    parent = _build(config)
-    assign(parent, arrays, path)
+    parent = _build(config, arrays)
+    if getattr(parent, "frozen", None) is None:
+        assign(parent, arrays, path)
+    else:  # its encoder waits with its own
+        others = {k: v for k, v in arrays.items() if not k.startswith(ENCODER)}
+        _assign(named_variables(*parent.built_parts), others, config, path)
     if not isinstance(config, ModelConfig):
         parent.trunk_source = card["trunk"].removeprefix(f"{trunk_of(config)}, ")
     return parent, card
 
 
-def _build(config: ModelConfig | OsmnModel | OsvosModel) -> Parent:
+def _build(config: ModelConfig | OsmnModel | OsvosModel, arrays: dict[str, np.ndarray]) -> Parent:
     """Builds a network with random weights, for others to be put into it."""
     # Keras is needed only here: a file is checked without it.
     if isinstance(config, ModelConfig):
         from deeplab_gygo.models.deeplab import DeepLabV3Plus
 
-        return DeepLabV3Plus(config)
+        return DeepLabV3Plus(config, arrays=arrays)
     if isinstance(config, OsmnModel):
         from deeplab_gygo.models.osmn import Osmn
 

@@ -70,9 +70,10 @@ class OnlineAdapter:
         self.samples: list[Sample] = []
 
     def _make_groups(self) -> list[tuple[keras.optimizers.Optimizer, list[keras.Variable]]]:
-        config, encoder = self._config, self._parent.encoder
+        config = self._config
         groups = [(_adam(config.rate), _adapted(self._parent.head.layers))]
         if self._full:
+            encoder = self._parent.encoder
             frozen = {id(layer) for layer in layers_up_to(encoder, config.frozen_stages)}
             trained = [layer for layer in encoder.layers if id(layer) not in frozen]
             groups.append((_adam(config.backbone_rate), _adapted(trained)))

@@ -102,7 +102,8 @@ class OnlineNetwork:
 
 
 def _frozen(parent: DeepLabV3Plus) -> Encode:
-    call, weights = folded(parent.encoder)
+    waiting = parent.frozen
+    call, weights = folded(parent.encoder) if waiting is None else waiting.function()
     return partial(backend.compiled_function(call), weights)
 
 
