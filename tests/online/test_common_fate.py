@@ -239,7 +239,7 @@ def test_what_stays_on_its_table_is_whole_however_the_camera_turns():
 
 
 def test_an_end_that_moves_like_what_is_beside_it_is_the_objects():
-    """A long thing comes nearer at one end, which moves with the ground there; the rest does not."""
+    """A long thing comes nearer at one end, which moves with the ground there, and alone does."""
     size, fate = (80, 200), CommonFate()
     thing = np.zeros(size, bool)
     thing[30:50, 20:170] = True
