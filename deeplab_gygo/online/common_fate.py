@@ -52,6 +52,7 @@ MOST = 0.5
 NEAR_SHARE = 0.02
 """Share of the pixels around that must be of the object or of the background to be its motion."""
 
+_WAYS = 6  # columns and rows of the ways against the object, its near parts, and the background
 _MAJORITY = 5  # pixels at the flow's size, side of the window in which the traced ones must prevail
 
 
@@ -68,13 +69,12 @@ class CommonFate:
         self._mask: np.ndarray | None = None
         self.traced = np.zeros((1, 1), bool)
         self._strange = self.traced
-        self._against = np.zeros((1, 1, 4), np.float32)
+        self._against = np.zeros((1, 1, _WAYS), np.float32)
 
     def begin(self, mask: np.ndarray) -> None:
         """Starts from a frame in which all of a mask, bool [h, w], is the object."""
         self._mask, self.traced, self._strange = mask, mask, np.zeros_like(mask)
-        # Ways against the object and against the background, columns and rows each.
-        self._against = np.zeros((*mask.shape, 4), np.float32)
+        self._against = np.zeros((*mask.shape, _WAYS), np.float32)
 
     def strangers(
         self, back: np.ndarray, error: np.ndarray, predicted: np.ndarray
@@ -105,7 +105,7 @@ class CommonFate:
             return nothing, nothing
         # Strangers are watched also where nothing is predicted of them for once.
         watched = predicted | (_moved(self._strange, places) & known)
-        against = cv2.remap(self._against, places, None, cv2.INTER_LINEAR)
+        against = _carried(self._against, places)
         against[~(_moved(self._mask, places) & known & watched)] = 0
         root = float(np.sqrt(area))
         steps = _steps(back, known, traced, predicted, root)
@@ -174,6 +174,13 @@ def _moved(mask: np.ndarray, places: np.ndarray) -> np.ndarray:
     return cv2.remap(mask.astype(np.uint8) * 255, places, None, cv2.INTER_LINEAR) > 127
 
 
+def _carried(ways: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Takes ways, float32 [h, w, n], from where every pixel was."""
+    pairs = np.split(ways, ways.shape[-1] // 2, axis=-1)  # OpenCV takes four channels at most
+    moved = [cv2.remap(np.ascontiguousarray(p), places, None, cv2.INTER_LINEAR) for p in pairs]
+    return np.concatenate(moved, axis=-1)
+
+
 def _prevailing(traced: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Closes what errors of the flow leave open: bool [h, w], where traced pixels prevail."""
     size = (_MAJORITY, _MAJORITY)
@@ -184,13 +191,16 @@ def _prevailing(traced: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 def _steps(
     back: np.ndarray, known: np.ndarray, traced: np.ndarray, predicted: np.ndarray, root: float
 ) -> np.ndarray:
-    """Motion against the object and against the background, near by: float32 [h, w, 4]."""
+    """Motion against the object, its near parts, and the near background: float32 [h, w, 6]."""
     own = traced & known
     around = known & (cv2.dilate(predicted.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0)
     if not own.any() or not around.any():
-        return np.zeros((*back.shape[:2], 4), np.float32)
-    # Near by, because what turns, as a camera that goes round it makes it do, has no one motion.
-    against = [back - _near(back, part, root) for part in (own, around)]
+        return np.zeros((*back.shape[:2], _WAYS), np.float32)
+    against = [
+        back - np.median(back[own], axis=0),
+        back - _near(back, own, root),
+        back - _near(back, around, root),
+    ]
     return np.concatenate(against, axis=-1).astype(np.float32)
 
 
@@ -203,21 +213,27 @@ def _near(back: np.ndarray, part: np.ndarray, root: float) -> np.ndarray:
 
 
 def _verdict(against: np.ndarray, root: float) -> tuple[np.ndarray, np.ndarray]:
-    """Finds what has come along with the object, and what has left it: bool [h, w] each."""
-    from_object = np.linalg.norm(against[..., :2], axis=-1)
-    from_background = np.linalg.norm(against[..., 2:], axis=-1)
+    """Finds what has come along with the object, and what has left it: bool [h, w] each.
+
+    A thing that turns has no one motion: its ends move against its middle, and its parts against
+    each other. So what has left it has left both, its middle and the parts near by.
+    """
+    from_middle, from_near, from_background = (
+        np.linalg.norm(against[..., i : i + 2], axis=-1) for i in range(0, _WAYS, 2)
+    )
+    from_object = np.minimum(from_middle, from_near)
     came = (from_background > JOINED * root) & (from_object < FOLLOWED * from_background)
     left = (from_object > LEFT * root) & (from_background < FOLLOWED * from_object)
     return came, left
 
 
 def _has_left(against: np.ndarray, root: float) -> bool:
-    """Says whether the object itself, float32 [n, 4], has left its background.
+    """Says whether the object itself, float32 [n, 6], has left its background.
 
     Where it stays, as a product on its table, the whole scene moves as one, and what lies far from
     the middle of the object differs from it only as the camera turns.
     """
-    return float(np.median(np.linalg.norm(against[:, 2:], axis=-1))) > LEFT * root
+    return float(np.median(np.linalg.norm(against[:, 4:], axis=-1))) > LEFT * root
 
 
 def _whole(strange: np.ndarray, predicted: np.ndarray, own: np.ndarray) -> np.ndarray:

@@ -275,3 +275,23 @@ def test_long_flow_may_miss_by_more(pace, kept):
     fate.strangers(back, error, moved)
     assert fate.traced[35:45, 85:95].all() == kept
     assert fate.traced[moved & ~unsure].mean() > 0.9
+
+
+def test_a_side_that_comes_into_view_is_the_objects():
+    """A thing that turns shows a side that moves less than it, as the ground, but not far from it.
+
+    Only its near end moves: most of it stays as the ground does.
+    """
+    size, fate = (80, 200), CommonFate()
+    thing = np.zeros(size, bool)
+    thing[30:50, 20:140] = True
+    fate.begin(thing)
+    back = np.zeros((*size, 2), np.float32)
+    back[30:50, 90:140, 0] = -3  # the near end swings towards the side that comes into view
+    back[:30, :100, 0] = back[50:, :100, 0] = 6  # the ground that the rest moves against
+    for number in range(12):
+        seen = thing.copy()
+        seen[30:50, 140:170] = number > 0
+        strange, _ = fate.strangers(back, np.zeros(size, np.float32), seen)
+        assert not strange.any(), number
+        fate.keep(seen)
