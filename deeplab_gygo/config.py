@@ -294,7 +294,8 @@ class OnlineConfig:
         passage: Frames that such a pass looks over at once; bounds the memory of long clips.
         lost: Below this part of its usual area an object counts as lost: the guide is then
             unknown, so that the object can be found again anywhere.
-        filter_components: Drop parts that do not touch the previous mask.
+        filter_components: Drop parts that do not touch the previous mask; of an object that is
+            half hidden, what is missing may be a little further away.
         track_distractors: Follow what was dropped so, and keep it apart from the object when they
             touch.
         common_fate: With `track_distractors`, tell by motion too: what comes out from behind the

@@ -11,7 +11,7 @@ from keras import layers
 
 from deeplab_gygo import backend
 from deeplab_gygo.config import ModelConfig
-from deeplab_gygo.models.deeplab import build_head
+from deeplab_gygo.models.head import build_head
 from deeplab_gygo.models.memory import FromCells, build_reader, recall_channels, remember
 from deeplab_gygo.models.refinement import build_refiner
 from deeplab_gygo.training.losses import segmentation_loss

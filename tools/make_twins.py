@@ -5,7 +5,8 @@
 Every clip is a sequence of DAVIS with its annotations, into which the object of the first frame is
 pasted once more: mirrored, smaller, behind the object, and still against the background, whose
 motion is a similarity estimated from frame to frame. TWINS has the layout of DAVIS-2016, so that
-`tools/compare_online.py` reads it. Real frames, pasted twins: its results are to be called so.
+`tools/compare_online.py` reads it, and a folder `Twins` of masks of what is seen of the twin, for
+`tools/measure_tracking.py`. Real frames, pasted twins: its results are to be called so.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ SMALLER = 0.75
 
 EDGE = 1.0
 """Blur of the edges at which frames and twins are joined, pixels."""
+
+TWIN_MASKS = "Twins"
+"""Folder of what is seen of the twins, beside `Annotations`."""
 
 CLEARANCE = 15
 """Pixels around the object that say nothing of the background's motion."""
@@ -66,7 +70,7 @@ def behind(mask: np.ndarray) -> np.ndarray:
 
 def with_twin(
     frame: np.ndarray, mask: np.ndarray, first: np.ndarray, shape: np.ndarray, place: np.ndarray
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Pastes a twin behind the object.
 
     Args:
@@ -77,33 +81,37 @@ def with_twin(
         place: float64 [3, 3], from there to its place in this frame.
 
     Returns:
-        uint8 [H, W, 3].
+        uint8 [H, W, 3]; and bool [H, W], what is seen of the twin.
     """
     size = mask.shape[::-1]
     soft = [cv2.GaussianBlur(m.astype(np.float32), (0, 0), EDGE) for m in (shape, mask)]
     twin = cv2.warpAffine(first, place[:2], size, borderMode=cv2.BORDER_REPLICATE)
     alpha = (cv2.warpAffine(soft[0], place[:2], size) * (1 - soft[1]))[..., None]
-    return np.clip(np.rint(frame * (1 - alpha) + twin * alpha), 0, 255).astype(np.uint8)
+    pasted = np.clip(np.rint(frame * (1 - alpha) + twin * alpha), 0, 255).astype(np.uint8)
+    return pasted, (alpha[..., 0] > 0.5) & ~mask
 
 
 def make(root: Path, name: str, out: Path) -> None:
     """Makes one clip, JPEG frames and PNG annotations."""
     dataset = open_dataset("davis2016", root, "480p")
-    images, masks = out / "JPEGImages" / "480p" / name, out / "Annotations" / "480p" / name
-    for folder in (images, masks):
+    images, masks, twins = (
+        out / kind / "480p" / name for kind in ("JPEGImages", "Annotations", TWIN_MASKS)
+    )
+    for folder in (images, masks, twins):
         folder.mkdir(parents=True)
     before = first = shape = None
     for frame in dataset.sequence(name):
         mask = dataset.annotation(name, frame.index) > 0
-        image = frame.image
+        image, twin = frame.image, np.zeros_like(mask)
         if first is None:
             first, shape, place = image, mask, behind(mask)
         else:
             place = background_motion(before[0], frame.image, before[1]) @ place
-            image = with_twin(image, mask, first, shape, place)
+            image, twin = with_twin(image, mask, first, shape, place)
         before = frame.image, mask
         Image.fromarray(image).save(images / f"{frame.name}.jpg", quality=95)
-        Image.fromarray(255 * mask.astype(np.uint8)).save(masks / f"{frame.name}.png")
+        for folder, plane in ((masks, mask), (twins, twin)):
+            Image.fromarray(255 * plane.astype(np.uint8)).save(folder / f"{frame.name}.png")
 
 
 def main() -> None:

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from deeplab_gygo.models.deeplab import DECODER_STRIDE, DeepLabV3Plus
+from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.head import DECODER_STRIDE
 from deeplab_gygo.models.memory import Memory, build_reader
 
 _NEGLIGIBLE = 1000

@@ -18,16 +18,10 @@ from keras import layers, ops
 from deeplab_gygo.config import ModelConfig
 from deeplab_gygo.models.backbones import build_backbone
 from deeplab_gygo.models.frozen import frozen_encoder
-from deeplab_gygo.models.layers import BroadcastLike, GuideMatching, ResizeToFeatures
-from deeplab_gygo.models.memory import FromCells, recall_channels
+from deeplab_gygo.models.head import DECODER_STRIDE, build_head, known_inputs
+from deeplab_gygo.models.memory import recall_channels
 from deeplab_gygo.models.refinement import REFINED_STRIDE, build_refiner
 from deeplab_gygo.models.weights import named_variables
-
-ASPP_RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
-"""Atrous rates by output stride (section 4 of the paper)."""
-
-DECODER_STRIDE = 4
-"""Stride of the low-level features, of the guide and of the logits."""
 
 KEY_LAYER = "memory_key"
 """Layer of the encoder that makes the keys of the memory; no part of the backbone."""
@@ -90,7 +84,7 @@ class DeepLabV3Plus:
     @cached_property
     def network(self) -> keras.Model:  # noqa: D102 - described at the class
         image = keras.Input((None, None, 3), name="image")
-        inputs = {"image": image, **_known_inputs(self.config)}
+        inputs = {"image": image, **known_inputs(self.config)}
         # Frozen statistics: a batch is too small to estimate the encoder's (official FAQ: under
         # 12), and fine-tuning sees one picture only.
         features = self.encoder(image, training=False)
@@ -192,173 +186,3 @@ def _encoder(config: ModelConfig, weights: str | None) -> keras.Model:
     if config.memory:
         outputs["key"] = layers.Conv2D(config.key_channels, 1, name=KEY_LAYER)(outputs["high"])
     return keras.Model(backbone.input, outputs, name="encoder")
-
-
-def _known_inputs(config: ModelConfig) -> dict[str, Any]:
-    """New inputs of what is known beside the image, as far as the architecture takes it."""
-    inputs = {}
-    if config.guide:
-        inputs["guide"] = keras.Input((None, None, 1), name="guide")
-    if config.memory:
-        channels = recall_channels(config.output_stride // DECODER_STRIDE)
-        inputs["recall"] = keras.Input((None, None, channels), name="recall")
-    return inputs
-
-
-def build_head(config: ModelConfig, low_channels: int, high_channels: int) -> keras.Model:
-    """Builds ASPP and decoder as one functional model.
-
-    Args:
-        config: Architecture.
-        low_channels: Channels of the stride-4 features.
-        high_channels: Channels of the features at the output stride.
-
-    Returns:
-        The model described at `DeepLabV3Plus.head`.
-    """
-    low = keras.Input((None, None, low_channels), name="low")
-    high = keras.Input((None, None, high_channels), name="high")
-    inputs = {"low": low, "high": high, **_known_inputs(config)}
-    guide, recall = inputs.get("guide"), inputs.get("recall")
-    context = _aspp(high, config)
-    if config.guide:
-        context = _fuse_guide(context, guide, config)
-    if config.memory:
-        context = _fuse_recall(context, recall, config)
-    logits = _decoder(low, context, guide, recall, config)
-    return keras.Model(inputs, logits, name="head")
-
-
-def _batch_norm(config: ModelConfig, name: str) -> layers.BatchNormalization:
-    return layers.BatchNormalization(
-        momentum=config.batch_norm_momentum, epsilon=config.batch_norm_epsilon, name=name
-    )
-
-
-def _conv_block(features, config: ModelConfig, channels: int, name: str):
-    """1x1 convolution, BatchNorm, ReLU."""
-    features = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_conv")(features)
-    return layers.ReLU(name=f"{name}_relu")(_batch_norm(config, f"{name}_norm")(features))
-
-
-def _conv3x3(features, config: ModelConfig, channels: int, rate: int, name: str):
-    """3x3 convolution as the configuration has it, BatchNorm and ReLU after every part.
-
-    Initial standard deviations (.33 depthwise, .06 pointwise) are those of the official
-    implementation.
-    """
-    if not config.separable:
-        features = layers.Conv2D(
-            channels, 3, padding="same", dilation_rate=rate, use_bias=False, name=f"{name}_conv"
-        )(features)
-        return layers.ReLU(name=f"{name}_relu")(_batch_norm(config, f"{name}_norm")(features))
-    features = layers.DepthwiseConv2D(
-        3,
-        padding="same",
-        dilation_rate=rate,
-        use_bias=False,
-        depthwise_initializer=keras.initializers.TruncatedNormal(stddev=0.33),
-        name=f"{name}_depthwise",
-    )(features)
-    features = _batch_norm(config, f"{name}_depthwise_norm")(features)
-    features = layers.ReLU(name=f"{name}_depthwise_relu")(features)
-    features = layers.Conv2D(
-        channels,
-        1,
-        use_bias=False,
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.06),
-        name=f"{name}_pointwise",
-    )(features)
-    features = _batch_norm(config, f"{name}_pointwise_norm")(features)
-    return layers.ReLU(name=f"{name}_pointwise_relu")(features)
-
-
-def _aspp(high, config: ModelConfig):
-    """Atrous spatial pyramid pooling with image pooling over the whole input."""
-    width = config.aspp_channels
-    branches = [_conv_block(high, config, width, "aspp_point")]
-    for rate in ASPP_RATES[config.output_stride]:
-        branches.append(_conv3x3(high, config, width, rate, f"aspp_rate{rate}"))
-    pooled = layers.GlobalAveragePooling2D(keepdims=True, name="aspp_pool")(high)
-    pooled = _conv_block(pooled, config, width, "aspp_image")
-    branches.append(BroadcastLike(name="aspp_broadcast")([pooled, branches[0]]))
-    context = layers.Concatenate(name="aspp_concat")(branches)
-    context = _conv_block(context, config, width, "aspp_project")
-    return layers.Dropout(config.dropout, name="aspp_dropout")(context)
-
-
-def _fuse_guide(context, guide, config: ModelConfig):
-    """Lets the previous mask choose, at the output stride, which object is meant.
-
-    Two things are added to the context: an embedding of the guide's own shape, and how much every
-    place looks like what lies under the guide's object and under its background.
-    """
-    factor = config.output_stride // DECODER_STRIDE
-    coarse = layers.AveragePooling2D(factor, name="guide_pool")(guide) if factor > 1 else guide
-    shape = layers.Conv2D(
-        config.guide_channels, 3, padding="same", activation="relu", name="guide_shape1"
-    )(coarse)
-    shape = layers.Conv2D(
-        config.guide_channels,
-        3,
-        padding="same",
-        dilation_rate=2,
-        activation="relu",
-        name="guide_shape2",
-    )(shape)
-    embedding = layers.Conv2D(64, 1, name="guide_embedding")(context)
-    matches = GuideMatching(name="guide_matching")([embedding, coarse])
-    fused = layers.Concatenate(name="guide_concat")([context, shape, matches])
-    return _conv3x3(fused, config, config.aspp_channels, 1, "guide_fusion")
-
-
-def _fuse_recall(context, recall, config: ModelConfig):
-    """Adds what the memory says to the context; nothing at first, and nothing where it is unknown.
-
-    The last convolution starts at zero, so that a memory can be given to a parent that was trained
-    without one and does no harm before it is understood.
-    """
-    fused = layers.Concatenate(name="recall_concat")([context, recall])
-    fused = layers.Conv2D(64, 3, padding="same", activation="relu", name="recall_conv")(fused)
-    fused = layers.Conv2D(
-        context.shape[-1], 1, use_bias=False, kernel_initializer="zeros", name="recall_join"
-    )(fused)
-    return layers.Add(name="recall_add")([context, fused])
-
-
-def _sharp_recall(features, guide, recall, config: ModelConfig):
-    """Adds the remembered mask, at the stride of the decoder, to its features; zero at first."""
-    cell = config.output_stride // DECODER_STRIDE
-    parts = [FromCells(cell, name="recall_mask")(recall)]
-    if guide is not None:
-        parts.append(guide)
-    sharp = layers.Concatenate(name="recall_sharp")(parts) if len(parts) > 1 else parts[0]
-    sharp = layers.Conv2D(16, 3, padding="same", activation="relu", name="recall_sharp_conv")(sharp)
-    sharp = layers.Conv2D(
-        config.decoder_channels,
-        1,
-        use_bias=False,
-        kernel_initializer="zeros",
-        name="recall_sharp_join",
-    )(sharp)
-    return layers.Add(name="recall_sharp_add")([features, sharp])
-
-
-def _decoder(low, context, guide, recall, config: ModelConfig):
-    """Low-level projection, two 3x3 convolutions and the logit."""
-    low = _conv_block(low, config, config.low_level_channels, "decoder_low")
-    parts = [ResizeToFeatures(name="decoder_upsample")([context, low]), low]
-    if guide is not None:
-        parts.append(guide)
-    features = layers.Concatenate(name="decoder_concat")(parts)
-    features = _conv3x3(features, config, config.decoder_channels, 1, "decoder1")
-    if recall is not None:
-        features = _sharp_recall(features, guide, recall, config)
-    features = _conv3x3(features, config, config.decoder_channels, 1, "decoder2")
-    return layers.Conv2D(
-        1,
-        1,
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.01),
-        dtype="float32",
-        name="logit",
-    )(features)

@@ -8,7 +8,8 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
-from deeplab_gygo.models.deeplab import DECODER_STRIDE, guide_at_stride
+from deeplab_gygo.models.deeplab import guide_at_stride
+from deeplab_gygo.models.head import DECODER_STRIDE
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,12 @@ class Builder:
     """Adds layers to a functional model and keeps count of stride and dilation.
 
     What a layer is made of is left to four methods, so that others can make something else of the
-    same network (`models.frozen`).
+    same network (`models.frozen`). Features are tensors [B, h, w, C] of a functional model, or
+    whatever stands for them there.
+
+    Args:
+        spec: The network.
+        output_stride: Stride of its last features: 8, 16 or 32.
     """
 
     def __init__(self, spec: InvertedResidualSpec, output_stride: int):
@@ -141,7 +146,14 @@ class Builder:
         self.plan = StridePlan(output_stride)
 
     def normalize_image(self, image: Any) -> Any:
-        """Brings an image in 0..255 to the range that the network was trained in."""
+        """Brings an image to the range that the network was trained in.
+
+        Args:
+            image: float32 [B, H, W, 3], RGB in 0..255.
+
+        Returns:
+            float32 [B, H, W, 3].
+        """
         # In float32 under every precision policy: 0..255 with fractions does not fit 8 bits.
         return layers.Rescaling(
             self.spec.image_scale, self.spec.image_offset, dtype="float32", name="normalization"
@@ -157,7 +169,19 @@ class Builder:
         stride: int = 1,
         activation: bool = True,
     ) -> Any:
-        """Convolves, with BatchNorm and, unless told not to, ReLU6 behind."""
+        """Convolves, with BatchNorm and, unless told not to, ReLU6 behind.
+
+        Args:
+            features: [B, h, w, C].
+            channels: Of the result.
+            name: Of the layer; those behind it are called after it.
+            kernel: Side of the kernel, pixels.
+            stride: Of the convolution.
+            activation: Whether there is a ReLU6.
+
+        Returns:
+            [B, ceil(h/stride), ceil(w/stride), channels].
+        """
         features = layers.Conv2D(
             channels,
             kernel,
@@ -171,7 +195,18 @@ class Builder:
         return self._normalize(features, name, activation)
 
     def filter(self, features: Any, kernel: int, stride: int, rate: int, name: str) -> Any:
-        """Filters every channel by itself, with BatchNorm and ReLU6 behind."""
+        """Filters every channel by itself, with BatchNorm and ReLU6 behind.
+
+        Args:
+            features: [B, h, w, C].
+            kernel: Side of the kernel, pixels.
+            stride: Of the convolution; 1 where `rate` is more.
+            rate: Pixels between the places that the kernel reads.
+            name: Of the layer; those behind it are called after it.
+
+        Returns:
+            [B, ceil(h/stride), ceil(w/stride), C].
+        """
         features = layers.DepthwiseConv2D(
             kernel,
             strides=stride,
@@ -185,11 +220,21 @@ class Builder:
         return self._normalize(features, name, activation=True)
 
     def add(self, inputs: Any, features: Any, name: str) -> Any:
-        """Adds the input of a block to its output."""
+        """Adds the input of a block to its output, [B, h, w, C] both."""
         return layers.Add(name=name)([inputs, features])
 
     def block(self, features: Any, stage: StageSpec, stride: int, name: str) -> Any:
-        """Adds a block of a stage: expand, filter, project, and add the input where it fits."""
+        """Adds a block of a stage: expand, filter, project, and add the input where it fits.
+
+        Args:
+            features: [B, h, w, C].
+            stage: What the block is made of.
+            stride: Of this block in the network as published; the plan may dilate instead.
+            name: Of the block; its layers are called after it.
+
+        Returns:
+            [B, h', w', `stage.channels`], half the size where the plan lets the stride be.
+        """
         inputs, width = features, features.shape[-1]
         if stage.expansion != 1:
             features = self.convolve(features, width * stage.expansion, f"{name}_expand")

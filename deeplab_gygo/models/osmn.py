@@ -17,7 +17,7 @@ from keras import layers
 
 from deeplab_gygo.config_systems import OsmnModel
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.models.deeplab import DECODER_STRIDE, build_head
+from deeplab_gygo.models.head import DECODER_STRIDE, build_head
 from deeplab_gygo.models.memory import recall_channels
 from deeplab_gygo.models.modulation import Modulate, Unknown, spatial_modulator
 from deeplab_gygo.models.refinement import REFINED_STRIDE, build_refiner

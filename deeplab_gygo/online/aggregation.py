@@ -55,15 +55,24 @@ def keep_connected(
 
 
 def connected(
-    probability: np.ndarray, previous: np.ndarray, threshold: float, reach: float = REACH
+    probability: np.ndarray,
+    previous: np.ndarray,
+    threshold: float,
+    reach: float = REACH,
+    usual: float = 0.0,
 ) -> tuple[np.ndarray, bool]:
     """Does what `keep_connected` does, and says whether the object has jumped.
+
+    An object that passes behind something comes out on the other side of it, further away than a
+    part may lie. So what is missing of the object is looked for beyond that, up to `PARTS_REACH` of
+    its usual size, but no more than is missing.
 
     Args:
         probability: float32 [H, W] in 0..1.
         previous: bool or uint8 [H, W], the previous mask.
         threshold: Probability above which a pixel is object.
         reach: How far a part may lie from the previous mask, as a part of the root of its area.
+        usual: Area that the object has where it is not hidden, pixels; 0 looks for nothing.
 
     Returns:
         The probability, 0 inside dropped parts; and whether (nearly) all that is predicted lies
@@ -71,7 +80,7 @@ def connected(
         previous object, or nothing is predicted.
     """
     predicted = (probability > threshold).astype(np.uint8)
-    stray = _stray(predicted, previous, reach)
+    stray = _stray(predicted, previous, reach, usual)
     if stray is None:
         return probability, False
     if is_little(predicted[~stray], predicted):
@@ -131,17 +140,30 @@ def keep_recognized(
     return np.where(strange[labels], np.float32(0), probability)
 
 
-def _stray(predicted: np.ndarray, previous: np.ndarray, reach: float = REACH) -> np.ndarray | None:
+def _stray(
+    predicted: np.ndarray, previous: np.ndarray, reach: float, usual: float
+) -> np.ndarray | None:
     """Finds parts that do not touch the previous mask: bool [H, W]; None where there is none."""
     area = np.count_nonzero(previous)
     if not area or not predicted.any():
         return None
-    count, labels = cv2.connectedComponents(predicted, connectivity=8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(predicted, connectivity=8)
     radius = max(1, round(reach * float(np.sqrt(area))))
     distance = cv2.distanceTransform((previous == 0).astype(np.uint8), cv2.DIST_L2, 3)
     reached = np.zeros(count, bool)
     reached[labels[distance <= radius]] = True
     reached[0] = True
+    further = PARTS_REACH * float(np.sqrt(usual))
+    if further > radius and not reached.all():
+        stray = ~reached[labels]
+        nearest = np.full(count, np.inf, np.float32)
+        np.minimum.at(nearest, labels[stray], distance[stray])
+        sizes = stats[:, cv2.CC_STAT_AREA]
+        missing = usual - int(sizes[1:][reached[1:]].sum())
+        for part in np.argsort(nearest):
+            if nearest[part] <= further and sizes[part] <= missing:
+                reached[part] = True
+                missing -= int(sizes[part])
     return ~reached[labels]
 
 

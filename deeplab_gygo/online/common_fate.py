@@ -6,7 +6,10 @@ helps; but it stays with the background while the object leaves. Things that mov
 as one ("common fate": Wertheimer, 1923). So every pixel of the object that cannot be traced back
 to the frame that the object is known from is watched: how far it has moved against the object, and
 how far against the background. Only what follows the background, and clearly leaves the object, is
-a stranger: parts of the object that swing, turn or come into view by themselves do neither.
+a stranger: parts of the object that swing, turn or come into view by themselves do neither. And a
+stranger has an edge: all that came out from behind the object there follows the background. The
+side of a thing that turns into view has none; from the parts that are known to its pivot, which
+may well stand still, it moves less and less.
 """
 
 from __future__ import annotations
@@ -22,6 +25,14 @@ JOINED = 0.1
 
 FOLLOWED = 0.25
 """Most that either has moved against what it follows meanwhile, as a part of that way."""
+
+MOVED = 0.2
+"""Ways against the object and the background together, likewise, from which a pixel counts where
+it is asked what it follows."""
+
+FOLLOWERS = 0.5
+"""Share of what is new in one piece, and has moved, that must follow the background for any of it
+to be a stranger."""
 
 LEAST_STRANGER = 0.05
 """Least area of a stranger, as a part of the object's: feet that stand while a body walks on are
@@ -110,10 +121,11 @@ class CommonFate:
         root = float(np.sqrt(area))
         steps = _steps(back, known, traced, predicted, root)
         against[watched & known] += steps[watched & known]
-        came, left = _verdict(against, root)
+        came, left, follows, moved = _verdict(against, root)
         left &= _has_left(against[traced], root)
         new = watched & ~traced
         strange = _large_parts(new & left, LEAST_STRANGER * area)
+        strange = _of_one_piece(strange, new, follows, moved)
         strange = _whole(strange, watched, (traced | came) & ~left)
         own = predicted & (traced | (new & came)) & ~strange
         self._mask, self.traced, self._against = watched, own, against
@@ -212,19 +224,52 @@ def _near(back: np.ndarray, part: np.ndarray, root: float) -> np.ndarray:
     return np.where(weight > NEAR_SHARE, near, np.median(back[part], axis=0))
 
 
-def _verdict(against: np.ndarray, root: float) -> tuple[np.ndarray, np.ndarray]:
-    """Finds what has come along with the object, and what has left it: bool [h, w] each.
+def _verdict(
+    against: np.ndarray, root: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Finds what has come along with the object, and what has left it.
 
     A thing that turns has no one motion: its ends move against its middle, and its parts against
     each other. So what has left it has left both, its middle and the parts near by.
+
+    Args:
+        against: float32 [h, w, 6], ways against the object, its near parts, and the background.
+        root: Root of the object's area.
+
+    Returns:
+        bool [h, w] each: what has come along, what has left, what follows the background, however
+        little it has moved, and what has moved enough to say whom it follows.
     """
     from_middle, from_near, from_background = (
         np.linalg.norm(against[..., i : i + 2], axis=-1) for i in range(0, _WAYS, 2)
     )
     from_object = np.minimum(from_middle, from_near)
     came = (from_background > JOINED * root) & (from_object < FOLLOWED * from_background)
-    left = (from_object > LEFT * root) & (from_background < FOLLOWED * from_object)
-    return came, left
+    follows = from_background < FOLLOWED * from_object
+    left = (from_object > LEFT * root) & follows
+    return came, left, follows, from_object + from_background > MOVED * root
+
+
+def _of_one_piece(
+    strange: np.ndarray, new: np.ndarray, follows: np.ndarray, moved: np.ndarray
+) -> np.ndarray:
+    """Keeps strangers where most of what is new around them follows the background as they do.
+
+    Args:
+        strange: bool [h, w], strangers, a part of `new`.
+        new: bool [h, w], what is watched and not traced.
+        follows: bool [h, w], what follows the background.
+        moved: bool [h, w], what has moved enough to say so.
+
+    Returns:
+        bool [h, w], a part of `strange`.
+    """
+    if not strange.any():
+        return strange
+    count, labels = cv2.connectedComponents(new.astype(np.uint8), connectivity=8)
+    counted = np.bincount(labels[moved], minlength=count)
+    following = np.bincount(labels[moved & follows], minlength=count)
+    return strange & (following > FOLLOWERS * counted)[labels]
 
 
 def _has_left(against: np.ndarray, root: float) -> bool:

@@ -121,18 +121,30 @@ class Propagation:
         probability = sigmoid(joined)
         target.confidence = expected_overlap(probability, config.threshold)
         if policy.sees_mask and config.filter_components:
-            probability = self._apart(probability, variants[0], target, lost, image)
+            probability = self.apart(probability, target, image, variants[0], lost=lost)
         return probability
 
-    def _apart(
+    def apart(
         self,
         probability: np.ndarray,
-        features: Features,
         target: Target,
-        lost: bool,
         image: np.ndarray | None,
+        features: Features | None = None,
+        *,
+        lost: bool = False,
     ) -> np.ndarray:
-        """Drops distractors and strange parts, and remembers what was dropped."""
+        """Drops distractors and strange parts, and remembers what was dropped.
+
+        Args:
+            probability: float32 [H, W] in 0..1, the prediction.
+            target: The object; what it follows is brought to this frame.
+            image: uint8 [H', W', 3], the frame as the first look has it; None follows nothing.
+            features: Of the frame, by which an object that has a memory is recognized.
+            lost: Whether the object was not seen in the frame before.
+
+        Returns:
+            float32 [H, W]: 0 where something was dropped, unchanged elsewhere.
+        """
         if image is None or not self._config.track_distractors:
             return self._filtered(probability, features, target, lost)
         image, threshold = self._geometry.cropped(image), self._config.threshold
@@ -197,7 +209,7 @@ class Propagation:
     def _filtered(
         self,
         probability: np.ndarray,
-        features: Features,
+        features: Features | None,
         target: Target,
         lost: bool,
         along: np.ndarray | None = None,
@@ -208,7 +220,9 @@ class Propagation:
         if along is not None:
             previous |= along
         if not lost:
-            kept, jumped = connected(probability, previous, config.threshold)
+            kept, jumped = connected(
+                probability, previous, config.threshold, usual=target.usual_area
+            )
             if not jumped:
                 return kept
         if target.memory is None or config.recognize <= -1:

@@ -13,7 +13,8 @@ from deeplab_gygo.data.clips import MOMENTS, ClipSource
 from deeplab_gygo.data.material import build_source
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.backbones import layers_up_to
-from deeplab_gygo.models.deeplab import DECODER_STRIDE, KEY_LAYER, DeepLabV3Plus
+from deeplab_gygo.models.deeplab import KEY_LAYER, DeepLabV3Plus
+from deeplab_gygo.models.head import DECODER_STRIDE
 from deeplab_gygo.models.weights import assign, load_parent, read_parent_file
 from deeplab_gygo.training.batches import batches
 from deeplab_gygo.training.examples import Batch, open_pool

@@ -5,12 +5,8 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.config import ModelConfig
-from deeplab_gygo.models.deeplab import (
-    ASPP_RATES,
-    DeepLabV3Plus,
-    build_head,
-    guide_at_stride,
-)
+from deeplab_gygo.models.deeplab import DeepLabV3Plus, guide_at_stride
+from deeplab_gygo.models.head import ASPP_RATES, build_head
 from deeplab_gygo.models.layers import GuideMatching
 from deeplab_gygo.models.memory import recall_channels
 

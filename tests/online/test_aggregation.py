@@ -52,6 +52,25 @@ def test_everything_is_kept_after_an_empty_mask():
     np.testing.assert_array_equal(keep_connected(found, np.zeros((100, 100)), 0.5), found)
 
 
+def test_what_is_missing_is_found_on_the_other_side_of_a_pole():
+    previous = _square(10, 10, 30) > 0.5
+    hidden, front = _square(12, 12, 25), _square(12, 50, 15)
+    found, _ = connected(hidden + front, previous, 0.5, usual=30 * 30)
+    np.testing.assert_array_equal(found, hidden + front)
+    assert not connected(hidden + front, previous, 0.5)[0][:, 50:].any()
+
+
+def test_no_more_is_found_than_is_missing_and_nothing_far_away():
+    previous = _square(10, 10, 30) > 0.5
+    hidden, nearer, larger = _square(12, 12, 25), _square(12, 50, 10), _square(50, 12, 18)
+    found, _ = connected(hidden + nearer + larger, previous, 0.5, usual=30 * 30)
+    np.testing.assert_array_equal(found, hidden + nearer)  # what is left over is less than larger
+    far = _square(12, 60, 10)
+    assert not connected(hidden + far, previous, 0.5, usual=30 * 30)[0][:, 60:].any()
+    whole = _square(10, 10, 30)
+    assert not connected(whole + nearer, previous, 0.5, usual=30 * 30)[0][:, 50:].any()
+
+
 def test_a_jump_is_told_from_growth_and_from_a_first_appearance():
     previous = _square(10, 10, 30) > 0.5
     assert connected(_square(60, 60, 30), previous, 0.5)[1]

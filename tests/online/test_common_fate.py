@@ -295,3 +295,30 @@ def test_a_side_that_comes_into_view_is_the_objects():
         strange, _ = fate.strangers(back, np.zeros(size, np.float32), seen)
         assert not strange.any(), number
         fate.keep(seen)
+
+
+@pytest.mark.parametrize("turns", [True, False])
+def test_a_side_that_opens_towards_its_pivot_is_the_objects(turns):
+    """A car swings round: its side comes into view and moves less and less towards the rear end.
+
+    The same place that stands still as a whole is a stranger.
+    """
+    size, fate, pace, pivot = (80, 200), CommonFate(), 2, 60
+    thing = np.zeros(size, bool)
+    thing[30:50, 100:140] = True
+    fate.begin(thing)
+    columns = np.indices(size, np.float32)[1]
+    told = []
+    for number in range(1, 12):
+        edge = 100 + pace * number
+        seen = np.zeros(size, bool)
+        seen[30:50, pivot : edge + 40] = True
+        back = np.zeros((*size, 2), np.float32)
+        back[30:50, edge : edge + 40, 0] = -pace
+        if turns:
+            opened = -pace * (columns - pivot) / (edge - pivot)
+            back[30:50, pivot:edge, 0] = opened[30:50, pivot:edge]
+        strange, _ = fate.strangers(back, np.zeros(size, np.float32), seen)
+        fate.keep(seen & ~strange)
+        told.append(strange.any())
+    assert any(told) != turns
