@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from deeplab_gygo import __version__
 from deeplab_gygo.errors import DeepLabGygoError, StorageError, UsageError
@@ -49,6 +49,10 @@ _FULL_DISK = {
     errno.EACCES: "choose files and folders that you may use",
     errno.EPERM: "choose files and folders that you may use",
 }
+
+
+AGAIN = 0.05
+"""Seconds after which a signal is sent again that was ignored."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -228,7 +232,7 @@ def _stopped(how: str, status: int) -> int:
 
 @contextmanager
 def _terminating() -> Iterator[None]:
-    """Turns SIGTERM into an exception, so that unfinished output is removed."""
+    """Turns SIGTERM into an exception, so that unfinished output is removed; no signal is lost."""
 
     def handler(number: int, frame: object) -> NoReturn:
         raise Terminated
@@ -238,6 +242,31 @@ def _terminating() -> Iterator[None]:
         return
     before = signal.signal(signal.SIGTERM, handler)
     try:
-        yield
+        with _insisting():
+            yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _insisting() -> Iterator[None]:
+    """Sends a signal again whose exception Python could only ignore, as inside a finalizer."""
+    report, timers = sys.unraisablehook, []
+
+    def hook(ignored: Any) -> None:
+        if not issubclass(ignored.exc_type, KeyboardInterrupt):
+            report(ignored)
+            return
+        number = signal.SIGTERM if issubclass(ignored.exc_type, Terminated) else signal.SIGINT
+        # Not at once: it would be raised, and ignored, in here.
+        timers.append(threading.Timer(AGAIN, signal.raise_signal, [number]))
+        timers[-1].daemon = True
+        timers[-1].start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+        for timer in timers:
+            timer.cancel()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deeplab_gygo.cli import Terminated, _terminating
 from deeplab_gygo.data.video import VideoWriter
 
 UNEXPECTED, USAGE, SOME_FAILED, BAD_DATA, INTERRUPTED, TERMINATED = 1, 2, 3, 65, 130, 143
@@ -311,6 +312,26 @@ def test_an_interrupted_download(tmp_path, number, status):
     assert process.returncode == status, message
     assert "Traceback" not in message
     assert len(message.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_a_signal_that_a_finalizer_swallows_comes_again(number, raised):
+    class Thing:
+        def __del__(self):
+            signal.raise_signal(number)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(raised), _terminating():
+            thing = Thing()
+            del thing  # Python can only ignore what is raised here
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline:
+                time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupted_batch_keeps_what_is_finished(
