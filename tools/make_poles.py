@@ -10,14 +10,12 @@ clip. What it covers is no longer the object's. POLES has the layout of DAVIS-20
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import cv2
 import numpy as np
-from make_twins import background_motion
+from make_twins import background_motion, make_all
 from PIL import Image
-from tqdm import tqdm
 
 from deeplab_gygo.data.datasets import open_dataset
 
@@ -103,16 +101,7 @@ def make(root: Path, name: str, out: Path) -> None:
 
 def main() -> None:
     """Makes the clips."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, required=True, help="folder of DAVIS-2016")
-    parser.add_argument("--sequences", nargs="+", required=True, help="names of its sequences")
-    parser.add_argument("--out", type=Path, required=True, help="new folder")
-    options = parser.parse_args()
-    (options.out / "ImageSets").mkdir(parents=True)
-    for name in tqdm(options.sequences, unit="clip"):
-        make(options.root, name, options.out)
-    lines = "".join(f"{name}\n" for name in options.sequences)
-    (options.out / "ImageSets" / "train.txt").write_text(lines, encoding="utf-8")
+    make_all(make, __doc__.splitlines()[0])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ motion is a similarity estimated from frame to frame. TWINS has the layout of DA
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -114,18 +115,28 @@ def make(root: Path, name: str, out: Path) -> None:
             Image.fromarray(255 * plane.astype(np.uint8)).save(folder / f"{frame.name}.png")
 
 
-def main() -> None:
-    """Makes the clips."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def make_all(make_clip: Callable[[Path, str, Path], None], about: str) -> None:
+    """Makes the clips that the command line names.
+
+    Args:
+        make_clip: Called with the folder of DAVIS, the name of a sequence, and the new folder.
+        about: What the command is for.
+    """
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--root", type=Path, required=True, help="folder of DAVIS-2016")
     parser.add_argument("--sequences", nargs="+", required=True, help="names of its sequences")
     parser.add_argument("--out", type=Path, required=True, help="new folder")
     options = parser.parse_args()
     (options.out / "ImageSets").mkdir(parents=True)
     for name in tqdm(options.sequences, unit="clip"):
-        make(options.root, name, options.out)
+        make_clip(options.root, name, options.out)
     lines = "".join(f"{name}\n" for name in options.sequences)
     (options.out / "ImageSets" / "train.txt").write_text(lines, encoding="utf-8")
+
+
+def main() -> None:
+    """Makes the clips."""
+    make_all(make, __doc__.splitlines()[0])
 
 
 if __name__ == "__main__":
