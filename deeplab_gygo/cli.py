@@ -232,7 +232,7 @@ def _stopped(how: str, status: int) -> int:
 
 @contextmanager
 def _terminating() -> Iterator[None]:
-    """Turns SIGTERM into an exception, so that unfinished output is removed; no signal is lost."""
+    """Turns SIGTERM into an exception, so that unfinished output is removed."""
 
     def handler(number: int, frame: object) -> NoReturn:
         raise Terminated

@@ -44,7 +44,8 @@ def measure(dataset: Dataset, root: Path, name: str, order: list[int]) -> dict[s
 
     Returns:
         Parts of the object's area: "lost" of the object, at the "worst" frame, and, of a twin, what
-        was "seen" and what was "dropped". None where the object is nowhere in the first frame.
+        was "seen" and what was "dropped". None where the object is not in the first
+        frame, or in no other.
     """
     sequence, config = dataset.sequence(name), OnlineConfig(memory=0)
     truth = dataset.annotation(name, order[0]) > 0
@@ -72,6 +73,8 @@ def measure(dataset: Dataset, root: Path, name: str, order: list[int]) -> dict[s
         lost.append(np.count_nonzero(truth & (kept == 0)) / area)
         seen.append(np.count_nonzero(twin) / area)
         dropped.append(np.count_nonzero(twin & (kept == 0)) / area)
+    if not lost:
+        return None
     measured = {"lost": np.mean(lost), "worst": np.max(lost)}
     if any(seen):
         measured |= {"seen": np.mean(seen), "dropped": np.mean(dropped)}

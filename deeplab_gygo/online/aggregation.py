@@ -160,7 +160,7 @@ def _stray(
         np.minimum.at(nearest, labels[stray], distance[stray])
         sizes = stats[:, cv2.CC_STAT_AREA]
         missing = usual - int(sizes[1:][reached[1:]].sum())
-        for part in np.argsort(nearest):
+        for part in np.argsort(nearest, kind="stable"):
             if nearest[part] <= further and sizes[part] <= missing:
                 reached[part] = True
                 missing -= int(sizes[part])

@@ -39,7 +39,8 @@ class Propagation:
     """Predicts objects frame by frame, as a policy wants it.
 
     Args:
-        network: Compiled parts of the parent.
+        network: Compiled parts of the parent; None where nothing is predicted here, and only what
+            `begin` and `apart` do is wanted.
         config: All numbers.
         policy: What the network is told.
         geometry: Sizes of the sequence's frames.
@@ -51,7 +52,7 @@ class Propagation:
 
     def __init__(
         self,
-        network: OnlineNetwork,
+        network: OnlineNetwork | None,
         config: OnlineConfig,
         policy: OnlinePolicy,
         geometry: Geometry,
