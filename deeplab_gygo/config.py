@@ -45,6 +45,7 @@ class ModelConfig:
         key_channels: Width of the embeddings that are matched.
         refine: Whether the logits are refined at stride 2.
         refine_channels: Width of the refinement.
+        refine_guides: Width of what guides its filters: maps made of the stride-2 features.
         batch_norm_momentum: Of ASPP and decoder. The official .9997 needs 30k steps to settle;
             shorter trainings need a smaller one.
         batch_norm_epsilon: 1e-5 in the official implementation.
@@ -63,6 +64,7 @@ class ModelConfig:
     key_channels: int = 64
     refine: bool = True
     refine_channels: int = 24
+    refine_guides: int = 6
     batch_norm_momentum: float = 0.99
     batch_norm_epsilon: float = 1e-5
 
@@ -161,6 +163,8 @@ class TrainConfig:
         validation: Sets measured every `validate_every` steps.
         crop: Size (height, width) of training crops, pixels.
         batch: Crops a step; two are one clip.
+        trained: What learns: `all`, but for what is frozen below, or the `refinement` alone, at
+            `head_rate`.
         steps: Optimizer steps in all.
         seconds: Stop early after this training time, counting earlier runs; 0 means no limit. The
             schedule then runs over time instead of steps.
@@ -174,6 +178,7 @@ class TrainConfig:
         clip: Largest global norm of the gradient.
         warmup: Steps of linear warm-up; the rest is a cosine to zero.
         dice: Weight of the soft Dice loss beside the cross-entropy.
+        edge: What a pixel by an edge of the object counts in the cross-entropy beyond others.
         ema: Momentum of the moving average of weights that is kept as the result; 0 keeps the
             last weights.
         guide_dropout: Share of crops without a guide, among those that do not need one.
@@ -200,6 +205,7 @@ class TrainConfig:
     validation: list[ValidationConfig] = field(default_factory=list)
     crop: tuple[int, int] = (288, 352)
     batch: int = 6
+    trained: Literal["all", "refinement"] = "all"
     steps: int = 10000
     seconds: float = 0.0
     head_rate: float = 1.5e-3
@@ -210,6 +216,7 @@ class TrainConfig:
     clip: float = 5.0
     warmup: int = 200
     dice: float = 1.0
+    edge: float = 0.0
     ema: float = 0.999
     guide_dropout: float = 0.5
     memory_dropout: float = 0.5

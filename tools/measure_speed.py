@@ -88,7 +88,7 @@ class Stages:
             "encode": timed(lambda: [backend.to_numpy(network.encode(b)) for b in images])
             / len(window),
             "recall": timed(lambda: backend.wait(propagation.recall(one[0], target))),
-            "decode_head": timed(lambda: network.logits(one[0], guide, recall)),
+            "decode_head": timed(lambda: network.logits(one[0], [guide], recall)),
         }
         whole = timed(lambda: propagation.probability(one, target))
         plane = (target.previous > 0.5).astype(np.uint8) * 255

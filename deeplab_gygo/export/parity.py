@@ -148,7 +148,7 @@ class PythonPath:
             features = self._network.encode(geometry.image(frame)[None])
             guide = None if previous is None else geometry.guide(previous[position])
             recall = self._network.read(features, *self._memory) if self._memory else None
-            logits = self._network.logits(features, guide, recall)
+            logits = self._network.logits(features, [guide], recall)
             probabilities.append(sigmoid(geometry.logits(logits)))
         return np.stack(probabilities)
 

@@ -199,7 +199,19 @@ def read_parent_file(
     if system == "deeplab":
         # Files from before these parts were thought of do not name them, and have none.
         model = {"memory": False, "refine": False, **model}
+    _drop_former_refinement(model if system == "deeplab" else model.get("deeplab", {}), arrays)
     return from_dict(MODEL_CONFIGS[system], model, path), arrays, head["card"]
+
+
+def _drop_former_refinement(model: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Takes from a file what it has of the first kind of refinement.
+
+    It had no guided filters and changed next to nothing: `refine_channels` without `refine_guides`.
+    """
+    if "refine_channels" in model and "refine_guides" not in model:
+        model["refine"] = False
+        for name in [name for name in arrays if "refiner" in name.split("/")]:
+            del arrays[name]
 
 
 def assign(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -82,19 +82,25 @@ class OnlineNetwork:
         """
         return self._read({"query": features["key"], "keys": keys, "values": values})
 
-    def logits(self, features: Features, guide: np.ndarray | None, recall: Any) -> np.ndarray:
+    def logits(
+        self, features: Features, guides: Sequence[np.ndarray | None], recall: Any
+    ) -> np.ndarray:
         """Decodes one frame.
 
         Args:
             features: Of one frame.
-            guide: float32 [H/4, W/4, 1]; None for unknown.
+            guides: What the head is told, once a guide: float32 [H/4, W/4, 1], or None for
+                unknown. Logits are averaged before they are refined, which is done once.
             recall: Of `read`; None for unknown.
 
         Returns:
             float32 [h, w] logits at the finest stride.
         """
-        told = None if guide is None else guide[None]
-        coarse = self._decode(self.parent.head_inputs(features, told, recall))
+        ways = []
+        for guide in guides:
+            told = None if guide is None else guide[None]
+            ways.append(self._decode(self.parent.head_inputs(features, told, recall)))
+        coarse = ways[0] if len(ways) == 1 else sum(ways) / len(ways)
         if self._refine is not None:
             parts = {"low": features["low"], "fine": features["fine"]}
             coarse = self._refine({"logits": coarse, **parts})

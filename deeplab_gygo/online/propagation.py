@@ -110,10 +110,10 @@ class Propagation:
         planes: dict[Geometry, list[np.ndarray]] = {}
         for look, features in zip(self.looks, variants, strict=True):
             recall = self.recall(features, target)
-            for guided in told:
-                guide = look.geometry.guide(target.previous) if guided else None
-                plane = self._plane(features, guide, recall, mirrored=look.mirrored)
-                planes.setdefault(look.geometry, []).append(plane)
+            guide = look.geometry.guide(target.previous) if any(told) else None
+            guides = [guide if guided else None for guided in told]
+            plane = self._plane(features, guides, recall, mirrored=look.mirrored)
+            planes.setdefault(look.geometry, []).append(plane)
         # Logits are averaged, not probabilities: they keep how sure each look is.
         logits = [geometry.logits(np.mean(same, axis=0)) for geometry, same in planes.items()]
         joined = logits[0] if len(logits) == 1 else np.mean(logits, axis=0)
@@ -239,12 +239,17 @@ class Propagation:
         )
 
     def _plane(
-        self, features: Features, guide: np.ndarray | None, recall: Any, *, mirrored: bool
+        self,
+        features: Features,
+        guides: list[np.ndarray | None],
+        recall: Any,
+        *,
+        mirrored: bool,
     ) -> np.ndarray:
-        """Logits float32 [h, w] of one variant, turned back upright."""
-        if mirrored and guide is not None:
-            guide = np.ascontiguousarray(guide[:, ::-1])
-        logits = self._network.logits(features, guide, recall)
+        """Logits float32 [h, w] of one look, turned back upright."""
+        if mirrored:
+            guides = [None if g is None else np.ascontiguousarray(g[:, ::-1]) for g in guides]
+        logits = self._network.logits(features, guides, recall)
         return logits[:, ::-1] if mirrored else logits
 
     def recall(self, features: Features, target: Target) -> Any:

@@ -169,7 +169,8 @@ class DeepLabSegmenter:
 
     def _first_overlap(self, image: np.ndarray, mask: np.ndarray) -> float:
         features = self._network.encode(self._geometry.image(image)[None])
-        return overlap(self._geometry.logits(self._network.logits(features, None, None)) > 0, mask)
+        logits = self._network.logits(features, [None], None)
+        return overlap(self._geometry.logits(logits) > 0, mask)
 
     def _judge(self, image: np.ndarray, mask: np.ndarray, label: int) -> None:
         """Says so when fine-tuning did not reach the object even on the frame it was shown."""

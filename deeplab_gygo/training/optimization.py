@@ -61,7 +61,7 @@ class RatedStep:
 
 
 class ParentStep(RatedStep):
-    """AdamW on head and encoder, at their own peak rates, scaled by the schedule.
+    """AdamW on head and encoder, or on the refinement alone, at peak rates scaled by the schedule.
 
     Inputs are those of `build_training_network`, targets uint8 [B, H, W, 1], 0, 1 or 255 for void.
 
@@ -71,9 +71,10 @@ class ParentStep(RatedStep):
     """
 
     def __init__(self, parent: DeepLabV3Plus, config: TrainConfig):
+        alone = config.trained == "refinement"
         parts = [
-            (config.head_rate, _head_variables(parent)),
-            (config.backbone_rate, _backbone_variables(parent)),
+            (config.head_rate, _refiner_variables(parent) if alone else _head_variables(parent)),
+            (config.backbone_rate, [] if alone else _backbone_variables(parent)),
         ]
         groups = [
             (rate, _optimizer(rate, config, variables), variables)
@@ -81,13 +82,13 @@ class ParentStep(RatedStep):
             if variables
         ]
         # Refined logits carry the loss; those before them keep a part, for fine-tuning uses them.
-        coarse = 0.5 if parent.refiner is not None else 0.0
+        coarse = 0.5 if parent.refiner is not None and not alone else 0.0
         step = GradientStep(
             build_training_network(parent),
-            clip_loss(segmentation_loss(config.dice), coarse),
+            clip_loss(segmentation_loss(config.dice, config.edge), coarse),
             [(optimizer, variables) for _, optimizer, variables in groups],
             clip=config.clip,
-            training=not config.freeze_batch_norm,
+            training=not (config.freeze_batch_norm or alone),
             donate=True,
         )
         super().__init__(groups, step)
@@ -95,8 +96,11 @@ class ParentStep(RatedStep):
 
 def _head_variables(parent: DeepLabV3Plus) -> list[keras.Variable]:
     """Returns what has no ImageNet weights to keep: head, refinement, keys of the memory."""
-    refiner = parent.refiner.trainable_variables if parent.refiner is not None else []
-    return [*parent.head.trainable_variables, *refiner, *_keys(parent)]
+    return [*parent.head.trainable_variables, *_refiner_variables(parent), *_keys(parent)]
+
+
+def _refiner_variables(parent: DeepLabV3Plus) -> list[keras.Variable]:
+    return parent.refiner.trainable_variables if parent.refiner is not None else []
 
 
 def _backbone_variables(parent: DeepLabV3Plus) -> list[keras.Variable]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -15,7 +16,7 @@ from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.backbones import layers_up_to
 from deeplab_gygo.models.deeplab import KEY_LAYER, DeepLabV3Plus
 from deeplab_gygo.models.head import DECODER_STRIDE
-from deeplab_gygo.models.weights import assign, load_parent, read_parent_file
+from deeplab_gygo.models.weights import assign, file_hash, load_parent, read_parent_file
 from deeplab_gygo.training.batches import batches
 from deeplab_gygo.training.examples import Batch, open_pool
 from deeplab_gygo.training.optimization import ParentStep
@@ -51,6 +52,13 @@ class ParentTrainer(Trainer):
             raise UsageError(
                 f"A batch holds whole clips of {MOMENTS} moments", met=config.batch, where="batch"
             )
+        if config.trained == "refinement" and not config.model.refine:
+            raise UsageError(
+                "Only an architecture with a refinement can train it alone",
+                met="model.refine false",
+                where="trained",
+                remedy="Set model.refine, or trained: all",
+            )
         self._backbone_weights = backbone_weights
         super().__init__(config, folder, progress)
 
@@ -79,6 +87,9 @@ class ParentTrainer(Trainer):
         return parent
 
     def _freeze(self) -> None:
+        if self.config.trained == "refinement":
+            self.parent.encoder.trainable = self.parent.head.trainable = False
+            return
         if self.config.frozen_stages >= 0:
             for layer in layers_up_to(self.parent.encoder, self.config.frozen_stages):
                 layer.trainable = layer.name == KEY_LAYER  # new, however much is frozen beside it
@@ -91,6 +102,14 @@ class ParentTrainer(Trainer):
 
     def _build_validation(self) -> Validation:
         return Validation(self.parent, self.config.validation, str(self.root))
+
+    def _card(self) -> dict[str, Any]:
+        """Returns which parent it started from, and of that one what its own card says of it."""
+        if not self.config.initial:
+            return {}
+        _, _, card = read_parent_file(self.config.initial)
+        told = {key: card[key] for key in ("step", "seconds", "averaged") if key in card}
+        return {"initial": {"sha256": file_hash(self.config.initial), **told}}
 
     def _feed(self) -> Iterator[Batch]:
         return batches(

@@ -170,7 +170,7 @@ def test_one_row_of_scales_serves_several_images(thin):
 
 def test_the_network_is_both_joined(thin, light):
     rng = np.random.default_rng(10)
-    for osmn, name in ((thin, "fc8"), (light, "scales")):
+    for osmn, name, stride in ((thin, "fc8", 2), (light, "scales", 1)):
         layer = osmn.visual.get_layer(name)
         before = layer.get_weights()
         layer.kernel.assign(rng.normal(0, 0.1, layer.kernel.shape).astype(np.float32))
@@ -181,7 +181,7 @@ def test_the_network_is_both_joined(thin, light):
         got = np.array(osmn.network(inputs, training=False))
         np.testing.assert_allclose(got, expected, atol=1e-6)
         size = (1, 48 // osmn.logits_stride, 64 // osmn.logits_stride, 1)
-        assert got.shape == size and osmn.logits_stride == 2
+        assert got.shape == size and osmn.logits_stride == stride
         layer.set_weights(before)
 
 

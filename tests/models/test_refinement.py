@@ -7,7 +7,7 @@ import pytest
 
 from deeplab_gygo import backend
 from deeplab_gygo.config import ModelConfig
-from deeplab_gygo.models.refinement import Double, build_refiner
+from deeplab_gygo.models.refinement import Enlarge, Trust, build_refiner
 
 HEIGHT, WIDTH = 9, 14
 
@@ -23,16 +23,16 @@ def inputs() -> dict[str, np.ndarray]:
 
 
 def _refiner() -> keras.Model:
-    return build_refiner(ModelConfig(refine_channels=8), 6, 4)
+    return build_refiner(ModelConfig(refine_channels=8, refine_guides=3), 6, 4)
 
 
 def _resized(logits: np.ndarray) -> np.ndarray:
-    return cv2.resize(logits[0, ..., 0], (2 * WIDTH, 2 * HEIGHT), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(logits[0, ..., 0], (4 * WIDTH, 4 * HEIGHT), interpolation=cv2.INTER_LINEAR)
 
 
 def test_with_its_first_weights_it_is_a_bilinear_resize(inputs):
     refined = backend.to_numpy(_refiner()(inputs))
-    assert refined.shape == (1, 2 * HEIGHT, 2 * WIDTH, 1)
+    assert refined.shape == (1, 4 * HEIGHT, 4 * WIDTH, 1)
     np.testing.assert_allclose(refined[0, ..., 0], _resized(inputs["logits"]), atol=1e-5)
 
 
@@ -64,7 +64,32 @@ def test_what_it_changes_depends_on_logits_and_on_early_features(inputs):
     assert np.abs(far).max() < 10 * np.abs(change).max()
 
 
-def test_doubling_has_half_pixel_centers():
+def test_enlarging_has_half_pixel_centers():
     row = np.array([[0.0, 1.0]], np.float32)[None, ..., None]
-    doubled = backend.to_numpy(Double()(row))
+    doubled = backend.to_numpy(Enlarge(2)(row))
     np.testing.assert_allclose(doubled[0, :, :, 0], [[0, 0.25, 0.75, 1]] * 2, atol=1e-6)
+    assert backend.to_numpy(Enlarge(4)(row)).shape == (1, 4, 8, 1)
+    assert Enlarge.from_config(Enlarge(4).get_config()).factor == 4
+
+
+def test_what_filters_say_counts_as_far_as_it_is_trusted():
+    trust = np.array([0.5, 0.0, 0.25], np.float32).reshape(1, 1, 1, 3)
+    first, second = (np.full((1, 1, 1, 1), v, np.float32) for v in (0.1, 0.9))
+    change = backend.to_numpy(Trust()([trust, first, second]))
+    assert change.item() == pytest.approx(0.25 + 0.5 * 0.1 / 0.125)
+
+
+def test_an_edge_beside_that_of_the_picture_is_brought_to_it():
+    """What the filters find reaches the logits: trusted, the widest moves an edge."""
+    refiner = build_refiner(ModelConfig(refine_channels=8), 6, 8)
+    layer = refiner.get_layer("refine_change")
+    layer.bias.assign(np.array([0, 0, 1, 0], np.float32))
+    fine = np.zeros((1, 32, 32, 8), np.float32)
+    fine[:, :, 15:] = 25.0
+    logits = np.full((1, 16, 16, 1), -3.0, np.float32)
+    logits[:, :, 9:] = 3.0  # at full size the edge is at 36, that of the picture at 30
+    refined = backend.to_numpy(
+        refiner({"logits": logits, "low": np.zeros((1, 16, 16, 6), np.float32), "fine": fine})
+    )
+    edge = np.flatnonzero(refined[0, 32, :, 0] > 0)[0]
+    assert 29 <= edge <= 33

@@ -101,9 +101,9 @@ def test_a_parent_that_grew_answers_as_before(plain, small_parent):
     features = after.encoder(inputs["image"], training=False)
     told = after.head_inputs(features, inputs["guide"], inputs["recall"])
     np.testing.assert_allclose(after.head(told, training=False), logits, atol=1e-5)
-    doubled = cv2.resize(logits[0, ..., 0], (32, 32), interpolation=cv2.INTER_LINEAR)
+    enlarged = cv2.resize(logits[0, ..., 0], (64, 64), interpolation=cv2.INTER_LINEAR)
     finest = np.array(after.network(inputs, training=False))
-    np.testing.assert_allclose(finest[0, ..., 0], doubled, atol=1e-5)
+    np.testing.assert_allclose(finest[0, ..., 0], enlarged, atol=1e-5)
 
 
 def test_only_growing_forgives_and_only_what_is_missing(plain, small_parent):
@@ -121,6 +121,20 @@ def test_a_file_from_before_memory_and_refinement_has_none(parent_header):
     config, _, _ = read_parent_file(parent_header)
     assert not config.memory and not config.refine
     assert config.guide == ModelConfig().guide
+
+
+@pytest.mark.parametrize("storage", ["float16", "int8"])
+def test_a_refinement_of_the_first_kind_is_left_out(parent, tmp_path, storage):
+    path = save_parent(tmp_path / "p.npz", parent, storage=storage)
+    with np.load(path) as archive:
+        stored = dict(archive)
+    head = json.loads(stored["__card__"].tobytes().decode())
+    del head["model"]["refine_guides"]
+    stored["__card__"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    np.savez(path, **stored)
+    loaded, _ = load_parent(path)
+    assert not loaded.config.refine and loaded.refiner is None
+    assert loaded.logits_stride == 4 and loaded.config.memory
 
 
 # === Files that are none ===

@@ -7,6 +7,7 @@ from deeplab_gygo.errors import UsageError
 from deeplab_gygo.training.losses import (
     balanced_loss,
     cross_entropy,
+    edges,
     named_loss,
     segmentation_loss,
     soft_dice,
@@ -54,6 +55,20 @@ def test_logits_are_brought_to_the_size_of_the_targets():
     assert float(segmentation_loss()(logits, targets)) < 1e-5
     targets[0, :4] = 0
     assert float(segmentation_loss()(logits, targets)) > 10
+
+
+def test_edges_count_more():
+    targets = np.zeros((1, 40, 40, 1), np.float32)
+    targets[0, :, 20:] = 1.0
+    near = np.asarray(edges(targets))[0, 5, :, 0]
+    np.testing.assert_array_equal(np.flatnonzero(near), np.arange(14, 26))
+    wrong_at_edge, wrong_far = (np.where(targets > 0, 9.0, -9.0) for _ in range(2))
+    wrong_at_edge[0, :, 17:20] = 9.0
+    wrong_far[0, :, 2:5] = 9.0
+    plain, weighted = segmentation_loss(0.0), segmentation_loss(0.0, edge=3.0)
+    assert float(plain(wrong_at_edge, targets)) == pytest.approx(float(plain(wrong_far, targets)))
+    at_edge, far = (float(weighted(wrong, targets)) for wrong in (wrong_at_edge, wrong_far))
+    assert at_edge == pytest.approx(4 * far, rel=1e-3)
 
 
 # === Class-balanced ===

@@ -52,6 +52,16 @@ def test_the_encoder_learns_at_its_own_rate(small_parent, batch):
     assert all(n.startswith("encoder") and "memory_key" not in n for n in changed)
 
 
+def test_the_refinement_learns_alone(small_parent, batch):
+    parent = small_parent()
+    before = _values(parent)
+    step = ParentStep(parent, _config(trained="refinement", edge=2.0, freeze_batch_norm=False))
+    losses = [float(step(*batch, 1.0)) for _ in range(3)]
+    changed = _changed(parent, before)
+    assert changed and all(name.startswith("refiner/") for name in changed)
+    assert len(set(losses)) == 3
+
+
 def test_a_state_that_is_put_back_goes_on_as_before(small_parent, batch):
     parent = small_parent(guide=False)
     step = ParentStep(parent, _config())

@@ -9,7 +9,7 @@ import pytest
 
 from deeplab_gygo.config import ModelConfig, SourceConfig, TrainConfig
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.models.weights import read_parent_file, variables_by_name
+from deeplab_gygo.models.weights import file_hash, read_parent_file, variables_by_name
 from deeplab_gygo.training.parent import ParentTrainer
 
 pytestmark = pytest.mark.usefixtures("on_small_backbone")
@@ -150,6 +150,26 @@ def test_a_parent_grows_a_memory_and_a_refinement(material, tmp_path):
     _, arrays, _ = read_parent_file(first)
     for name, value in arrays.items():
         np.testing.assert_array_equal(variables_by_name(grown.parent)[name].numpy(), value)
+
+
+def test_a_refinement_trained_alone_leaves_the_rest_bit_for_bit(material, tmp_path):
+    plain = ModelConfig(**THIN, refine=False)
+    first = _trainer(_config(material, steps=2, model=plain), tmp_path / "first").run()
+    config = _config(
+        material, steps=6, initial=str(first), grow=True, trained="refinement", edge=2.0, ema=0.0
+    )
+    _, arrays, card = read_parent_file(_trainer(config, tmp_path / "second").run())
+    _, before, _ = read_parent_file(first)
+    for name, value in before.items():
+        np.testing.assert_array_equal(arrays[name], value, err_msg=name)
+    assert np.any(arrays["refiner/refine_change/kernel"])
+    assert card["initial"]["sha256"] == file_hash(first) and card["initial"]["step"] == 2
+
+
+def test_what_is_not_there_is_not_trained_alone(material, tmp_path):
+    config = _config(material, model=PLAIN, trained="refinement")
+    with pytest.raises(UsageError, match="refinement"):
+        _trainer(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize("batch", [0, 1, 3])
