@@ -27,6 +27,9 @@ RADII = (1, 2, 4)
 GUIDE_SCALE = 0.04
 """Brings the early features to a spread of about one half, that of a picture in -1..1."""
 
+CHANGE_SCALE = 4.0
+"""Brings what a filter changes of squashed logits to the spread of the features beside it."""
+
 SQUASH = 0.125
 """Factor of logits before `tanh`: those near an edge stay in proportion, sure ones are alike."""
 
@@ -116,7 +119,10 @@ def build_refiner(config: ModelConfig, low_channels: int, fine_channels: int) ->
     coarse = layers.Conv2D(width, 3, padding="same", activation="relu", name="refine_mix")(coarse)
     features = layers.Concatenate(name="refine_concat")(
         [Enlarge(2, name="refine_double_features")(coarse), fine, fine_squashed]
-        + [layers.Rescaling(4.0, name=f"{f.name}_scaled")(f) for f in filtered]
+        + [
+            layers.Rescaling(CHANGE_SCALE, name=f"refine_scaled{radius}")(change)
+            for radius, change in zip(RADII, filtered, strict=True)
+        ]
     )
     for number in (1, 2):
         features = layers.DepthwiseConv2D(
