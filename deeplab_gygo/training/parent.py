@@ -60,6 +60,7 @@ class ParentTrainer(Trainer):
                 remedy="Set model.refine, or trained: all",
             )
         self._backbone_weights = backbone_weights
+        self._origin = _origin(config.initial)
         super().__init__(config, folder, progress)
 
     def _open_source(self) -> ClipSource:
@@ -104,12 +105,7 @@ class ParentTrainer(Trainer):
         return Validation(self.parent, self.config.validation, str(self.root))
 
     def _card(self) -> dict[str, Any]:
-        """Returns which parent it started from, and of that one what its own card says of it."""
-        if not self.config.initial:
-            return {}
-        _, _, card = read_parent_file(self.config.initial)
-        told = {key: card[key] for key in ("step", "seconds", "averaged") if key in card}
-        return {"initial": {"sha256": file_hash(self.config.initial), **told}}
+        return self._origin
 
     def _feed(self) -> Iterator[Batch]:
         return batches(
@@ -126,3 +122,12 @@ class ParentTrainer(Trainer):
     @property
     def _peak_rate(self) -> float:
         return self.config.head_rate
+
+
+def _origin(initial: str) -> dict[str, Any]:
+    """Returns which parent a training starts from, and what that one's own card says of it."""
+    if not initial:
+        return {}
+    _, _, card = read_parent_file(initial)
+    told = {key: card[key] for key in ("step", "seconds", "averaged") if key in card}
+    return {"initial": {"sha256": file_hash(initial), **told}}
