@@ -115,7 +115,7 @@ def test_training_computes_what_propagation_does(parent):
         np.testing.assert_allclose(
             outputs["finest"][item], parent.finest(mine, coarse)[0], atol=1e-4
         )
-    assert outputs["finest"].shape == (4, HEIGHT // 2, WIDTH // 2, 1)
+    assert outputs["finest"].shape == (4, HEIGHT, WIDTH, 1)
 
 
 def test_a_parent_without_memory_and_refinement_takes_the_same_inputs(small_parent):
@@ -171,12 +171,12 @@ def _two_squares(clips: int, rng, *, swapped: bool = False):
 
 def _overlap(network, inputs, mask) -> float:
     logits = backend.to_numpy(network(inputs, training=False))["finest"]
-    found = logits.repeat(2, axis=1).repeat(2, axis=2) > 0
+    found = logits.repeat(4, axis=1).repeat(4, axis=2) > 0
     return np.count_nonzero(found & (mask > 0)) / np.count_nonzero(found | (mask > 0))
 
 
 def test_a_memory_is_learned_where_only_it_can_tell(small_parent):
-    parent = small_parent(seed=1, guide=False, batch_norm_momentum=0.8)
+    parent = small_parent(seed=1, guide=False, refine=False, batch_norm_momentum=0.8)
     step = ParentStep(parent, TrainConfig(head_rate=1e-2, backbone_rate=3e-3))
     rng = np.random.default_rng(0)
     for _ in range(160):
