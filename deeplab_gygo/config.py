@@ -19,7 +19,7 @@ Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Engine = Literal["keras", "onnxruntime", "openvino"]
 Mode = Literal["zero-shot", "one-shot", "fine-tune"]
 Adapt = Literal["decoder", "full"]
-GuideUse = Literal["none", "previous", "blend"]
+GuideUse = Literal["none", "previous", "blend", "target"]
 Backbone = Literal[
     "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2", "resnet50"
 ]
@@ -262,7 +262,8 @@ class OnlineConfig:
         size: Short side at which the network sees frames, pixels; smaller frames stay as they are.
             0 takes `PLAIN_SIZE` without fine-tuning and `tuned_size` with.
         tuned_size: Short side with fine-tuning, where `size` is 0.
-        views: Augmented views of the first frame that are encoded and cached.
+        views: Augmented views of the first frame that are encoded and cached, for fine-tuning and
+            for the target model.
         lucid: Share of views with object and background moved apart.
         distractors: Share of views into which things are pasted that are not the object.
         view_scale: Range of the zoom of views.
@@ -279,8 +280,10 @@ class OnlineConfig:
             forgotten; 0 does without.
         keep: Part of the parent's weights mixed back after fine-tuning (WiSE-FT: Wortsman et al.,
             CVPR 2022).
-        guide: How the fine-tuned network uses its previous mask: `none`, `previous`, or `blend`
-            (the mean of the logits with and without it); weights without a guide do without.
+        guide: What guides the fine-tuned network: `none`; `previous`, the previous mask; `blend`,
+            the mean of the logits with and without it; or `target`, the mean of the previous mask
+            and of what a target model says, which is solved for on the views (FRTM: Robinson et
+            al., CVPR 2020). Weights without a guide do without.
         shot_guide: The same for mode `one-shot`.
         recall: Whether the fine-tuned network is told what its memory says; mode `one-shot` always
             is.
@@ -335,8 +338,8 @@ class OnlineConfig:
     anchor: float = 0.01
     replay: int = 0
     keep: float = 0.0
-    guide: GuideUse = "blend"
-    shot_guide: GuideUse = "blend"
+    guide: GuideUse = "target"
+    shot_guide: GuideUse = "target"
     recall: bool = True
     memory: int = 3
     memory_every: int = 5

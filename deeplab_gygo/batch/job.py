@@ -17,6 +17,7 @@ from deeplab_gygo.batch.stream import ClipStream
 from deeplab_gygo.config import ModelConfig
 from deeplab_gygo.export.engines import encoder_in
 from deeplab_gygo.models.memory import Memory
+from deeplab_gygo.models.target_model import TargetModel
 from deeplab_gygo.models.weights import load_parent
 from deeplab_gygo.online.confidence import look_at
 from deeplab_gygo.online.prediction import Prediction
@@ -112,6 +113,14 @@ class SequenceRunner:
         DeepLabV3+ only.
         """
         return self._segmenter.first_memory
+
+    @property
+    def target_model(self) -> TargetModel | None:
+        """Returns what tells the object that `adapt` was given from its background.
+
+        DeepLabV3+ only.
+        """
+        return self._segmenter.target_model
 
     @property
     def _trunk(self) -> str:

@@ -70,6 +70,7 @@ def run(options: Namespace) -> int:
         card=card,
         sequence_name=clip.name if clip is not None else None,
         memory=runner.memory if clip is not None else None,
+        target_model=runner.target_model if clip is not None else None,
         overwrite=settings.overwrite,
     )
     print(json.dumps(report.to_dict()))

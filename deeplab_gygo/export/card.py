@@ -38,7 +38,8 @@ _UNLIKE = [
     "unless its filter_components is off",
     "the caller decides when an object is lost and `guided` is no longer of use; the package does "
     "by the object's usual area",
-    "no blend of guided and unguided logits, no mirrored frame",
+    "no blend of guided and unguided logits, no mirrored frame; a target model guides only an "
+    "export that is fine-tuned on an annotated frame",
     "only the annotated frame is remembered, and only in an export that is fine-tuned on one; "
     "nothing is learned from later frames",
     "one object only: several are merged outside, by soft aggregation",
@@ -53,6 +54,7 @@ def model_card(
     size: int,
     threshold: float,
     sequence_name: str | None,
+    target_model: bool,
     written: Mapping[str, Any],
     files: Mapping[str, str],
     parity: Mapping[str, Any],
@@ -66,6 +68,7 @@ def model_card(
         size: Short side at which the network sees frames, pixels.
         threshold: Probability above which a pixel is object.
         sequence_name: Sequence whose first frame the weights were fine-tuned on; None for a parent.
+        target_model: Whether a target model, solved for on that frame, guides every frame.
         written: The format: `format`, its name; `use`, how a program calls it; `packages`, the
             versions of what wrote it, by name.
         files: SHA-256 in hexadecimal by path inside the export.
@@ -85,7 +88,7 @@ def model_card(
         "scope": _scope(sequence_name),
         "file_format": written["format"],
         "use": written["use"],
-        "signatures": _signatures(config.guide, threshold, sequence_name is not None),
+        "signatures": _signatures(config.guide, threshold, sequence_name is not None, target_model),
         "threshold": threshold,
         "internal_size": _internal_size(size, parent.stride),
         "unlike_the_package": _UNLIKE,
@@ -107,7 +110,9 @@ def _scope(sequence_name: str | None) -> str:
     )
 
 
-def _signatures(guide: bool, threshold: float, fine_tuned: bool) -> dict[str, Any]:
+def _signatures(
+    guide: bool, threshold: float, fine_tuned: bool, target_model: bool
+) -> dict[str, Any]:
     outputs = {
         "probability": _PROBABILITY,
         "mask": {
@@ -117,12 +122,20 @@ def _signatures(guide: bool, threshold: float, fine_tuned: bool) -> dict[str, An
         },
     }
     alone = "every frame by itself, without a previous mask; the package's "
-    alone += "fine-tune mode with guide none" if fine_tuned else "zero-shot mode"
+    if target_model:
+        alone += "fine-tune mode with guide target, where an object was lost"
+    else:
+        alone += "fine-tune mode with guide none" if fine_tuned else "zero-shot mode"
     signatures = {
         "serving_default": {"inputs": {"frames": _FRAMES}, "outputs": outputs, "use": alone}
     }
     if guide:
-        mode = "fine-tune mode with guide previous" if fine_tuned else "one-shot mode"
+        use = "target" if target_model else "previous"
+        mode = (
+            f"fine-tune mode with guide {use}"
+            if fine_tuned
+            else "one-shot mode with shot_guide previous"
+        )
         signatures["guided"] = {
             "inputs": {"frames": _FRAMES, "previous": _PREVIOUS},
             "outputs": outputs,

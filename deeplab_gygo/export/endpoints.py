@@ -15,6 +15,7 @@ from deeplab_gygo.errors import DependencyError, StorageError
 from deeplab_gygo.export.parity import Answer, Pictures
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory
+from deeplab_gygo.models.target_model import TargetModel
 from deeplab_gygo.models.weights import variables_by_name
 
 OUTPUTS = ("probability", "mask")
@@ -38,7 +39,12 @@ class Endpoints(NamedTuple):
 
     @classmethod
     def of(
-        cls, parent: DeepLabV3Plus, size: int, threshold: float, memory: Memory | None
+        cls,
+        parent: DeepLabV3Plus,
+        size: int,
+        threshold: float,
+        memory: Memory | None,
+        target_model: TargetModel | None = None,
     ) -> Endpoints:
         """Traces a network.
 
@@ -47,6 +53,7 @@ class Endpoints(NamedTuple):
             size: Short side at which the network sees frames, pixels.
             threshold: Probability above which a pixel is object.
             memory: Memory of the annotated frame, which becomes constants; None for none.
+            target_model: What tells the annotated object from its background, likewise.
 
         Returns:
             The endpoints.
@@ -57,7 +64,7 @@ class Endpoints(NamedTuple):
 
         frames = tf.TensorSpec([None, None, None, 3], tf.uint8, name="frames")
         previous = tf.TensorSpec([None, None, None], tf.float32, name="previous")
-        segment = segmentation_graph(parent, size, threshold, memory)
+        segment = segmentation_graph(parent, size, threshold, memory, target_model)
         module = tf.Module()
         # Held one by one: Keras's ExportArchive stores every variable of two models twice.
         module.weights = {name: v.value for name, v in variables_by_name(parent).items()}

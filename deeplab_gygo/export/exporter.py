@@ -26,6 +26,7 @@ from deeplab_gygo.export.parity import ParityCheck, PythonPath, compare, toleran
 from deeplab_gygo.export.saved_model import SavedModel
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory
+from deeplab_gygo.models.target_model import TargetModel
 from deeplab_gygo.models.weights import file_hash
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ def export_model(
     card: dict[str, Any],
     sequence_name: str | None = None,
     memory: Memory | None = None,
+    target_model: TargetModel | None = None,
     overwrite: bool = False,
 ) -> ExportReport:
     """Writes a network, with the weights that it has now, in a format of `FORMATS` and proves it.
@@ -109,6 +111,7 @@ def export_model(
         card: Provenance of the weights, for the model card.
         sequence_name: Sequence that the weights are fine-tuned on; None for a parent.
         memory: Memory of the annotated frame, which becomes part of the export; None for none.
+        target_model: What tells the annotated object from its background, likewise.
         overwrite: Replace an export that is there.
 
     Returns:
@@ -129,12 +132,12 @@ def export_model(
     _check_place(out, overwrite, target)
     allowed = tolerance()
     with _written_beside(out) as folder:
-        endpoints = Endpoints.of(parent, size, threshold, memory)
+        endpoints = Endpoints.of(parent, size, threshold, memory, target_model)
         signatures = tuple(endpoints.signatures)
         _convert(target, endpoints, folder, out)
         checks = compare(
             target.load(folder, signatures),
-            PythonPath(parent, size, memory),
+            PythonPath(parent, size, memory, target_model),
             size=size,
             threshold=threshold,
             tolerance=allowed,
@@ -146,6 +149,7 @@ def export_model(
             size=size,
             threshold=threshold,
             sequence_name=sequence_name,
+            target_model=target_model is not None,
             written={"format": kind, "use": target.use, "packages": packages},
             files={str(p.relative_to(folder)): file_hash(p) for p in _files(folder)},
             parity=_parity(checks, allowed),

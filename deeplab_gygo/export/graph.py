@@ -19,6 +19,7 @@ import tensorflow as tf
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.head import DECODER_STRIDE
 from deeplab_gygo.models.memory import Memory, build_reader
+from deeplab_gygo.models.target_model import TargetModel, target_guide
 
 _NEGLIGIBLE = 1000
 """Parts of a source pixel, of which an overlap up to one is left out by `INTER_AREA` (OpenCV,
@@ -26,7 +27,11 @@ modules/imgproc/src/resize.cpp, computeResizeAreaTab)."""
 
 
 def segmentation_graph(
-    parent: DeepLabV3Plus, size: int, threshold: float, memory: Memory | None = None
+    parent: DeepLabV3Plus,
+    size: int,
+    threshold: float,
+    memory: Memory | None = None,
+    target_model: TargetModel | None = None,
 ) -> Callable[..., dict[str, tf.Tensor]]:
     """Makes the whole way from frames to masks a function of tensors, to be traced.
 
@@ -36,6 +41,8 @@ def segmentation_graph(
         threshold: Probability above which a pixel is object.
         memory: Keys and values of the annotated frame, float32 [1, M, C] and [1, M, V], which
             become constants of the graph; None says that nothing is remembered.
+        target_model: What tells the object from its background, constants too: it guides every
+            frame, by itself or together with the previous mask; None for none.
 
     Returns:
         `segment(frames, previous=None)`: uint8 [N, H, W, 3] RGB and float32 [N, H, W] in 0..1 ->
@@ -46,6 +53,8 @@ def segmentation_graph(
     specs = {"image": tf.TensorSpec([None, None, None, 3], tf.float32)}
     if guided:
         specs["guide"] = tf.TensorSpec([None, None, None, 1], tf.float32)
+    if target_model is not None:  # what the previous mask counts beside it
+        specs["share"] = tf.TensorSpec([], tf.float32)
     reader = None
     if memory is not None:
         reader = build_reader(parent.config.key_channels, parent.cell)
@@ -58,7 +67,12 @@ def segmentation_graph(
             count = tf.shape(inputs["image"])[0]
             keys, values = (tf.tile(tf.constant(part), (count, 1, 1)) for part in memory)
             recall = reader({"query": features["key"], "keys": keys, "values": values})
-        told = parent.head_inputs(features, inputs.get("guide"), recall)
+        guide = inputs.get("guide")
+        if target_model is not None:
+            share, values = inputs["share"], tf.constant(target_model.values)
+            said = target_guide(features["high"], values, parent.cell)
+            guide = (1.0 - share) * said + share * guide
+        told = parent.head_inputs(features, guide, recall)
         logits = parent.finest(features, parent.head(told, training=False))
         return tf.cast(logits, tf.float32)
 
@@ -73,6 +87,8 @@ def segmentation_graph(
                 inputs["guide"] = geometry.guide(previous)
         elif guided:
             inputs["guide"] = geometry.no_guide(frames)
+        if target_model is not None:
+            inputs["share"] = tf.constant(0.0 if previous is None else 0.5)
         probability = tf.sigmoid(geometry.logits(network(inputs)))
         return {"probability": probability, "mask": tf.cast(probability > threshold, tf.uint8)}
 

@@ -14,6 +14,7 @@ from deeplab_gygo import backend
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.geometry import Geometry, sigmoid
 from deeplab_gygo.models.memory import Memory
+from deeplab_gygo.models.target_model import TargetModel
 from deeplab_gygo.online.network import OnlineNetwork
 
 Answer = Mapping[str, np.ndarray]
@@ -126,10 +127,18 @@ class PythonPath:
         parent: Network with its current weights.
         size: Short side of the working size, pixels.
         memory: Memory of the annotated frame; None for none.
+        target_model: What tells the annotated object from its background; None for none.
     """
 
-    def __init__(self, parent: DeepLabV3Plus, size: int, memory: Memory | None = None):
+    def __init__(
+        self,
+        parent: DeepLabV3Plus,
+        size: int,
+        memory: Memory | None = None,
+        target_model: TargetModel | None = None,
+    ):
         self._parent, self._size, self._memory = parent, size, memory
+        self._model = target_model
         self._network = OnlineNetwork(parent)
 
     def __call__(self, frames: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
@@ -137,7 +146,7 @@ class PythonPath:
 
         Args:
             frames: uint8 [N, H, W, 3] RGB.
-            previous: float32 [N, H, W] in 0..1; None runs without a guide.
+            previous: float32 [N, H, W] in 0..1; None runs without it.
 
         Returns:
             Probabilities float32 [N, H, W].
@@ -147,6 +156,8 @@ class PythonPath:
         for position, frame in enumerate(frames):
             features = self._network.encode(geometry.image(frame)[None])
             guide = None if previous is None else geometry.guide(previous[position])
+            if self._model is not None:
+                guide = self._network.guide(features, self._model, guide)
             recall = self._network.read(features, *self._memory) if self._memory else None
             logits = self._network.logits(features, [guide], recall)
             probabilities.append(sigmoid(geometry.logits(logits)))

@@ -21,6 +21,7 @@ from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.backbones import layers_up_to
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import remember
+from deeplab_gygo.models.target_model import TargetModel
 from deeplab_gygo.online.network import Features, OnlineNetwork
 from deeplab_gygo.online.prediction import Adaptation, Report
 from deeplab_gygo.online.views import View
@@ -49,6 +50,8 @@ class OnlineAdapter:
 
     Attributes:
         samples: What the last adaptation learned from, with cached features.
+        model: What tells the object of the last adaptation from its background; None where it is
+            not asked for, or nothing does.
     """
 
     def __init__(self, parent: DeepLabV3Plus, config: OnlineConfig, network: OnlineNetwork):
@@ -68,6 +71,7 @@ class OnlineAdapter:
         self._state = self.variables + [v for o, _ in self._groups for v in o.variables]
         self._snapshot = [np.array(v.numpy()) for v in self._state]
         self.samples: list[Sample] = []
+        self.model: TargetModel | None = None
 
     def _make_groups(self) -> list[tuple[keras.optimizers.Optimizer, list[keras.Variable]]]:
         config = self._config
@@ -130,6 +134,8 @@ class OnlineAdapter:
         cached = self._cached(views, rng, batch=2 if replay else 1)
         others = [self.sample(view.image, view.mask, view.guide) for view in replay or []]
         self.samples = cached
+        if not self._full:  # before the steps, whose number the time that is left decides
+            self.model = self._solved(views)
         sources = [cached, others] if others else [cached]
         stacks = [_joined(source) for source in sources] if self._whole else None
         picks = _picks([len(source) for source in sources], rng)
@@ -150,7 +156,19 @@ class OnlineAdapter:
                     report(done + 1, config.steps, losses[done])
         if config.keep:
             self._mix_back(config.keep)
+        if self._full:
+            self.model = self._solved(views)
         return Adaptation(len(losses), losses, time.monotonic() - started)
+
+    def _solved(self, views: list[View]) -> TargetModel | None:
+        """Solves for the target model on the views, with the encoder as it is now."""
+        if self._config.guide != "target" or not self._parent.config.guide:
+            return None
+        if self._full:
+            features = [self._network.encode(view.image[None])["high"] for view in views]
+        else:
+            features = [inputs["high"] for inputs, _ in self.samples]
+        return TargetModel.fit(features, [view.coded for view in views])
 
     def _at_once(self, step: int) -> int:
         """Returns how many steps to run before the clock and the report have their turn."""
@@ -188,7 +206,13 @@ class OnlineAdapter:
         factor = 0.1 + 0.9 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
         return [rate * factor for rate in (config.rate, config.backbone_rate)[: len(self._groups)]]
 
-    def adapt_to(self, sample: Sample, first: list[Sample], rng: np.random.Generator) -> None:
+    def adapt_to(
+        self,
+        sample: Sample,
+        first: list[Sample],
+        rng: np.random.Generator,
+        views: list[View] | None = None,
+    ) -> None:
         """Adapts further to a later frame, beside views of the annotated one that hold it.
 
         One step in three is on the later frame, at a small part of the rate of the others: its
@@ -198,6 +222,7 @@ class OnlineAdapter:
             sample: Of `sample`, the later frame.
             first: Samples of the annotated frame.
             rng: Choice of the views.
+            views: The same frame's views, to solve for `model` again where the encoder learns too.
         """
         config = self._config
         for step in range(config.online_steps):
@@ -206,6 +231,8 @@ class OnlineAdapter:
             factor = config.online_rate * (config.online_weight if later else 1.0)
             self._set_rates(factor)
             _check_finite(self._step(*_joined([chosen])), step + 1)
+        if self._full and views:
+            self.model = self._solved(views)
 
     def _set_rates(self, factor: float) -> None:
         rates = (self._config.rate, self._config.backbone_rate)[: len(self._groups)]

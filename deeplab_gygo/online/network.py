@@ -12,6 +12,7 @@ from deeplab_gygo import backend
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.folding import folded
 from deeplab_gygo.models.memory import build_reader
+from deeplab_gygo.models.target_model import TargetModel, target_guide
 
 Features = dict[str, Any]
 """What the encoder gives for frames, by name, as tensors of the backend."""
@@ -49,6 +50,7 @@ class OnlineNetwork:
         self._read = None
         if parent.config.memory:
             self._read = backend.compiled(build_reader(parent.config.key_channels, parent.cell))
+        self._score = backend.compiled_function(partial(target_guide, block=parent.cell))
 
     def encode(self, images: np.ndarray) -> Features:
         """Encodes frames.
@@ -82,9 +84,24 @@ class OnlineNetwork:
         """
         return self._read({"query": features["key"], "keys": keys, "values": values})
 
-    def logits(
-        self, features: Features, guides: Sequence[np.ndarray | None], recall: Any
-    ) -> np.ndarray:
+    def guide(self, features: Features, model: TargetModel, previous: np.ndarray | None) -> Any:
+        """Makes a guide of what a target model says, and of the previous mask where it is known.
+
+        They differ where the object moved or something else looks like it: there the mean of both
+        says that little is known.
+
+        Args:
+            features: Of one frame.
+            model: Of the object.
+            previous: float32 [H/4, W/4, 1], the previous mask as a guide; None for unknown.
+
+        Returns:
+            float32 [H/4, W/4, 1] in -1..1, the backend's tensor.
+        """
+        said = self._score(features["high"], model.values)[0]
+        return said if previous is None else 0.5 * (said + previous)
+
+    def logits(self, features: Features, guides: Sequence[Any], recall: Any) -> np.ndarray:
         """Decodes one frame.
 
         Args:

@@ -13,7 +13,7 @@ class OnlinePolicy(Protocol):
 
     Attributes:
         adapts: Whether the network is fine-tuned on the first frame.
-        guide: How the previous mask guides the decoder.
+        guide: What guides the decoder.
         recall: Whether the decoder is told what the memory says.
         sees_mask: Whether the annotated mask is used at all.
     """
@@ -52,10 +52,10 @@ class ZeroShot:
 
 @dataclass(frozen=True)
 class OneShot:
-    """The parent, told the first mask and its own previous one."""
+    """The parent, told what the first mask shows and its own previous one."""
 
     adapts: bool = False
-    guide: GuideUse = "blend"
+    guide: GuideUse = "target"
     recall: bool = True
     sees_mask: bool = True
 

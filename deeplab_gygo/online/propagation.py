@@ -34,6 +34,10 @@ class Look:
     geometry: Geometry
     mirrored: bool = False
 
+    def upright(self, plane: np.ndarray) -> np.ndarray:
+        """Turns a plane [h, w, ...] of this look upright, or an upright one into this look's."""
+        return np.ascontiguousarray(plane[:, ::-1]) if self.mirrored else plane
+
 
 class Propagation:
     """Predicts objects frame by frame, as a policy wants it.
@@ -104,21 +108,16 @@ class Propagation:
         """
         config, policy = self._config, self._policy
         lost = target.is_lost(config.threshold, config.lost)
-        told: list[bool] = [False]
-        if policy.guide != "none" and not lost:
-            told = [True, False] if policy.guide == "blend" else [True]
         planes: dict[Geometry, list[np.ndarray]] = {}
         for look, features in zip(self.looks, variants, strict=True):
-            recall = self.recall(features, target)
-            guide = look.geometry.guide(target.previous) if any(told) else None
-            guides = [guide if guided else None for guided in told]
-            plane = self._plane(features, guides, recall, mirrored=look.mirrored)
-            planes.setdefault(look.geometry, []).append(plane)
+            guides = self.guides(look, features, target, lost=lost)
+            plane = self._network.logits(features, guides, self.recall(features, target))
+            planes.setdefault(look.geometry, []).append(look.upright(plane))
         # Logits are averaged, not probabilities: they keep how sure each look is.
         logits = [geometry.logits(np.mean(same, axis=0)) for geometry, same in planes.items()]
         joined = logits[0] if len(logits) == 1 else np.mean(logits, axis=0)
         if known is not None:
-            joined = (len(told) * joined + known) / (len(told) + 1)
+            joined = (len(guides) * joined + known) / (len(guides) + 1)
         probability = sigmoid(joined)
         target.confidence = expected_overlap(probability, config.threshold)
         if policy.sees_mask and config.filter_components:
@@ -238,19 +237,30 @@ class Propagation:
             always_one=not lost,
         )
 
-    def _plane(
-        self,
-        features: Features,
-        guides: list[np.ndarray | None],
-        recall: Any,
-        *,
-        mirrored: bool,
-    ) -> np.ndarray:
-        """Logits float32 [h, w] of one look, turned back upright."""
-        if mirrored:
-            guides = [None if g is None else np.ascontiguousarray(g[:, ::-1]) for g in guides]
-        logits = self._network.logits(features, guides, recall)
-        return logits[:, ::-1] if mirrored else logits
+    def guides(self, look: Look, features: Features, target: Target, *, lost: bool) -> list[Any]:
+        """Returns what the network is told of an object, once a way of telling it.
+
+        Args:
+            look: How the frame is looked at.
+            features: Of the frame, seen so.
+            target: The object.
+            lost: Whether the object was not seen in the frame before.
+
+        Returns:
+            Guides float32 [H'/4, W'/4, 1] as the look sees them; None where nothing is told.
+        """
+        use = self._policy.guide
+        if use == "none":
+            return [None]
+        previous = None
+        if not lost:
+            previous = look.upright(look.geometry.guide(target.previous))
+        if use == "target" and target.model is not None:
+            return [self._network.guide(features, target.model, previous)]
+        if previous is None:
+            return [None]
+        # An object that no target model can tell is guided as without one.
+        return [previous] if use == "previous" else [previous, None]
 
     def recall(self, features: Features, target: Target) -> Any:
         """Reads the memory of an object for a frame; None where the policy uses none."""

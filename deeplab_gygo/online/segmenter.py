@@ -17,6 +17,7 @@ from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.geometry import Geometry
 from deeplab_gygo.models.memory import Memory
+from deeplab_gygo.models.target_model import TargetModel
 from deeplab_gygo.online.adapter import OnlineAdapter
 from deeplab_gygo.online.aggregation import overlap, soft_aggregate
 from deeplab_gygo.online.distractor_track import DistractorTrack
@@ -121,6 +122,8 @@ class DeepLabSegmenter:
             self._propagation.begin(target, self._geometry.image(image))
             if self._adapter is not None:
                 done.append(self._adapt(image, single, target, report))
+            elif self._policy.guide == "target":
+                done.append(self._solve(image, single, target))
             self._targets.append(target)
             self._remember_first(image, target)
         self._active = self._targets[-1]
@@ -164,8 +167,19 @@ class DeepLabSegmenter:
         self._judge(image, mask, target.label)
         target.weights = self._adapter.state() if self.config.online_steps else None
         target.weights = target.weights or self._adapter.weights()
-        target.samples = self._adapter.samples if self.config.online_steps else []
+        target.model = self._adapter.model
+        if self.config.online_steps:
+            target.samples, target.views = self._adapter.samples, views
         return Adaptation(adaptation.steps, adaptation.losses, time.monotonic() - started)
+
+    def _solve(self, image: np.ndarray, mask: np.ndarray, target: Target) -> Adaptation:
+        """Solves for what tells an object from its background; no weight is changed."""
+        started = time.monotonic()
+        rng = np.random.default_rng([self._seed, target.label])
+        views = first_frame_views(image, mask, self._geometry, self.config, rng)
+        features = [self._network.encode(view.image[None])["high"] for view in views]
+        target.model = TargetModel.fit(features, [view.coded for view in views])
+        return Adaptation(seconds=time.monotonic() - started)
 
     def _first_overlap(self, image: np.ndarray, mask: np.ndarray) -> float:
         features = self._network.encode(self._geometry.image(image)[None])
@@ -206,6 +220,11 @@ class DeepLabSegmenter:
         """Returns the memory of the annotated frame, where there is one object that uses it."""
         memory = self._targets[0].memory if len(self._targets) == 1 else None
         return memory.first if memory is not None and self._policy.recall else None
+
+    @property
+    def target_model(self) -> TargetModel | None:
+        """Returns what tells the object from its background, where there is one object."""
+        return self._targets[0].model if len(self._targets) == 1 else None
 
     # === Propagation ===
 
@@ -329,8 +348,10 @@ class DeepLabSegmenter:
             image, self._geometry.labels(labels), None, features=features, recall=recall
         )
         rng = np.random.default_rng([self._seed, target.label, target.age])
-        self._adapter.adapt_to(sample, target.samples, rng)
+        self._adapter.adapt_to(sample, target.samples, rng, target.views)
         target.weights = self._adapter.state()
+        if self.config.adapt == "full":
+            target.model = self._adapter.model
 
     def _strange(self, target: Target) -> np.ndarray | None:
         """Where the distractors of an object are, bool [H, W]; None where there are none."""

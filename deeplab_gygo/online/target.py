@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from deeplab_gygo.models.target_model import TargetModel
 from deeplab_gygo.online.distractor_track import DistractorTrack
 from deeplab_gygo.online.memory import FrameMemory
+from deeplab_gygo.online.views import View
 
 AREA_PACE = 0.2
 """Share of a new frame in the running area of an object."""
@@ -29,6 +31,8 @@ class Target:
         before: bool [H, W], its mask on the frame before the last; None at the beginning.
         samples: Views of the annotated frame, kept for online adaptation.
         distractors: What was taken for it and is not.
+        model: What tells it from its background; None where nothing does, or nobody asks.
+        views: Of the annotated frame, kept where the model must be solved for again.
     """
 
     label: int
@@ -41,6 +45,8 @@ class Target:
     before: np.ndarray | None = None
     samples: list[Any] = field(default_factory=list)
     distractors: DistractorTrack = field(default_factory=DistractorTrack)
+    model: TargetModel | None = None
+    views: list[View] = field(default_factory=list)
 
     def update(self, probability: np.ndarray, threshold: float) -> None:
         """Remembers the object's last probability and its usual area."""

@@ -11,6 +11,7 @@ from deeplab_gygo.config import ModelConfig
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.geometry import Geometry
 from deeplab_gygo.models.memory import MemoryRead, recall_channels, remember
+from deeplab_gygo.models.target_model import TargetModel
 
 SIZE = 64
 
@@ -55,7 +56,9 @@ def soft_mask(height: int, width: int) -> np.ndarray:
     return (1.0 / (1.0 + np.exp((distance - 0.25) * 20))).astype(np.float32)
 
 
-def python_logits(parent, image, previous=None, size=SIZE, memory=None) -> np.ndarray:
+def python_logits(
+    parent, image, previous=None, size=SIZE, memory=None, target_model=None
+) -> np.ndarray:
     """The eager network between the package's own geometry; shares no code with the export."""
     geometry = Geometry.fit(image.shape[:2], size, parent.stride)
     inputs = {"image": geometry.image(image)[None].astype(np.float32)}
@@ -67,6 +70,12 @@ def python_logits(parent, image, previous=None, size=SIZE, memory=None) -> np.nd
     if memory is not None:
         key = parent.encoder(inputs["image"], training=False)["key"]
         inputs["recall"] = backend.to_numpy(MemoryRead()([key, *memory]))
+    if target_model is not None:
+        high = parent.encoder(inputs["image"], training=False)["high"].numpy()[0]
+        score = np.clip(high @ target_model.weight + target_model.bias, -1, 1)
+        width, height = (side * parent.cell for side in score.shape[::-1])
+        said = cv2.resize(score, (width, height), interpolation=cv2.INTER_LINEAR)[None, ..., None]
+        inputs["guide"] = said if previous is None else (said + inputs["guide"]) / 2
     coarse = backend.to_numpy(parent.network(inputs, training=False))[0, ..., 0]
     return geometry.logits(coarse)
 
@@ -77,3 +86,11 @@ def memory_of(parent, height: int = 70, width: int = 90):
     first = geometry.image(scene(height, width, seed=5))[None].astype(np.float32)
     key = parent.encoder(first, training=False)["key"]
     return remember(key, geometry.guide(soft_mask(height, width) > 0.5), parent.cell)
+
+
+def target_model_of(parent, height: int = 70, width: int = 90) -> TargetModel:
+    """What tells the object of one annotated frame from its background."""
+    geometry = Geometry.fit((height, width), SIZE, parent.stride)
+    first = geometry.image(scene(height, width, seed=5))[None].astype(np.float32)
+    features = parent.encoder(first, training=False)["high"]
+    return TargetModel.fit([features], [geometry.guide(soft_mask(height, width) > 0.5)])

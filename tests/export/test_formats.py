@@ -10,7 +10,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from export_cases import SIZE, loud_parent, memory_of, python_logits, scene, soft_mask
+from export_cases import (
+    SIZE,
+    loud_parent,
+    memory_of,
+    python_logits,
+    scene,
+    soft_mask,
+    target_model_of,
+)
 
 from deeplab_gygo.commands.export import MARKERS
 from deeplab_gygo.errors import DeepLabGygoError, DependencyError, UsageError
@@ -68,9 +76,14 @@ def memory(parent):
     return memory_of(parent)
 
 
+@pytest.fixture(scope="module")
+def target_model(parent):
+    return target_model_of(parent)
+
+
 @pytest.fixture(scope="module", params=sorted(NEEDS))
-def report(request, parent, memory, tmp_path_factory):
-    """The export of a network with the memory of an annotated frame, as fine-tuning leaves it."""
+def report(request, parent, memory, target_model, tmp_path_factory):
+    """The export of a network with all that fine-tuning leaves of an annotated frame."""
     if not all(find_spec(package) for package in NEEDS[request.param]):
         pytest.skip(f"the extra {request.param} is not installed")
     return export_model(
@@ -82,6 +95,7 @@ def report(request, parent, memory, tmp_path_factory):
         card={"adaptation": {"steps": 5}},
         sequence_name="shoes",
         memory=memory,
+        target_model=target_model,
     )
 
 
@@ -103,24 +117,35 @@ def test_export_is_proved_and_described(report):
     assert {package.replace("_", "-") for package in NEEDS[report.kind]} <= set(card["versions"])
 
 
-def test_frames_of_any_number_and_size_are_answered_like_the_package(report, parent, memory):
+@pytest.fixture(scope="module")
+def python(parent, memory, target_model):
+    """What the package says of a frame, and of the mask before it."""
+
+    def logits(frame, previous=None, model=target_model):
+        return python_logits(parent, frame, previous, memory=memory, target_model=model)
+
+    return lambda *told, **changes: sigmoid(logits(*told, **changes))
+
+
+def test_frames_of_any_number_and_size_are_answered_like_the_package(report, python):
     for height, width in ((50, 91), (131, 97)):
         frames = np.stack([scene(height, width, seed) for seed in (1, 2)])
         answer = RUN[report.kind](report.path, "serving_default", {"frames": frames})
-        expected = np.stack([sigmoid(python_logits(parent, f, memory=memory)) for f in frames])
+        expected = np.stack([python(frame) for frame in frames])
         assert answer["probability"].dtype == np.float32 and answer["mask"].dtype == np.uint8
         assert expected.std() > 0.05  # or equality would say little
+        assert np.abs(expected[0] - python(frames[0], model=None)).max() > 0.01
         np.testing.assert_allclose(answer["probability"], expected, atol=1e-4)
         np.testing.assert_array_equal(answer["mask"], answer["probability"] > np.float32(0.4))
 
 
-def test_previous_mask_is_heard_like_in_the_package(report, parent, memory):
+def test_previous_mask_is_heard_like_in_the_package(report, python):
     frame, previous = scene(70, 90, seed=3), soft_mask(70, 90)
     inputs = {"frames": frame[None], "previous": previous[None]}
     found = RUN[report.kind](report.path, "guided", inputs)["probability"][0]
-    expected = sigmoid(python_logits(parent, frame, previous, memory=memory))
+    expected = python(frame, previous)
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert np.abs(expected - sigmoid(python_logits(parent, frame, memory=memory))).max() > 0.01
+    assert np.abs(expected - python(frame)).max() > 0.01
 
 
 @pytest.mark.slow
