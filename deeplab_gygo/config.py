@@ -284,7 +284,8 @@ class OnlineConfig:
             the mean of the logits with and without it; or `target`, the mean of the previous mask
             and of what a target model says, which is solved for on the views (FRTM: Robinson et
             al., CVPR 2020). Weights without a guide do without.
-        shot_guide: The same for mode `one-shot`.
+        shot_guide: The same for mode `one-shot`, and for the second pass of `zero-shot`, where
+            `target` is `blend`.
         recall: Whether the fine-tuned network is told what its memory says; mode `one-shot` always
             is.
         memory: Frames remembered beside the annotated one.

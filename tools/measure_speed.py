@@ -7,7 +7,8 @@ r"""Times every stage of segmenting a clip apart, warm, as medians: where the se
 Stages run one after the other here, and overlap in the program: decoding and writing have threads
 of their own there. `clips` are whole runs of `--lengths` frames in this process, warm, files read
 and written. `start` is a new process of the command, as tools/measure_startup.py takes it.
-Fractions of the machine's limit are by tools/roofline.py, for the stages that are a network's.
+Fractions of the machine's limit are by tools/roofline.py, for the stages that are a network's, in
+the precision that each computes in.
 """
 
 from __future__ import annotations
@@ -80,15 +81,17 @@ class Stages:
         images = propagation.images([frame.image for frame in window])
         features = [backend.wait(network.encode(batch)) for batch in images]
         one = [{n: v[:1] for n, v in each.items()} for each in features]
-        guide = propagation.looks[0].geometry.guide(target.previous)
         recall = propagation.recall(one[0], target)
+        told = partial(propagation.guides, propagation.looks[0], one[0], target, lost=False)
+        guides = told()
         path = self.clip.sequence.frame(1)
         timed = lambda call: median_seconds(call, self.repeats)  # noqa: E731
         network_seconds = {
             "encode": timed(lambda: [backend.to_numpy(network.encode(b)) for b in images])
             / len(window),
             "recall": timed(lambda: backend.wait(propagation.recall(one[0], target))),
-            "decode_head": timed(lambda: network.logits(one[0], [guide], recall)),
+            "guide": timed(lambda: backend.wait(told())),
+            "decode_head": timed(lambda: network.logits(one[0], guides, recall)),
         }
         whole = timed(lambda: propagation.probability(one, target))
         plane = (target.previous > 0.5).astype(np.uint8) * 255
@@ -103,9 +106,18 @@ class Stages:
             "views": {"seconds": views},
             "step": {"seconds": steps},
         }
-        for name, work in self._work(images[0][:1], one[0], guide, recall).items():
+        works = self._work([batch[:1] for batch in images], one[0], guides, recall)
+        if self.encoder_precision != "float32" and self.runner.precision == "float32":
+            # Counted on the network as Keras has it; the engine moves half of its bytes.
+            works["encode"] = works["encode"]._replace(bytes=works["encode"].bytes / 2)
+        for name, work in works.items():
             stages[name] |= {"operations": work.operations, "bytes": work.bytes}
         return stages
+
+    @property
+    def encoder_precision(self) -> str:
+        """Precision that the encoder computes in, which an engine chooses itself."""
+        return getattr(self.segmenter._network._encode, "precision", self.runner.precision)
 
     def _adaptation(self) -> tuple[float, float]:
         """Returns the median seconds of a step, and those before the first one."""
@@ -119,21 +131,24 @@ class Stages:
         step = float(np.median(steps[1:]))
         return step, float(steps[0]) - step
 
-    def _work(self, image: np.ndarray, features: Any, guide: np.ndarray, recall: Any) -> dict:
+    def _work(
+        self, images: list[np.ndarray], features: Any, guides: list[Any], recall: Any
+    ) -> dict:
         import keras
-        from roofline import work_of
+        from roofline import Work, work_of
 
         parent = self.runner.parent
         told = {
             name: keras.ops.convert_to_tensor(value)
-            for name, value in parent.head_inputs(features, guide[None], recall).items()
+            for name, value in parent.head_inputs(
+                features, None if guides[0] is None else guides[0][None], recall
+            ).items()
         }
         head = lambda inputs: parent.head(inputs, training=False)  # noqa: E731
+        encode = lambda x: parent.encoder(x, training=False)  # noqa: E731
         return {
-            "encode": work_of(
-                lambda x: parent.encoder(x, training=False), image.astype(np.float32)
-            ),
-            "decode_head": work_of(head, told),
+            "encode": Work.total(work_of(encode, image.astype(np.float32)) for image in images),
+            "decode_head": work_of(head, told).times(len(guides)),
             "step": work_of(_gradient(parent.head), told),
         }
 
@@ -212,9 +227,10 @@ def settings_of(options: argparse.Namespace, engine: str) -> RunSettings:
 def table(report: dict[str, Any]) -> str:
     """Writes a report as text."""
     lines = []
-    machine = report["machine"]
     for run in report["runs"]:
-        lines.append(f"{run['preset']}, engine {run['engine']}")
+        lines.append(
+            f"{run['preset']}, engine {run['engine']}, encoder in {run['encoder_precision']}"
+        )
         for name, stage in run["stages"].items():
             line = f"  {name:<22}{1000 * stage['seconds']:>9.1f} ms"
             if "operations" in stage:
@@ -225,9 +241,11 @@ def table(report: dict[str, Any]) -> str:
             lines.append(
                 f"  {clip['frames']} frames: {clip['seconds']:.1f} s, {clip['fps']:.2f} FPS"
             )
-    lines.append(
-        f"machine: {machine['operations'] / 1e9:.0f} Gop/s, {machine['bytes'] / 1e9:.1f} GB/s"
-    )
+    for kind, machine in report["machine"].items():
+        lines.append(
+            f"machine, {kind}: {machine['operations'] / 1e9:.0f} Gop/s, "
+            f"{machine['bytes'] / 1e9:.1f} GB/s"
+        )
     return "\n".join(lines)
 
 
@@ -266,26 +284,29 @@ def measure(options: argparse.Namespace) -> None:
     report = {"start": start_of_a_process(options), "runs": []}
     from roofline import Machine, Work, measure_machine
 
-    machine: Machine | None = None
+    machines: dict[str, Machine] = {}
     for engine in options.engines:
         stages = Stages(settings_of(options, engine), options.frames, options.mask, options.repeats)
-        machine = machine or measure_machine()
         measured = stages.measure()
-        for stage in measured.values():
-            if "operations" in stage:
-                least = Work(stage["operations"], stage["bytes"]).seconds(machine)
-                stage["fraction"] = least / stage["seconds"]
+        for name, stage in measured.items():
+            if "operations" not in stage:
+                continue
+            kind = stages.encoder_precision if name == "encode" else stages.runner.precision
+            machines[kind] = machines.get(kind) or measure_machine(kind)
+            least = Work(stage["operations"], stage["bytes"]).seconds(machines[kind])
+            stage["fraction"] = least / stage["seconds"]
         report["runs"].append(
             {
                 "preset": options.preset,
                 "engine": engine,
                 "precision": stages.runner.precision,
+                "encoder_precision": stages.encoder_precision,
                 "stages": measured,
                 "clips": stages.clips(options.lengths, options.frames, options.mask),
             }
         )
     report |= {
-        "machine": machine._asdict(),
+        "machine": {kind: machine._asdict() for kind, machine in machines.items()},
         "peak_memory_mb": peak_memory_mb(),
         "hardware": hardware(),
         "versions": versions(),

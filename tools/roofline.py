@@ -8,7 +8,7 @@ between two of them: what memory would have to bear if every operation ran by it
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,15 @@ class Work(NamedTuple):
     operations: float
     bytes: float
 
+    @classmethod
+    def total(cls, works: Iterable[Work]) -> Work:
+        """Adds up the work of several calls."""
+        return cls(*map(sum, zip(*works, strict=True)))
+
+    def times(self, calls: int) -> Work:
+        """Returns the work of several calls."""
+        return Work(calls * self.operations, calls * self.bytes)
+
     def seconds(self, machine: Machine) -> float:
         """Returns the least time that the work takes: whichever limit is met first."""
         return max(self.operations / machine.operations, self.bytes / machine.bytes)
@@ -36,7 +45,7 @@ class Machine(NamedTuple):
     """Limits of a machine as they were measured on it.
 
     Attributes:
-        operations: Floating-point operations a second, float32 matrix product.
+        operations: Floating-point operations a second, of a matrix product.
         bytes: Bytes read and written a second, sum of two large arrays.
     """
 
@@ -44,21 +53,33 @@ class Machine(NamedTuple):
     bytes: float
 
 
-def measure_machine(repeats: int = 7) -> Machine:
-    """Measures what the backend's device computes and moves a second, at its best."""
+def measure_machine(precision: str = "float32", repeats: int = 7) -> Machine:
+    """Measures what the backend's device computes in a precision and moves a second, at its best.
+
+    A 16-bit precision whose matrix product is slower than that of float32, as where the processor
+    has no operations for it, is no limit: then float32's counts.
+
+    Args:
+        precision: `float32`, `bfloat16` or `float16`.
+        repeats: Products and sums, of which the quickest counts.
+
+    Returns:
+        The limits.
+    """
     import keras
 
     side, length = 2048, 1 << 26
-    square = keras.ops.ones((side, side), dtype="float32")
+    kinds = dict.fromkeys((precision, "float32"))
+    squares = [keras.ops.ones((side, side), dtype=kind) for kind in kinds]
     row = keras.ops.ones((length,), dtype="float32")
     multiply = backend.compiled_function(lambda a: keras.ops.matmul(a, a))
     add = backend.compiled_function(lambda a: a + a)
     best = [
         min(_seconds(call, values) for _ in range(repeats))
-        for call, values in ((multiply, square), (add, row))
+        for call, values in (*((multiply, square) for square in squares), (add, row))
     ]
     # The sum reads one array and writes one.
-    return Machine(2.0 * side**3 / best[0], 2.0 * 4 * length / best[1])
+    return Machine(2.0 * side**3 / min(best[:-1]), 2.0 * 4 * length / best[-1])
 
 
 def _seconds(call: Callable[[Any], Any], values: Any) -> float:

@@ -107,6 +107,15 @@ class _OpenVino:
                 parts.setdefault(output.get_any_name(), []).append(np.array(value))
         return {n: ops.convert_to_tensor(np.concatenate(part)) for n, part in parts.items()}
 
+    @property
+    def precision(self) -> str:
+        """Precision that the network of the last size computes in; `auto` before the first one."""
+        if not self._compiled:
+            return "auto"
+        last = self._compiled[next(reversed(self._compiled))]
+        kind = last.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        return {hint: name for name, hint in PRECISION_HINTS.items()}.get(kind, kind)
+
     def _for_size(self, size: tuple[int, ...]) -> Any:
         """Compiles for one size: about twice as fast as a network for all sizes."""
         if size not in self._compiled:

@@ -1,5 +1,6 @@
 """What each mode is told: the mask or nothing, the memory, the mirrored frame."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -95,6 +96,43 @@ def test_the_memory_tells_which_object_is_meant(parent, clip):
     silent = DeepLabSegmenter(parent, _config(mode="zero-shot"))
     alone = list(silent.run(_sequence(clip, _mask())))
     assert np.abs(one[2].probability - alone[2].probability).max() > 1e-3
+
+
+def test_the_target_model_tells_which_object_is_meant(parent, clip):
+    """Without memory, fine-tuning and previous mask: what is solved for on the first frame."""
+    config = _config(mode="one-shot", lost=1.0, filter_components=False, recall=False, memory=0)
+    told = {}
+    for left in (20, 58):
+        segmenter = DeepLabSegmenter(parent, config)
+        first = next(iter(_sequence(clip, _mask(left))))
+        assert segmenter.begin(first, _mask(left)).steps == 0 and segmenter.adaptation.seconds > 0
+        network, model = segmenter._network, segmenter.target_model
+        features = network.encode(segmenter._geometry.image(first.image)[None])
+        told[left] = np.array(network.guide(features, model, None))[..., 0]
+    for left, other in ((20, 58), (58, 20)):
+        inside = _mask(left)[2::4, 2::4] > 0
+        assert told[left][inside].mean() > told[left][~inside].mean() + 0.3
+        assert told[left][inside].mean() > told[other][inside].mean() + 0.3
+
+
+@pytest.mark.parametrize("adapt", ["decoder", "full"])
+def test_the_target_model_is_solved_for_on_the_features_of_now(small_parent, clip, adapt):
+    parent = small_parent(refine=False, separable=False)
+    config = _config(adapt=adapt, steps=2, views=2, online_steps=1, online_every=1, trust=0.0)
+    segmenter = DeepLabSegmenter(parent, config)
+    models = []
+    for _ in segmenter.run(_sequence(clip, _mask())):
+        models.append(segmenter.target_model)
+    assert all(model is not None for model in models)
+    changes = [one is not other for one, other in pairwise(models)]
+    assert any(changes) == (adapt == "full"), "where the encoder learns, its features change"
+
+
+def test_no_target_model_where_another_guide_is_asked_for(parent, clip):
+    for config in (_config(mode="one-shot", shot_guide="blend"), _config(guide="blend", steps=1)):
+        segmenter = DeepLabSegmenter(parent, config)
+        segmenter.begin(next(iter(_sequence(clip, _mask()))), _mask())
+        assert segmenter.target_model is None
 
 
 def test_what_is_remembered_does_not_grow_with_the_sequence(parent, clip):

@@ -7,6 +7,7 @@ import pytest
 
 from deeplab_gygo.config import OnlineConfig
 from deeplab_gygo.models.geometry import Geometry, sigmoid
+from deeplab_gygo.models.target_model import TargetModel
 from deeplab_gygo.online.confidence import expected_overlap
 from deeplab_gygo.online.memory import FrameMemory
 from deeplab_gygo.online.policies import FirstFrame, OneShot, ZeroShot
@@ -21,6 +22,11 @@ class _Network:
     """Answers with a map that depends on the guide alone, and notes what it was asked."""
 
     parent = SimpleNamespace(cell=4)
+
+    def guide(self, features, model, previous):
+        """What a target model says is what the features show."""
+        said = features["said"]
+        return said if previous is None else 0.5 * (said + previous)
 
     def __init__(self, plain: np.ndarray | None = None):
         self.guides, self.recalls, self.reads = [], [], []
@@ -73,6 +79,46 @@ def test_the_guide_is_used_as_the_policy_says(use, told):
     for guide in network.guides:
         if guide is not None:
             np.testing.assert_array_equal(guide, GEOMETRY.guide(_target().previous))
+
+
+def _told(target: Target) -> Target:
+    """The object with a target model, of which the network's stand-in asks nothing."""
+    target.model = TargetModel(np.zeros(5, np.float32), 0.0)
+    return target
+
+
+def test_a_target_model_and_the_previous_mask_make_one_guide():
+    network, said = _Network(), np.full((8, 12, 1), 0.5, np.float32)
+    propagation = _propagation(network, OneShot(guide="target"))
+    propagation.probability([{**_features(), "said": said}], _told(_target()))
+    (guide,) = network.guides
+    np.testing.assert_allclose(guide, 0.5 * (said + GEOMETRY.guide(_target().previous)))
+
+
+def test_a_lost_object_is_looked_for_by_its_target_model():
+    network, said = _Network(), np.full((8, 12, 1), 0.5, np.float32)
+    propagation = _propagation(network, OneShot(guide="target"))
+    propagation.probability([{**_features(), "said": said}], _told(_target(8, usual=30)))
+    assert network.guides[0] is said and len(network.guides) == 1
+
+
+def test_an_object_without_a_target_model_is_guided_by_a_blend():
+    network = _Network()
+    _propagation(network, OneShot(guide="target")).probability([_features()], _target())
+    np.testing.assert_array_equal(network.guides[0], GEOMETRY.guide(_target().previous))
+    assert network.guides[1:] == [None]
+
+
+def test_a_target_model_sees_the_mirrored_frame_as_it_is():
+    network = _Network()
+    propagation = _propagation(network, OneShot(guide="target"), flip=True, filter_components=False)
+    said = np.random.default_rng(0).uniform(-1, 1, (8, 12, 1)).astype(np.float32)
+    seen = [{**_features(), "said": said}, {**_features(), "said": said[:, ::-1]}]
+    probability = propagation.probability(seen, _told(_target()))
+    np.testing.assert_array_equal(network.guides[1], network.guides[0][:, ::-1])
+    alone = _propagation(_Network(), OneShot(guide="target"), filter_components=False)
+    expected = alone.probability(seen[:1], _told(_target()))
+    np.testing.assert_allclose(probability, expected, atol=1e-6)
 
 
 def test_blending_takes_the_mean_of_the_logits():

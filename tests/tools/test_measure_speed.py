@@ -46,6 +46,19 @@ def test_a_gradient_takes_twice_the_forward_pass_more(roofline):
     assert roofline.work_of(gradient, values).operations == 3 * forward
 
 
+def test_works_add_up(roofline):
+    one, other = roofline.Work(operations=1.0, bytes=2.0), roofline.Work(operations=3.0, bytes=5.0)
+    assert roofline.Work.total([one, other]) == (4.0, 7.0) and other.times(2) == (6.0, 10.0)
+
+
+def test_a_precision_limits_no_more_than_float32(roofline, monkeypatch):
+    seconds = {"float32": 2.0, "bfloat16": 1.0, "float16": 8.0}
+    kind = lambda values: str(getattr(values.dtype, "name", values.dtype))  # noqa: E731
+    monkeypatch.setattr(roofline, "_seconds", lambda call, values: seconds[kind(values)])
+    plain, quick, slow = (roofline.measure_machine(name).operations for name in seconds)
+    assert quick == 2 * plain and slow == plain
+
+
 def test_the_slower_limit_counts(roofline):
     work = roofline.Work(operations=10.0, bytes=8.0)
     assert work.seconds(roofline.Machine(operations=5.0, bytes=8.0)) == 2.0
