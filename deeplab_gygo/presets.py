@@ -13,9 +13,6 @@ DEFAULT_PRESET = "balanced"
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {
         "steps": 40,
-        "views": 8,
-        "tuned_size": 360,
-        "common_fate": False,
         "agree": 0,
         "second": 0.0,
         "flip": False,
