@@ -13,6 +13,7 @@ DEFAULT_PRESET = "balanced"
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {
         "steps": 40,
+        "common_fate": False,
         "agree": 0,
         "second": 0.0,
         "flip": False,
