@@ -37,5 +37,8 @@ def test_halves_cost_no_more_than_two_thousandths_of_j(reports, precision):
     assert (full["precision"], half["precision"]) == ("float32", precision)
     assert len(full["J"]) == 3 and min(full["J"].values()) > 0.85  # or equality would say little
     assert half["J"] != full["J"]  # it is another precision
+    mean = {name: sum(report["J"].values()) / 3 for name, report in reports.items()}
+    assert mean[precision] == pytest.approx(mean["float32"], abs=0.002)
+    # Forty steps part ways after the first rounding: one clip alone may gain more than that.
     for clip, value in full["J"].items():
-        assert half["J"][clip] == pytest.approx(value, abs=0.002), clip
+        assert half["J"][clip] >= value - 0.002, clip
