@@ -79,6 +79,7 @@ class DeepLabSegmenter:
         self._propagation: Propagation | None = None
         self._targets: list[Target] = []
         self._active: Target | None = None
+        self._judged = False
         self.warnings: list[str] = []
         self.adaptation = Adaptation()
 
@@ -161,6 +162,10 @@ class DeepLabSegmenter:
         rng = np.random.default_rng([self._seed, target.label])
         self._adapter.reset()
         views = first_frame_views(image, mask, self._geometry, self.config, rng)
+        if self.config.seconds and not self._judged:
+            # What judges the result is compiled within the time, not after it.
+            self._first_overlap(image, mask)
+        self._judged = True
         adaptation = self._adapter.adapt(
             views, rng, replay=self._replay_views(), report=report, started=started
         )

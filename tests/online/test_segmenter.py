@@ -121,6 +121,24 @@ def test_time_budget_ends_fine_tuning(segmenter, clip, monkeypatch):
     assert segmenter.adaptation.steps == 1
 
 
+@pytest.mark.parametrize("seconds", [0.0, 30.0])
+def test_what_judges_the_result_is_compiled_within_a_limit_of_time(
+    parent, clip, monkeypatch, seconds
+):
+    segmenter, calls = DeepLabSegmenter(parent, _config(steps=1, seconds=seconds)), []
+    learn, look = segmenter._adapter.adapt, segmenter._first_overlap
+    monkeypatch.setattr(
+        segmenter._adapter, "adapt", lambda *a, **k: (calls.append("learn"), learn(*a, **k))[1]
+    )
+    monkeypatch.setattr(segmenter, "_first_overlap", lambda *a: (calls.append("look"), look(*a))[1])
+    for _ in range(2):
+        segmenter.begin(next(iter(_sequence(clip, _truth(0)))), _truth(0))
+        calls.append("end")
+    first, second = " ".join(calls).split(" end")[:2]
+    assert first.startswith("look learn look" if seconds else "learn look")
+    assert second.strip().startswith("learn"), "compiled once for the process"
+
+
 def test_wrong_masks_and_wrong_order_are_refused(parent, clip):
     frame = next(iter(_sequence(clip, _truth(0))))
     segmenter = DeepLabSegmenter(parent, _config(mode="one-shot"))
