@@ -222,7 +222,8 @@ class OnlineAdapter:
             sample: Of `sample`, the later frame.
             first: Samples of the annotated frame.
             rng: Choice of the views.
-            views: The same frame's views, to solve for `model` again where the encoder learns too.
+            views: The same frame's views, to solve for `model` again where the encoder learns too;
+                not looked at where it does not.
         """
         config = self._config
         for step in range(config.online_steps):

@@ -174,7 +174,8 @@ class DeepLabSegmenter:
         target.weights = target.weights or self._adapter.weights()
         target.model = self._adapter.model
         if self.config.online_steps:
-            target.samples, target.views = self._adapter.samples, views
+            target.samples = self._adapter.samples
+            target.views = views if self.config.adapt == "full" else []
         return Adaptation(adaptation.steps, adaptation.losses, time.monotonic() - started)
 
     def _solve(self, image: np.ndarray, mask: np.ndarray, target: Target) -> Adaptation:

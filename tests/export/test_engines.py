@@ -89,6 +89,14 @@ def test_a_clip_is_segmented_alike(parent):
     np.testing.assert_allclose(planes[0], planes[1], atol=2e-3)
 
 
+def test_openvino_says_what_it_computes_in(parent):
+    pytest.importorskip("openvino")
+    encode = encoder_in(parent, "openvino", "float32")
+    assert encode.precision == "auto"
+    encode(np.zeros((1, 64, 64, 3), np.uint8))
+    assert encode.precision == "float32"
+
+
 @pytest.mark.parametrize(("engine", "package"), [("openvino", "openvino"), ("onnxruntime", "onnx")])
 def test_a_missing_package_is_named(engine, package, parent, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
