@@ -28,9 +28,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=find_packages(include=["deeplab_gygo", "deeplab_gygo.*"]),
-    package_data={
-        "deeplab_gygo": ["parents/*", "assets/*", "benchmark/templates/*", "evaluation/*.yaml"]
-    },
+    package_data={"deeplab_gygo": ["weights/*", "benchmark/templates/*", "evaluation/*.yaml"]},
     install_requires=[
         "tensorflow>=2.19,<3",
         "keras>=3.12,<4",
@@ -60,5 +58,5 @@ setup(
             "ruff>=0.12",
         ],
     },
-    entry_points={"console_scripts": ["deeplab-gygo = deeplab_gygo.cli:main"]},
+    entry_points={"console_scripts": ["deeplab-gygo = deeplab_gygo.cli.main:main"]},
 )

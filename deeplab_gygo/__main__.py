@@ -2,6 +2,6 @@
 
 import sys
 
-from deeplab_gygo.cli import main
+from deeplab_gygo.cli.main import main
 
 sys.exit(main())

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+pytest_plugins = ["material", "squares"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -74,9 +75,9 @@ def tiny_parent(tmp_path_factory) -> Path:
     """A parent file with random weights: good for everything but scores."""
     import keras
 
-    from deeplab_gygo.config import ModelConfig
+    from deeplab_gygo.models.config import ModelConfig
     from deeplab_gygo.models.deeplab import DeepLabV3Plus
-    from deeplab_gygo.models.weights import save_parent
+    from deeplab_gygo.models.weight_file import save_parent
 
     keras.utils.set_random_seed(5)
     config = ModelConfig(aspp_channels=16, low_level_channels=8, decoder_channels=16)

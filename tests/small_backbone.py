@@ -8,8 +8,8 @@ from unittest import mock
 import keras
 from keras import layers
 
-from deeplab_gygo.config import ModelConfig
 from deeplab_gygo.models import deeplab
+from deeplab_gygo.models.config import ModelConfig
 
 WIDTHS = (8, 8, 8, 12, 16, 16, 16, 24)  # of the stem and the stages 1 to 7
 STRIDED = (0, 2, 3, 4)  # the stages where strides 2, 4, 8 and 16 begin

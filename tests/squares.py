@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.sequence import Frame
+from deeplab_gygo.io.sequence import Frame
 
 
 class MovingSquares:

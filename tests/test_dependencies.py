@@ -94,8 +94,8 @@ def test_only_the_backend_knows_the_backends():
 
 def test_light_rooms_do_not_import_keras():
     code = (
-        "import sys, deeplab_gygo, deeplab_gygo.config, deeplab_gygo.data.datasets,"
-        "deeplab_gygo.evaluation.protocol, deeplab_gygo.data.video;"
+        "import sys, deeplab_gygo, deeplab_gygo.inference.config, deeplab_gygo.datasets.registry,"
+        "deeplab_gygo.evaluation.protocol, deeplab_gygo.io.video;"
         "assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -27,9 +27,9 @@ from ablation_measure import measure
 from ablation_rows import ROOT, Group, Results, Row, Selection, code_version, key_of, read_rows
 from update_results import hardware_words, number
 
-from deeplab_gygo.data.datasets import open_dataset
-from deeplab_gygo.data.storage import replacing
+from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.errors import BatchFailed, DeepLabGygoError, UsageError
+from deeplab_gygo.io.atomic import replacing
 
 COLUMNS = (
     "row", "J mean", "F mean", "J decay", "adaptation, s", "FPS, amortized", "worst sequence (J)",

@@ -12,15 +12,15 @@ from typing import Any
 from ablation_rows import Row, Selection
 from update_results import rounded, worst_of
 
-from deeplab_gygo.batch.clip import Clip
-from deeplab_gygo.batch.plan import Item
-from deeplab_gygo.batch.run import Batch, BatchResult
-from deeplab_gygo.batch.settings import RunSettings
-from deeplab_gygo.commands.options import start_runner
-from deeplab_gygo.data.datasets import Dataset
-from deeplab_gygo.data.sequence import Frame, Sequence
+from deeplab_gygo.cli.options import start_runner
+from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import BatchFailed
 from deeplab_gygo.evaluation import DatasetScore, Statistics
+from deeplab_gygo.io.sequence import Frame, Sequence
+from deeplab_gygo.runs.batch import Batch, BatchResult
+from deeplab_gygo.runs.clip import Clip
+from deeplab_gygo.runs.plan import Item
+from deeplab_gygo.runs.settings import RunSettings
 
 
 class ThinnedSequence(Sequence):

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import yaml
 
-from deeplab_gygo.config import OnlineConfig, from_dict, to_plain
-from deeplab_gygo.data.storage import replacing
 from deeplab_gygo.errors import InputError, UsageError
-from deeplab_gygo.models.weights import file_hash, shipped_parent
-from deeplab_gygo.presets import DEFAULT_PRESET, preset
+from deeplab_gygo.inference.config import DEFAULT_PRESET, OnlineConfig, preset
+from deeplab_gygo.io.atomic import replacing
+from deeplab_gygo.io.config_file import from_dict, to_plain
+from deeplab_gygo.models.weight_file import file_hash, shipped_parent
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab_gygo.config import TrainConfig, load_yaml, to_plain
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.config_file import load_yaml, to_plain
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.weights import assign, file_hash, read_parent_file, save_parent
+from deeplab_gygo.models.weight_file import assign, file_hash, read_parent_file, save_parent
+from deeplab_gygo.training.config import TrainConfig
 
 
 def averaged(paths: list[Path]) -> tuple[DeepLabV3Plus, list[dict]]:

@@ -1,6 +1,6 @@
 """Compares settings of online fine-tuning on chosen sequences: what the defaults rest on.
 
-Every `--settings` is a group of `name=value` of the online options of a `--system`:
+Every `--settings` is a group of `name=value` of the online options of a `--method`:
 
     python tools/compare_online.py --dataset davis2016 --root DAVIS --split train \
         --sequences boat dance-jump mallard-fly scooter-gray soccerball --stride 3 --frames 15 \
@@ -24,15 +24,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from deeplab_gygo.config import from_dict
-from deeplab_gygo.config_systems import ONLINE_CONFIGS, SYSTEMS
-from deeplab_gygo.data.datasets import Dataset, open_dataset
-from deeplab_gygo.data.sequence import Sequence
+from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.evaluation.measures import boundary_measure, jaccard
 from deeplab_gygo.evaluation.ranking import rank_correlation
-from deeplab_gygo.models.weights import load_parent
-from deeplab_gygo.online.prediction import Prediction, Segmenter
-from deeplab_gygo.online.systems import make_segmenter
+from deeplab_gygo.inference.prediction import Prediction, Segmenter
+from deeplab_gygo.io.config_file import from_dict
+from deeplab_gygo.io.sequence import Sequence
+from deeplab_gygo.methods import METHODS, find_method, make_segmenter
+from deeplab_gygo.models.weight_file import load_parent
 
 
 def predictions(
@@ -68,14 +67,14 @@ def measure(segmenter: Segmenter, dataset: Dataset, name: str, indices: list[int
     }
 
 
-def typed(words: list[str], system: str) -> Any:
-    """Builds the online options of a system from words; an unknown name is an error."""
+def typed(words: list[str], method: str) -> Any:
+    """Builds the online options of a method from words; an unknown name is an error."""
     settings = dict(word.split("=", 1) for word in words)
     values = {
         name: [float(v) for v in text.split(",")] if "," in text else yaml.safe_load(text)
         for name, text in settings.items()
     }
-    return from_dict(ONLINE_CONFIGS[system], values, "--settings")
+    return from_dict(find_method(method).resolve("options"), values, "--settings")
 
 
 def main() -> None:
@@ -89,7 +88,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=15)
     parser.add_argument("--whole", action="store_true", help="all frames of every sequence")
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--system", choices=SYSTEMS[:3], default="deeplab")
+    parser.add_argument("--method", choices=METHODS[:3], default="deeplab")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file; rows are added to what is in it")
     parser.add_argument("--settings", nargs="+", action="append", required=True)
@@ -99,8 +98,8 @@ def main() -> None:
     rows = json.loads(options.out.read_text()) if options.out and options.out.is_file() else []
     for settings in options.settings:
         parent, _ = load_parent(options.weights)
-        config = typed(settings, options.system)
-        segmenter = make_segmenter(options.system, parent, config, options.seed)
+        config = typed(settings, options.method)
+        segmenter = make_segmenter(options.method, parent, config, options.seed)
         scores = {}
         for name in names:
             indices = list(range(len(dataset.sequence(name))))

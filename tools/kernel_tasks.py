@@ -99,7 +99,7 @@ def depthwise_tasks(layer: Layer, batch: int, options: argparse.Namespace) -> li
     import jax
     import jax.numpy as jnp
 
-    from deeplab_gygo.kernels.depthwise import depthwise, plain_depthwise
+    from deeplab_gygo.backend.kernels.depthwise import depthwise, plain_depthwise
 
     keys = jax.random.split(jax.random.key(0), 4)
     out = (math.ceil(layer.height / layer.stride), math.ceil(layer.width / layer.stride))
@@ -136,7 +136,6 @@ def tail_task(
 ) -> Task:
     """Makes the enlargement of logits to a mask."""
     import jax
-
     from deeplab_gygo.kernels.tail import mask_of_logits, plain_mask_of_logits
 
     logits = 4 * _noise(jax.random.key(0), (batch, *coarse), "float32")
@@ -153,7 +152,6 @@ def image_task(batch: int, size: tuple[int, int], options: argparse.Namespace) -
     """Makes the normalization of an image."""
     import jax
     import jax.numpy as jnp
-
     from deeplab_gygo.kernels.image import normalized, plain_normalized
 
     image = jax.random.bits(jax.random.key(0), (batch, *size, 3), "uint8")

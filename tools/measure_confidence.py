@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab_gygo.data.datasets import open_dataset
-from deeplab_gygo.data.masks import read_mask
-from deeplab_gygo.data.storage import replacing
+from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.evaluation.ranking import found_early, rank_correlation
 from deeplab_gygo.evaluation.result_files import MASK_SUBFOLDER
+from deeplab_gygo.io.atomic import replacing
+from deeplab_gygo.io.masks import read_mask
 
 LOOKED = 0.2
 """Part of the frames that a person looks at in `found_early`."""

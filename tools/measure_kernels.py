@@ -151,7 +151,7 @@ def write(
     """Writes the report and prints its table."""
     import jaxlib
 
-    from deeplab_gygo.outputs.environment import hardware, versions
+    from deeplab_gygo.runs.environment import hardware, versions
 
     report = {
         "rehearsal": options.interpret,

@@ -24,18 +24,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deeplab_gygo.startup import import_keras
+from deeplab_gygo.cli.startup import import_keras
 
 import_keras()  # as the command line does
 
 import numpy as np
 from measure_clip import make_clip
 
-from deeplab_gygo.batch.clip import open_clip
-from deeplab_gygo.batch.settings import RunSettings
-from deeplab_gygo.outputs.environment import hardware, peak_memory_mb, versions
-from deeplab_gygo.outputs.writers import write_png
-from deeplab_gygo.presets import preset
+from deeplab_gygo.inference.config import preset
+from deeplab_gygo.io.mask_writers import write_png
+from deeplab_gygo.runs.clip import open_clip
+from deeplab_gygo.runs.environment import hardware, peak_memory_mb, versions
+from deeplab_gygo.runs.settings import RunSettings
 
 STARTS = 3
 """Processes that are started for the time to the first step."""
@@ -63,7 +63,7 @@ class Stages:
     """
 
     def __init__(self, settings: RunSettings, clip: Path, mask: Path, repeats: int):
-        from deeplab_gygo.batch.job import SequenceRunner
+        from deeplab_gygo.runs.runner import SequenceRunner
 
         self.settings, self.repeats = settings, repeats
         self.runner = SequenceRunner(settings)
@@ -273,7 +273,7 @@ def main() -> None:
 
 def rendered_clip(folder: Path) -> tuple[Path, Path]:
     """Renders the clip of `deeplab-gygo demo`, lying; returns its frames and its first mask."""
-    from deeplab_gygo.data.render import write_product_clip
+    from product_renderer.clip import write_product_clip
 
     write_product_clip(folder / "clip", frames=25, size=(480, 854), seed=0)
     return folder / "clip" / "frames", folder / "clip" / "masks" / "00000.png"

@@ -86,7 +86,7 @@ def main() -> None:
     for _ in range(options.repeats):
         runs.append(measure(options.frames, options.mask, passed))
         print(json.dumps(runs[-1]), flush=True)
-    from deeplab_gygo.outputs.environment import hardware, versions
+    from deeplab_gygo.runs.environment import hardware, versions
 
     report = {
         "options": passed,

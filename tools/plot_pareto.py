@@ -22,10 +22,10 @@ from typing import Any
 import update_results
 from update_results import hardware_words, number, rounded, worst_of, write_block
 
-from deeplab_gygo.config import to_plain
-from deeplab_gygo.data.storage import replacing
 from deeplab_gygo.errors import DeepLabGygoError, DependencyError, InputError
-from deeplab_gygo.presets import PRESETS, preset
+from deeplab_gygo.inference.config import PRESETS, preset
+from deeplab_gygo.io.atomic import replacing
+from deeplab_gygo.io.config_file import to_plain
 
 BEGIN, END = "<!-- pareto: made by tools/plot_pareto.py -->", "<!-- end of pareto -->"
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from deeplab_gygo import cli
+from deeplab_gygo.cli import main as cli
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

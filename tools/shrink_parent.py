@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from deeplab_gygo.models.weights import file_hash, load_parent, save_parent
+from deeplab_gygo.models.weight_file import file_hash, load_parent, save_parent
 
 
 def main() -> None:

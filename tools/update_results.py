@@ -15,10 +15,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from deeplab_gygo.config import to_plain
-from deeplab_gygo.data.storage import replacing
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.presets import DEFAULT_PRESET, PRESETS, preset
+from deeplab_gygo.inference.config import DEFAULT_PRESET, PRESETS, preset
+from deeplab_gygo.io.atomic import replacing
+from deeplab_gygo.io.config_file import to_plain
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"

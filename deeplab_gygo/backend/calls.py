@@ -69,7 +69,7 @@ def fused_depthwise() -> Callable[..., Any] | None:
             where=f"environment variable {KERNELS_VARIABLE}",
             remedy="Unset it, or name `interpret` there",
         )
-    from deeplab_gygo.kernels.depthwise import depthwise
+    from deeplab_gygo.backend.kernels.depthwise import depthwise
 
     return partial(depthwise, interpret=asked == "interpret")
 

@@ -1,4 +1,4 @@
-"""References that cost nothing: what a trained system must beat to be worth its seconds.
+"""References that cost nothing: what a trained method must beat to be worth its seconds.
 
 None of them has weights, and none knows how sure it can be: their confidence says no more than how
 soft their masks are.
@@ -7,15 +7,14 @@ soft their masks are.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 
-from deeplab_gygo.config_systems import FlowOnline, GrabCutOnline, ReferenceOnline
-from deeplab_gygo.online.flow import flow_between
-from deeplab_gygo.online.objects import Carried, ObjectSegmenter
-from deeplab_gygo.online.prediction import Adaptation, Report
+from deeplab_gygo.baselines.flow import flow_between
+from deeplab_gygo.baselines.shared.object_segmenter import Carried, ObjectSegmenter
+from deeplab_gygo.inference.prediction import Adaptation, Report
 
 _FLOW_PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -30,6 +29,42 @@ LEAST_FOUND = 0.1
 """Part of the object's first area from which a new mask is believed to be where the object is."""
 
 
+@dataclass
+class ClassicalOnline:
+    """A reference without weights; the copied first mask needs nothing else.
+
+    Attributes:
+        mode: All references start from the annotated frame and learn nothing.
+    """
+
+    mode: Literal["one-shot"] = "one-shot"
+
+
+@dataclass
+class FlowOnline(ClassicalOnline):
+    """The previous mask, warped by dense inverse search optical flow (Kroeger et al., ECCV 2016).
+
+    Attributes:
+        preset: OpenCV's preset of the flow.
+    """
+
+    preset: Literal["ultrafast", "fast", "medium"] = "medium"
+
+
+@dataclass
+class GrabCutOnline(ClassicalOnline):
+    """GrabCut (Rother et al., SIGGRAPH 2004) with the colour models of the annotated frame.
+
+    Attributes:
+        iterations: Rounds of fitting the colour models to the annotated frame; they are frozen
+            afterwards.
+        reach: Pixels around the last mask in which the object is looked for.
+    """
+
+    iterations: int = 5
+    reach: float = 20.0
+
+
 class CopySegmenter(ObjectSegmenter):
     """The mask of the annotated frame, copied to every other.
 
@@ -37,9 +72,9 @@ class CopySegmenter(ObjectSegmenter):
         config: Nothing that can be chosen.
     """
 
-    def __init__(self, config: ReferenceOnline | None = None):
+    def __init__(self, config: ClassicalOnline | None = None):
         super().__init__()
-        self.config = config or ReferenceOnline()
+        self.config = config or ClassicalOnline()
 
     def _start(self, image: np.ndarray) -> None:
         pass

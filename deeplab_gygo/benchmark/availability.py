@@ -6,9 +6,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from deeplab_gygo.benchmark.plan import BenchmarkDataset, BenchmarkRow
-from deeplab_gygo.data.datasets import Dataset, open_dataset
+from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.errors import WeightsError
-from deeplab_gygo.models.weights import file_hash, shipped_parent
+from deeplab_gygo.models.weight_file import file_hash, shipped_parent
 
 
 def dataset_root(dataset: BenchmarkDataset, data_root: str | Path | None) -> Path:
@@ -54,7 +54,7 @@ def weights_path(row: BenchmarkRow) -> Path | None:
     if row.weights:
         return Path(row.weights).expanduser()
     try:
-        return shipped_parent(row.system)
+        return shipped_parent(row.method)
     except WeightsError:
         return None
 
@@ -74,7 +74,7 @@ def missing_weights(row: BenchmarkRow) -> str:
     made = f", made by {row.made_by}" if row.made_by else ""
     if row.weights:
         return f"weights missing: {row.weights}{made}"
-    return f"no weights of {row.system} are shipped{made}"
+    return f"no weights of {row.method} are shipped{made}"
 
 
 def weights_hash(row: BenchmarkRow) -> str | None:

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deeplab_gygo.batch.plan import Item, plan_dataset
-from deeplab_gygo.batch.record import finished_record, hashes_of, identity_config
-from deeplab_gygo.batch.run import Batch
-from deeplab_gygo.batch.settings import RunSettings
 from deeplab_gygo.benchmark.availability import dataset_root, find_dataset, missing_weights
 from deeplab_gygo.benchmark.loading import keep_scores, read_scores
 from deeplab_gygo.benchmark.plan import BenchmarkConfig, BenchmarkRow, Cell
 from deeplab_gygo.errors import DeepLabGygoError, StorageError, WeightsError
 from deeplab_gygo.evaluation import DatasetScore
+from deeplab_gygo.runs.batch import Batch
+from deeplab_gygo.runs.plan import Item, plan_dataset
+from deeplab_gygo.runs.sequence_record import finished_record, hashes_of, identity_config
+from deeplab_gygo.runs.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +55,10 @@ def settings_of(row: BenchmarkRow, config: BenchmarkConfig, progress: bool = Fal
 
     Raises:
         UsageError: A value is out of range.
-        WeightsError: The weights are not there, or those of another system.
+        WeightsError: The weights are not there, or those of another method.
     """
     return RunSettings(
-        system=row.system,
+        method=row.method,
         online=row.online_config(),
         weights=row.weights or None,
         precision=config.precision,
@@ -118,7 +118,7 @@ def _run_cell(
         return Trouble(cell, missing, failed=False)
     try:
         settings = settings_of(cell.row, config, progress)
-    except WeightsError as error:  # damaged, or of another system; the other rows can be run
+    except WeightsError as error:  # damaged, or of another method; the other rows can be run
         return Trouble(cell, str(error), failed=True)
     items = plan_dataset(dataset, cell.dataset.split)
     if _is_finished(cell, items, settings):

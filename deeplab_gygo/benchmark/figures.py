@@ -53,8 +53,8 @@ def j_against_fps(
     if not measured:
         return None
     figure, axes = _axes(7.2, 4.6)
-    systems = [r for r in measured if not r.row.is_reference] or measured
-    low, high = _limits([r.region.mean for r in systems] + [value.J for value in others])
+    methods = [r for r in measured if not r.row.is_reference] or measured
+    low, high = _limits([r.region.mean for r in methods] + [value.J for value in others])
     points = []
     for result in measured:
         look, height = looks[result.row.name], result.region.mean

@@ -8,7 +8,7 @@ from deeplab_gygo.benchmark.tables import FPS_STATEMENT
 from deeplab_gygo.benchmark.view import COLUMNS, DatasetTable, TableRow
 from deeplab_gygo.evaluation.quoted import QuotedSource
 
-_WIDTH = 2 + len(COLUMNS) + 1  # system, mode, numbers, hardware
+_WIDTH = 2 + len(COLUMNS) + 1  # method, mode, numbers, hardware
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -57,7 +57,7 @@ def _latex_table(table: DatasetTable, sources: dict[str, QuotedSource]) -> str:
             r" & & \multicolumn{3}{c}{$\mathcal{J}$} & \multicolumn{3}{c}{$\mathcal{F}$} & "
             r"Adapt. & & \\",
             r"\cmidrule(lr){3-5}\cmidrule(lr){6-8}",
-            r"System & Mode & Mean & Recall & Decay & Mean & Recall & Decay & s & FPS & \\",
+            r"Method & Mode & Mean & Recall & Decay & Mean & Recall & Decay & s & FPS & \\",
             r"\midrule",
             *body[:-1],
             r"\bottomrule",
@@ -83,8 +83,8 @@ def _mark(position: int) -> str:
 def _latex_row(row: TableRow, marks: dict[str, str]) -> str:
     is_quoted = row.origin == "quoted"
     style = r"\textit{%s}" if is_quoted else "%s"
-    system = style % escaped(row.system) + (f"~[{row.source}]" if is_quoted else "")
-    head = [system + _raised(row.note, marks), style % escaped(row.full_mode)]
+    method = style % escaped(row.method) + (f"~[{row.source}]" if is_quoted else "")
+    head = [method + _raised(row.note, marks), style % escaped(row.full_mode)]
     if row.origin == "absent":
         short, why = _why(row)
         text = escaped(short) + _raised(why, marks)

@@ -8,16 +8,16 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from deeplab_gygo.batch.record import SequenceRecord, finished_record
 from deeplab_gygo.benchmark.availability import missing_weights, weights_hash
 from deeplab_gygo.benchmark.plan import BenchmarkConfig, BenchmarkRow, Cell
 from deeplab_gygo.benchmark.results import CellResult, SequenceResult, mean
-from deeplab_gygo.config import to_plain
-from deeplab_gygo.data.datasets import Dataset
-from deeplab_gygo.data.storage import replacing
+from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.evaluation import DatasetScore, Statistics, evaluate_results, write_report
-from deeplab_gygo.outputs import RECORD_NAME
+from deeplab_gygo.io.atomic import replacing
+from deeplab_gygo.io.config_file import to_plain
+from deeplab_gygo.runs.run_record import RECORD_NAME
+from deeplab_gygo.runs.sequence_record import SequenceRecord, finished_record
 
 SCORE_FOLDER = "scores"
 """Folder of the official tables of a cell, as `batch` names it."""
@@ -177,8 +177,8 @@ def _is_of(
     # JSON knows no tuples and writes numbers in its own way: both sides pass through it.
     expected = json.loads(json.dumps({name: expected[name] for name in compared}))
     same = expected == json.loads(json.dumps({name: found.get(name) for name in compared}))
-    described = (record.config.get("system", "deeplab"), record.config.get("precision"))
-    return same and described == (row.system, config.precision) and record.seed == config.seed
+    described = (record.config.get("method", "deeplab"), record.config.get("precision"))
+    return same and described == (row.method, config.precision) and record.seed == config.seed
 
 
 def _gained(expected: dict[str, Any], records: Iterable[SequenceRecord]) -> str:

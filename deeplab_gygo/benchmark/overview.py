@@ -1,4 +1,4 @@
-"""The table in the form of the GyGO README: systems down, modes and data sets across."""
+"""The table in the form of the GyGO README: methods down, modes and data sets across."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ README_SOURCE = "gygo"
 
 @dataclass(frozen=True)
 class OverviewRow:
-    """One system.
+    """One method.
 
     Attributes:
-        system: Its name.
+        method: Its name.
         cells: By mode, then by data set: the rows of the main table that belong there.
     """
 
-    system: str
+    method: str
     cells: tuple[tuple[TableRow, ...], ...]
 
 
@@ -32,8 +32,8 @@ class Overview:
 
     Attributes:
         datasets: The data sets.
-        measured: The systems that were measured, or are to be.
-        quoted: The systems of the source.
+        measured: The methods that were measured, or are to be.
+        quoted: The methods of the source.
         quoted_on: Label of the set that the quoted values of each data set's column are of; empty
             where there is none.
         source: Number of the source; 0 where nothing is quoted from it.
@@ -76,15 +76,15 @@ def make_overview(tables: Sequence[DatasetTable], sources: Sequence[str]) -> Ove
 
 
 def _rows(by_dataset: Sequence[Sequence[TableRow]]) -> tuple[OverviewRow, ...]:
-    systems = dict.fromkeys(row.system for rows in by_dataset for row in rows)
+    methods = dict.fromkeys(row.method for rows in by_dataset for row in rows)
     return tuple(
         OverviewRow(
-            system,
+            method,
             tuple(
-                tuple(row for row in rows if row.system == system and row.mode == mode)
+                tuple(row for row in rows if row.method == method and row.mode == mode)
                 for mode in MODES
                 for rows in by_dataset
             ),
         )
-        for system in systems
+        for method in methods
     )

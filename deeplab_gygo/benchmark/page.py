@@ -73,7 +73,7 @@ class HeatTable:
     """J by sequence, the worst first, and by row.
 
     Attributes:
-        columns: System, mode, variant of every column, and whether it is quoted.
+        columns: Method, mode, variant of every column, and whether it is quoted.
         rows: Name of the sequence, frames that count, and J of every column; NaN for unknown.
     """
 
@@ -154,7 +154,7 @@ def _heat(part: DatasetPart) -> HeatTable:
         if value.sequences and value.set == part.dataset.name
     ]
     columns = [(r.row.label, r.row.mode_in_force, r.row.variant, False) for r in part.measured]
-    columns += [(value.system, value.mode, "", True) for value in quoted]
+    columns += [(value.method, value.mode, "", True) for value in quoted]
     rows = []
     for name in sequence_order(part.results, part.dataset):
         found = [

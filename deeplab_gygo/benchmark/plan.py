@@ -1,4 +1,4 @@
-"""What a benchmark consists of: rows (a system in a mode), data sets, and a cell for each pair."""
+"""What a benchmark consists of: rows (a method in a mode), data sets, and a cell for each pair."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from deeplab_gygo.config import Precision, from_dict, load_yaml, to_plain
-from deeplab_gygo.config_systems import MODEL_CONFIGS, MODES, ONLINE_CONFIGS, System
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.evaluation.quoted import Quotations, read_quotations
-from deeplab_gygo.presets import check_preset, preset
+from deeplab_gygo.inference.config import check_preset, preset
+from deeplab_gygo.io.config_file import from_dict, load_yaml, to_plain
+from deeplab_gygo.methods import MethodName, find_method
+from deeplab_gygo.models.config import Precision
 
 CELL_FOLDER = "cells"
 """Folder of the results below the output folder: `cells/<data set>/<row>/<sequence>`."""
@@ -44,17 +45,17 @@ class BenchmarkDataset:
 
 @dataclass
 class BenchmarkRow:
-    """A system in one mode, with its numbers.
+    """A method in one mode, with its numbers.
 
     Attributes:
         name: Name of its folder among the results.
-        label: Name of the system in tables and figures.
-        system: The system.
-        mode: Its mode; empty takes the system's default.
-        variant: What tells it from other rows of the same system and mode.
-        preset: Preset of the system that the options start from; empty for its defaults.
+        label: Name of the method in tables and figures.
+        method: The method.
+        mode: Its mode; empty takes the method's default.
+        variant: What tells it from other rows of the same method and mode.
+        preset: Preset of the method that the options start from; empty for its defaults.
         weights: Parent file, from the working directory; empty takes the shipped one.
-        online: Options of the system that differ from its defaults, or from the preset's.
+        online: Options of the method that differ from its defaults, or from the preset's.
         note: What a reader must know of it, such as the trunk.
         made_by: Experiment file that makes the weights, for the message where they are missing.
         datasets: Names of the data sets that it runs on; empty means all.
@@ -62,7 +63,7 @@ class BenchmarkRow:
 
     name: str
     label: str
-    system: System
+    method: MethodName
     mode: str = ""
     variant: str = ""
     preset: str = ""
@@ -74,33 +75,35 @@ class BenchmarkRow:
 
     @property
     def mode_in_force(self) -> str:
-        """The mode, the system's default resolved."""
-        return self.mode or ONLINE_CONFIGS[self.system]().mode
+        """The mode, the method's default resolved."""
+        return self.mode or find_method(self.method).resolve("options")().mode
 
     @property
     def is_reference(self) -> bool:
-        """Whether the system is a classical reference, which has no weights."""
-        return self.system not in MODEL_CONFIGS
+        """Whether the method is a classical reference, which has no weights."""
+        return not find_method(self.method).architecture
 
     @property
     def title(self) -> str:
-        """System, mode and variant in one; references have one mode, which goes without saying."""
+        """Method, mode and variant in one; references have one mode, which goes without saying."""
         words = self.label if self.is_reference else f"{self.label} {self.mode_in_force}"
         return f"{words} ({self.variant})" if self.variant else words
 
     def online_config(self) -> Any:
-        """Makes the options of the system, every default resolved.
+        """Makes the options of the method, every default resolved.
 
         Returns:
-            An instance of the system's class of `ONLINE_CONFIGS`.
+            An instance of the method's class of `ONLINE_CONFIGS`.
 
         Raises:
             UsageError: An option is unknown or has a wrong value.
         """
-        values = to_plain(preset(self.preset, self.system))
+        values = to_plain(preset(self.preset, self.method))
         values |= {"mode": self.mode} if self.mode else {}
         return from_dict(
-            ONLINE_CONFIGS[self.system], values | self.online, f"row '{self.name}', online"
+            find_method(self.method).resolve("options"),
+            values | self.online,
+            f"row '{self.name}', online",
         )
 
 
@@ -223,15 +226,15 @@ def _check_names(kind: str, names: list[str], where: str | Path) -> None:
 
 def _check_row(row: BenchmarkRow, datasets: list[str], path: str | Path) -> None:
     where = f"{path}, row '{row.name}'"
-    if row.mode and row.mode not in MODES[row.system]:
+    if row.mode and row.mode not in find_method(row.method).modes:
         raise UsageError(
-            f"The modes of {row.system} are {', '.join(MODES[row.system])}",
+            f"The modes of {row.method} are {', '.join(find_method(row.method).modes)}",
             met=row.mode,
             where=where,
         )
-    check_preset(row.preset, row.system)
+    check_preset(row.preset, row.method)
     if row.is_reference and row.weights:
-        raise UsageError(f"The system {row.system} has no weights", met=row.weights, where=where)
+        raise UsageError(f"The method {row.method} has no weights", met=row.weights, where=where)
     if "mode" in row.online:
         raise UsageError("The mode of a row is its key mode", met="online.mode", where=where)
     row.online_config()

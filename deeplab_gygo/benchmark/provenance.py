@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deeplab_gygo.batch.record import COUNTED
 from deeplab_gygo.benchmark.results import CellResult
+from deeplab_gygo.runs.sequence_record import COUNTED
 
 TIMES = COUNTED
 """What the times of the records count."""

@@ -14,8 +14,8 @@ from deeplab_gygo.benchmark.results import CellResult, sequence_order
 from deeplab_gygo.benchmark.strips import chosen, make_strips
 from deeplab_gygo.benchmark.style import Look, looks_of
 from deeplab_gygo.benchmark.view import DatasetTable, dataset_tables, sources_of
-from deeplab_gygo.data.datasets import Dataset
-from deeplab_gygo.data.storage import replacing
+from deeplab_gygo.datasets.registry import Dataset
+from deeplab_gygo.io.atomic import replacing
 
 FIGURE_FOLDER = "figures"
 """Folder of the figures below the output folder, as PDF for papers."""

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from deeplab_gygo.batch.record import SequenceRecord
 from deeplab_gygo.benchmark.plan import BenchmarkDataset, BenchmarkRow, Cell
 from deeplab_gygo.evaluation import Statistics
+from deeplab_gygo.runs.sequence_record import SequenceRecord
 
 TRUNK_LABELS = {
     "vgg16": "VGG-16",
@@ -97,7 +97,7 @@ class CellResult:
 
     @property
     def trunk(self) -> str:
-        """Name of the network that the system stands on; empty for none, or where unknown."""
+        """Name of the network that the method stands on; empty for none, or where unknown."""
         name = next((record.trunk for record in self.records), "").partition(",")[0].strip()
         return TRUNK_LABELS.get(name, name)
 

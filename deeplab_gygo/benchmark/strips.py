@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 from deeplab_gygo.benchmark.results import CellResult, SequenceResult
-from deeplab_gygo.data.datasets import Dataset
-from deeplab_gygo.data.masks import read_mask
+from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.evaluation.result_files import find_predictions
-from deeplab_gygo.outputs.sheet import mean_jaccard, outline_objects
+from deeplab_gygo.io.masks import read_mask
+from deeplab_gygo.runs.contact_sheet import mean_jaccard, outline_objects
 
 PERCENTS = (0, 25, 50, 75, 100)
 """Parts of the sequence that are shown."""

@@ -1,4 +1,4 @@
-"""How rows look in figures: one hue a system, one shade a row, one marker a mode."""
+"""How rows look in figures: one hue a method, one shade a row, one marker a mode."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HUES = {
     "osmn": ("#f2a36b", "#a83a00"),
     "osvos": ("#5fc9a5", "#00563d"),
 }
-_GREYS = ("#b4b4b4", "#585858")  # references stand behind the systems
+_GREYS = ("#b4b4b4", "#585858")  # references stand behind the methods
 
 MARKERS = {"zero-shot": "o", "one-shot": "s", "fine-tune": "D", "": "v"}
 """Marker by mode."""
@@ -79,7 +79,7 @@ def looks_of(rows: Sequence[BenchmarkRow]) -> dict[str, Look]:
         rows: All rows.
 
     Returns:
-        Look by the name of the row; later rows of a system are darker.
+        Look by the name of the row; later rows of a method are darker.
     """
     looks = {}
     references = [row for row in rows if row.is_reference]
@@ -87,8 +87,8 @@ def looks_of(rows: Sequence[BenchmarkRow]) -> dict[str, Look]:
         color = _mixed(*_GREYS, _share(position, len(references)))
         line = _DASHES[position % len(_DASHES)]
         looks[row.name] = Look(color, _GREYS[1], line, 1.2, MARKERS[row.mode_in_force])
-    for system, (light, dark) in _HUES.items():
-        family = [row for row in rows if row.system == system]
+    for method, (light, dark) in _HUES.items():
+        family = [row for row in rows if row.method == method]
         for position, row in enumerate(family):
             color = _mixed(light, dark, _share(position, len(family)))
             ink = _mixed(color, dark, 0.6)

@@ -12,17 +12,17 @@ from deeplab_gygo.benchmark.view import ABSENT, COLUMNS, DatasetTable, TableRow
 from deeplab_gygo.evaluation.quoted import QuotedSource
 
 CELL_COLUMNS = (
-    "origin", "dataset", "split", "row", "system", "mode", "variant", *COLUMNS,
+    "origin", "dataset", "split", "row", "method", "mode", "variant", *COLUMNS,
     "J_with_last_frame", "F_with_last_frame", "seconds_per_frame", "sequences", "frames_counted",
     "hardware", "note", "reason", "source",
     "weights_sha256", "version",
 )  # fmt: skip
 SEQUENCE_COLUMNS = (
-    "dataset", "row", "system", "mode", "variant", "sequence", "frames_counted", *COLUMNS,
+    "dataset", "row", "method", "mode", "variant", "sequence", "frames_counted", *COLUMNS,
     "seconds_per_frame", "steps", "peak_memory_mb", "warnings",
 )  # fmt: skip
 
-HEADINGS = ("system", "mode", "J", "J recall", "J decay", "F", "F recall", "F decay",
+HEADINGS = ("method", "mode", "J", "J recall", "J decay", "F", "F recall", "F decay",
             "adaptation, s", "FPS", "hardware", "origin")  # fmt: skip
 
 FPS_STATEMENT = (
@@ -57,7 +57,7 @@ def cells_csv(
     urls = ["", *(source.url for source in sources.values())]
     rows = []
     for row in (row for table in tables for row in table.rows):
-        shared = ("origin", "dataset", "system", "mode", "variant", "hardware", "note", "reason")
+        shared = ("origin", "dataset", "method", "mode", "variant", "hardware", "note", "reason")
         values: dict[str, object] = {name: getattr(row, name) for name in shared}
         values |= {column: _number(row.values.get(column)) for column in COLUMNS}
         values["source"] = urls[row.source]
@@ -100,7 +100,7 @@ def sequences_csv(results: Iterable[CellResult]) -> str:
             row: dict[str, object] = {
                 "dataset": result.dataset.name,
                 "row": result.row.name,
-                "system": result.row.label,
+                "method": result.row.label,
                 "mode": result.row.mode_in_force,
                 "variant": result.row.variant,
                 "sequence": sequence.name,
@@ -163,12 +163,12 @@ def markdown(title: str, tables: Sequence[DatasetTable], sources: dict[str, Quot
 
 
 def _markdown_cells(row: TableRow) -> list[str]:
-    system = f"{row.system} ({row.note})" if row.note else row.system
+    method = f"{row.method} ({row.note})" if row.note else row.method
     if row.origin == "absent":
-        return [system, row.full_mode, *[ABSENT] * len(COLUMNS), "", row.reason]
+        return [method, row.full_mode, *[ABSENT] * len(COLUMNS), "", row.reason]
     numbers = [f"**{row.text(c)}**" if c in row.best else row.text(c) for c in COLUMNS]
     origin = f"quoted [{row.source}]" if row.origin == "quoted" else "measured"
-    return [system, row.full_mode, *numbers, row.hardware, origin]
+    return [method, row.full_mode, *numbers, row.hardware, origin]
 
 
 def _row(cells: Sequence[str]) -> str:

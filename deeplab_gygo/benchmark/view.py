@@ -31,12 +31,12 @@ class TableRow:
     Attributes:
         origin: `measured` here, `quoted` from a source, or `absent`: not run.
         dataset: Name of the data set, or of the set that quoted values are of.
-        system: Name of the system.
+        method: Name of the method.
         mode: Its mode; empty where a source has no word for it.
-        variant: What tells it from others of this system and mode.
+        variant: What tells it from others of this method and mode.
         values: Numbers by column; NaN for what is not known.
         hardware: What it was measured on.
-        note: What a reader must know; begins with the trunk of a measured system.
+        note: What a reader must know; begins with the trunk of a measured method.
         source: Number of the source, from 1; 0 for measured rows.
         reason: Why it is absent.
         approximate: Whether the source calls its FPS approximate.
@@ -47,7 +47,7 @@ class TableRow:
 
     origin: Origin
     dataset: str
-    system: str
+    method: str
     mode: str
     variant: str = ""
     values: dict[str, float] = field(default_factory=dict)
@@ -202,7 +202,7 @@ def _measured(result: CellResult) -> TableRow:
     return TableRow(
         origin="measured" if result.is_measured else "absent",
         dataset=result.dataset.name,
-        system=row.label,
+        method=row.label,
         mode=row.mode_in_force,
         variant=row.variant,
         values=values,
@@ -221,7 +221,7 @@ def _quoted(value: QuotedValue, source: int) -> TableRow:
     return TableRow(
         origin="quoted",
         dataset=value.set,
-        system=value.system,
+        method=value.method,
         mode=value.mode,
         values={name: math.nan if x is None else x for name, x in numbers.items()},
         hardware=value.hardware,

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab_gygo.commands.options import (
+from deeplab_gygo.cli.options import (
     add_common,
     add_dataset_options,
     add_run_options,
@@ -19,8 +19,8 @@ from deeplab_gygo.errors import BatchFailed, UsageError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from deeplab_gygo.batch.plan import Item
-    from deeplab_gygo.batch.run import BatchResult
+    from deeplab_gygo.runs.batch import BatchResult
+    from deeplab_gygo.runs.plan import Item
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -57,8 +57,8 @@ def run(options: Namespace) -> int:
             met="both" if options.videos else "neither",
             remedy="Give --dataset and --root, or --videos",
         )
-    from deeplab_gygo.batch.plan import part_of
-    from deeplab_gygo.batch.run import Batch
+    from deeplab_gygo.runs.batch import Batch
+    from deeplab_gygo.runs.plan import part_of
 
     items = part_of(_items(options), options.num_parts, options.part_id)
     label = f"-{options.part_id}-of-{options.num_parts}" if options.num_parts > 1 else ""
@@ -70,11 +70,11 @@ def run(options: Namespace) -> int:
 
 
 def _items(options: Namespace) -> list[Item]:
-    from deeplab_gygo.batch.plan import plan_dataset, plan_videos
+    from deeplab_gygo.runs.plan import plan_dataset, plan_videos
 
     if options.videos:
         return plan_videos(options.videos)
-    from deeplab_gygo.data.datasets import open_dataset
+    from deeplab_gygo.datasets.registry import open_dataset
 
     return plan_dataset(
         open_dataset(options.dataset, options.root, options.resolution), options.split
@@ -94,8 +94,8 @@ def report(result: BatchResult, out: Path, dataset: str, split: str, label: str 
     Raises:
         BatchFailed: A sequence failed.
     """
-    from deeplab_gygo.batch.table import batch_table
     from deeplab_gygo.evaluation import DatasetScore, write_report
+    from deeplab_gygo.runs.table import batch_table
 
     print(batch_table(result), end="")
     if result.scores and any(score.counted for score in result.scores):

@@ -1,4 +1,4 @@
-"""`benchmark`: every system in every mode on every data set, then one page and its tables."""
+"""`benchmark`: every method in every mode on every data set, then one page and its tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab_gygo.commands.options import add_common, start_runner
+from deeplab_gygo.cli.options import add_common, start_runner
 from deeplab_gygo.errors import BatchFailed, UsageError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from deeplab_gygo.config import from_dict, load_yaml, to_plain
-from deeplab_gygo.config_systems import ONLINE_CONFIGS
+from deeplab_gygo.io.config_file import from_dict, load_yaml, to_plain
+from deeplab_gygo.methods import METHODS
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -52,41 +52,41 @@ def add_config_options(
 
 
 def add_online_options(parser: ArgumentParser) -> None:
-    """Adds an option for every online field that some system has.
+    """Adds an option for every online field that some method has.
 
-    The system is an option itself, so that all are known when words are read; what a system has
+    The method is an option itself, so that all are known when words are read; what a method has
     not is refused by `run_settings`.
     """
     merged: dict[str, dict[str, tuple[dataclasses.Field, Any, str]]] = {}
-    for system, kind in ONLINE_CONFIGS.items():
+    for method, kind in ((m.name, m.resolve("options")) for m in METHODS.values()):
         hints, purposes = typing.get_type_hints(kind), _purposes(kind)
         for field in dataclasses.fields(kind):
             entry = (field, hints[field.name], purposes.get(field.name, ""))
-            merged.setdefault(field.name, {})[system] = entry
-    for name, by_system in merged.items():
+            merged.setdefault(field.name, {})[method] = entry
+    for name, by_method in merged.items():
         flags = [f"--{name}"] if name in SHORT_ONLINE else []
-        purpose = next(iter(by_system.values()))[2]
-        text = purpose + _defaults({s: entry[0].default for s, entry in by_system.items()})
-        hint = _joined([entry[1] for entry in by_system.values()])
+        purpose = next(iter(by_method.values()))[2]
+        text = purpose + _defaults({s: entry[0].default for s, entry in by_method.items()})
+        hint = _joined([entry[1] for entry in by_method.values()])
         _add_field(parser, [*flags, f"--online.{name}"], f"online.{name}", hint, text)
 
 
-def _defaults(by_system: dict[str, Any]) -> str:
-    """Says the defaults of a field by system; those of DeepLabV3+, or of none, without a name."""
+def _defaults(by_method: dict[str, Any]) -> str:
+    """Says the defaults of a field by method; those of DeepLabV3+, or of none, without a name."""
     named = {}
-    for system, value in by_system.items():
+    for method, value in by_method.items():
         if value in (None, ""):
             continue
-        named.setdefault(f"{value}", []).append(system)
+        named.setdefault(f"{value}", []).append(method)
     parts = [
-        value if systems[0] in ("", "deeplab") else f"{', '.join(systems)}: {value}"
-        for value, systems in named.items()
+        value if methods[0] in ("", "deeplab") else f"{', '.join(methods)}: {value}"
+        for value, methods in named.items()
     ]
     return f" [{'; '.join(parts)}]" if parts else ""
 
 
 def _joined(hints: list[Any]) -> Any:
-    """Makes one type of those that systems give a field of one name."""
+    """Makes one type of those that methods give a field of one name."""
     if all(_is_choice(hint) for hint in hints):
         values = dict.fromkeys(value for hint in hints for value in typing.get_args(hint))
         return Literal[tuple(values)]

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab_gygo.commands.options import add_common, add_dataset_options
+from deeplab_gygo.cli.options import add_common, add_dataset_options
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -109,8 +109,8 @@ def run(options: Namespace) -> int:
 def _verify(options: Namespace) -> int:
     from tqdm import tqdm
 
-    from deeplab_gygo.data.datasets import open_dataset
-    from deeplab_gygo.data.verify import verify_dataset
+    from deeplab_gygo.datasets.registry import open_dataset
+    from deeplab_gygo.datasets.verify import verify_dataset
     from deeplab_gygo.errors import InputError
 
     dataset = open_dataset(options.dataset, options.root, options.resolution)
@@ -127,7 +127,7 @@ def _verify(options: Namespace) -> int:
 
 
 def _download(options: Namespace) -> int:
-    from deeplab_gygo.data.download import GYGO_URL, fetch_gygo
+    from deeplab_gygo.datasets.download import GYGO_URL, fetch_gygo
 
     dataset = fetch_gygo(
         Path(options.root),
@@ -146,10 +146,10 @@ def _download(options: Namespace) -> int:
 
 
 def _pack(options: Namespace) -> int:
-    from deeplab_gygo.config_training import load_training
-    from deeplab_gygo.data.material import data_root
     from deeplab_gygo.data.packed_forms import PackSettings
     from deeplab_gygo.data.shard_writer import pack_material
+    from deeplab_gygo.synthesis.material import data_root
+    from deeplab_gygo.training.config import load_training
 
     config = load_training(Path(options.config).expanduser())
     packed = pack_material(

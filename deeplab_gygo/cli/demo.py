@@ -8,16 +8,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab_gygo.commands.options import add_common, add_run_options, run_settings, start_runner
-from deeplab_gygo.commands.segment import check_place
+from deeplab_gygo.cli.options import add_common, add_run_options, run_settings, start_runner
+from deeplab_gygo.cli.segment import check_place
 from deeplab_gygo.errors import UsageError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from deeplab_gygo.batch.clip import Clip
-    from deeplab_gygo.batch.record import SequenceRecord
     from deeplab_gygo.evaluation import SequenceScore
+    from deeplab_gygo.runs.clip import Clip
+    from deeplab_gygo.runs.sequence_record import SequenceRecord
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,9 @@ def run(options: Namespace) -> int:
     if "masks" not in settings.outputs:
         raise UsageError("The demonstration measures masks", met=options.outputs, where="--outputs")
     check_place(out, settings.overwrite, marker=SUMMARY_NAME)
-    from deeplab_gygo.batch.clip import open_clip
-    from deeplab_gygo.data.render import write_product_clip
+    from product_renderer.clip import write_product_clip
+
+    from deeplab_gygo.runs.clip import open_clip
 
     out.mkdir(parents=True, exist_ok=True)
     # From here on the folder is this command's, which may replace it even if it is interrupted.
@@ -80,9 +81,9 @@ def _measure(out: Path) -> SequenceScore:
 
 def _write_sheet(out: Path, clip: Clip) -> None:
     """Writes some frames side by side, the results' outlines red and the exact masks' green."""
-    from deeplab_gygo.data.masks import read_mask
-    from deeplab_gygo.outputs import contact_sheet
-    from deeplab_gygo.outputs.writers import write_png
+    from deeplab_gygo.io.mask_writers import write_png
+    from deeplab_gygo.io.masks import read_mask
+    from deeplab_gygo.runs.contact_sheet import contact_sheet
 
     last = len(clip.sequence) - 1
     shown = sorted({round(last * k / (SHEET_FRAMES - 1)) for k in range(SHEET_FRAMES)})

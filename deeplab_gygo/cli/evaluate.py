@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab_gygo.commands.options import add_common, add_dataset_options, require_together
+from deeplab_gygo.cli.options import add_common, add_dataset_options, require_together
 from deeplab_gygo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def run(options: Namespace) -> int:
 
 
 def _against_dataset(options: Namespace):
-    from deeplab_gygo.data.datasets import open_dataset
+    from deeplab_gygo.datasets.registry import open_dataset
     from deeplab_gygo.evaluation import evaluate_results
 
     dataset = open_dataset(options.dataset, options.root, options.resolution)

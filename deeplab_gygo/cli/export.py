@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeplab_gygo.commands.options import add_common, add_run_options, run_settings, start_runner
-from deeplab_gygo.commands.segment import add_clip_options, check_place, clip_from_options
-from deeplab_gygo.config import PLAIN_SIZE
+from deeplab_gygo.cli.options import add_common, add_run_options, run_settings, start_runner
+from deeplab_gygo.cli.segment import add_clip_options, check_place, clip_from_options
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.inference.config import PLAIN_SIZE
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from deeplab_gygo.batch.clip import Clip
-    from deeplab_gygo.batch.settings import RunSettings
+    from deeplab_gygo.runs.clip import Clip
+    from deeplab_gygo.runs.settings import RunSettings
 
 MARKERS = {
     "saved_model": "saved_model.pb",
@@ -41,12 +41,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Exports, checks the export against the Python path, and prints the report as JSON."""
     settings = run_settings(options)
-    if settings.system != "deeplab":
+    if settings.method != "deeplab":
         raise UsageError(
-            "A model for serving is written of the system deeplab",
-            met=settings.system,
-            where="--system",
-            remedy="Leave --system out",
+            "A model for serving is written of the method deeplab",
+            met=settings.method,
+            where="--method",
+            remedy="Leave --method out",
         )
     out = Path(options.out).expanduser()
     check_place(out, settings.overwrite, marker=MARKERS[options.format])

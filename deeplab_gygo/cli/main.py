@@ -33,7 +33,7 @@ COMMANDS = {
     "segment": "Segment one clip from one mask: a mask for every frame.",
     "batch": "Segment every sequence of a data set's split, or every video of a list.",
     "evaluate": "Measure J and F of masks against annotations.",
-    "benchmark": "Measure every system on every data set; write one page and its tables.",
+    "benchmark": "Measure every method on every data set; write one page and its tables.",
     "train": "Train a parent offline.",
     "export": "Write a model for serving.",
     "data": "Verify or download a data set; pack training material.",

@@ -12,18 +12,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeplab_gygo.commands.config_options import add_online_options, config_of, given_values
-from deeplab_gygo.config import UNLIMITED_STEPS, Engine, Precision
-from deeplab_gygo.config_systems import ONLINE_CONFIGS, SYSTEMS, trunk_of
+from deeplab_gygo.cli.config_options import add_online_options, config_of, given_values
+from deeplab_gygo.cli.startup import import_keras
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.presets import ALL_PRESETS, DEFAULT_PRESET, default_preset, preset
-from deeplab_gygo.startup import import_keras
+from deeplab_gygo.inference.config import (
+    ALL_PRESETS,
+    DEFAULT_PRESET,
+    UNLIMITED_STEPS,
+    Engine,
+    default_preset,
+    preset,
+)
+from deeplab_gygo.methods import METHODS, find_method
+from deeplab_gygo.models.config import Precision
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from deeplab_gygo.batch.job import SequenceRunner
-    from deeplab_gygo.batch.settings import RunSettings
+    from deeplab_gygo.runs.runner import SequenceRunner
+    from deeplab_gygo.runs.settings import RunSettings
 
 DATASETS = ("gygo", "davis2016", "davis2017")
 DEFAULT_OUTPUTS = "masks,overlay"
@@ -40,7 +47,7 @@ def add_common(parser: ArgumentParser) -> None:
 def add_run_options(parser: ArgumentParser) -> None:
     """Adds the options of how sequences are segmented: of `segment`, `batch` and others."""
     parser.add_argument(
-        "--system", type=str, choices=SYSTEMS, default="deeplab",
+        "--method", type=str, choices=METHODS, default="deeplab",
         help="what segments; copy, flow and grabcut are references without weights",
     )  # fmt: skip
     parser.add_argument(
@@ -51,7 +58,7 @@ def add_run_options(parser: ArgumentParser) -> None:
         f"without a preset [{DEFAULT_PRESET} of deeplab]",
     )  # fmt: skip
     parser.add_argument(
-        "--config", type=str, metavar="FILE", help="YAML file of the system's online options"
+        "--config", type=str, metavar="FILE", help="YAML file of the method's online options"
     )
     add_online_options(parser)
     add_model_options(parser)
@@ -100,13 +107,13 @@ def run_settings(options: Namespace) -> RunSettings:
         UsageError: A value is out of range, or the configuration file cannot be used.
         WeightsError: The weights are no parent.
     """
-    from deeplab_gygo.batch.settings import RunSettings
+    from deeplab_gygo.runs.settings import RunSettings
 
-    system, name = options.system, options.preset
-    name = default_preset(system, _trunk_of_weights(options)) if name is None else name
-    base = preset(name, system)
+    method, name = options.method, options.preset
+    name = default_preset(method, _trunk_of_weights(options)) if name is None else name
+    base = preset(name, method, (options.get("online") or {}).get("mode") or "")
     given = given_values(options.get("online"))
-    _check_given(system, given)
+    _check_given(method, given)
     online = config_of(type(base), options.config, options.get("online"), base=base)
     if given.get("seconds") and "steps" not in given:
         # Who gives a time and no number of steps means the time.
@@ -120,36 +127,36 @@ def run_settings(options: Namespace) -> RunSettings:
         overwrite=options.overwrite,
         progress=not options.quiet,
         preset=name,
-        system=system,
+        method=method,
         engine=options.engine,
     )
 
 
 def _trunk_of_weights(options: Namespace) -> str:
     """Returns the trunk that the weights stand on, where numbers depend on it."""
-    if options.system not in ("osmn", "osvos"):
+    if options.method not in ("osmn", "osvos"):
         return ""
-    from deeplab_gygo.models.weights import read_parent_file, shipped_parent
+    from deeplab_gygo.models.weight_file import read_parent_file, shipped_parent
 
-    path = Path(options.weights).expanduser() if options.weights else shipped_parent(options.system)
-    return trunk_of(read_parent_file(path)[0])
+    path = Path(options.weights).expanduser() if options.weights else shipped_parent(options.method)
+    return read_parent_file(path)[0].trunk_name
 
 
-def _check_given(system: str, given: Mapping[str, Any]) -> None:
-    """Raises `UsageError` where an online option or mode was given that a system has not."""
-    from deeplab_gygo.batch.settings import check_mode
+def _check_given(method: str, given: Mapping[str, Any]) -> None:
+    """Raises `UsageError` where an online option or mode was given that a method has not."""
+    from deeplab_gygo.runs.settings import check_mode
 
-    known = [field.name for field in dataclasses.fields(ONLINE_CONFIGS[system])]
+    known = [field.name for field in dataclasses.fields(find_method(method).resolve("options"))]
     strange = [name for name in given if name not in known]
     if strange:
         raise UsageError(
-            f"The system {system} has the options {', '.join(f'--online.{n}' for n in known)}",
+            f"The method {method} has the options {', '.join(f'--online.{n}' for n in known)}",
             met=", ".join(f"--online.{name}" for name in strange),
-            where=f"--system {system}",
+            where=f"--method {method}",
             remedy="Leave them out",
         )
     if "mode" in given:
-        check_mode(system, given["mode"])
+        check_mode(method, given["mode"])
 
 
 def start_runner(settings: RunSettings, debug: bool) -> SequenceRunner:
@@ -166,9 +173,9 @@ def start_runner(settings: RunSettings, debug: bool) -> SequenceRunner:
         if settings.engine == "keras":  # converting for other runtimes needs what this leaves out
             import_keras()
         from deeplab_gygo import backend
-        from deeplab_gygo.batch.job import SequenceRunner
+        from deeplab_gygo.runs.runner import SequenceRunner
 
-        if settings.system == "deeplab" and settings.online.adapt == "decoder":
+        if settings.method == "deeplab" and settings.online.adapt == "decoder":
             backend.compile_quickly()
         return SequenceRunner(settings)
 

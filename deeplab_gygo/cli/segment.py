@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeplab_gygo.commands.options import (
+from deeplab_gygo.cli.options import (
     add_common,
     add_dataset_options,
     add_run_options,
@@ -20,10 +20,10 @@ from deeplab_gygo.errors import UsageError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from deeplab_gygo.batch.clip import Clip
-    from deeplab_gygo.batch.record import SequenceRecord
-    from deeplab_gygo.batch.settings import RunSettings
-    from deeplab_gygo.data.sequence import Sequence
+    from deeplab_gygo.io.sequence import Sequence
+    from deeplab_gygo.runs.clip import Clip
+    from deeplab_gygo.runs.sequence_record import SequenceRecord
+    from deeplab_gygo.runs.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def clip_from_options(options: Namespace, settings: RunSettings) -> Clip:
         UsageError: It is named twice, or not at all.
         InputError: It cannot be used.
     """
-    from deeplab_gygo.batch.clip import open_clip, open_dataset_clip
+    from deeplab_gygo.runs.clip import open_clip, open_dataset_clip
 
     require_together(options, "dataset", "root", "sequence")
     if (options.input is None) == (options.dataset is None):
@@ -80,14 +80,14 @@ def clip_from_options(options: Namespace, settings: RunSettings) -> Clip:
         )
     is_told = settings.online.mode != "zero-shot" or options.mask is not None
     if options.dataset:
-        from deeplab_gygo.data.datasets import open_dataset
+        from deeplab_gygo.datasets.registry import open_dataset
 
         dataset = open_dataset(options.dataset, options.root, options.resolution)
         if not is_told and not dataset.sequence(options.sequence).annotations:
             return _unmasked(dataset.sequence(options.sequence), options)
         return open_dataset_clip(dataset, options.sequence, mask=options.mask, frame=options.frame)
     if not is_told:
-        from deeplab_gygo.data.sequence import open_input
+        from deeplab_gygo.io.sequence import open_input
 
         return _unmasked(open_input(options.input), options)
     if options.mask is None:
@@ -101,7 +101,7 @@ def clip_from_options(options: Namespace, settings: RunSettings) -> Clip:
 
 def _unmasked(sequence: Sequence, options: Namespace) -> Clip:
     """Takes a sequence without a mask, from its first frame on."""
-    from deeplab_gygo.commands.unmasked import UnmaskedClip
+    from deeplab_gygo.cli.unmasked import UnmaskedClip
 
     if options.frame is not None:
         raise UsageError(
@@ -137,7 +137,7 @@ def summary_of(record: SequenceRecord, out: Path) -> dict[str, Any]:
         "masks": record.masks,
         "first_frame": record.first_frame,
         "objects": record.objects,
-        "system": record.system,
+        "method": record.method,
         "preset": record.preset,
         "adaptation_steps": record.steps,
         "adaptation_seconds": round(record.adaptation_seconds, 3),
@@ -162,7 +162,7 @@ def check_place(out: Path, overwrite: bool, marker: str = RECORD_NAME) -> None:
     Raises:
         UsageError: There is something already that may not be replaced.
     """
-    from deeplab_gygo.outputs import OutputDirectory
+    from deeplab_gygo.runs.output_directory import OutputDirectory
 
     OutputDirectory(out, marker=marker)  # looks at what is there, and makes nothing yet
     if out.is_dir() and any(out.iterdir()) and not overwrite:

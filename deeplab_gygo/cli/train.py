@@ -1,4 +1,4 @@
-"""`train`: the parent of a system, offline, from an experiment file."""
+"""`train`: the parent of a method, offline, from an experiment file."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeplab_gygo.commands.config_options import add_config_options, config_of, given_values
-from deeplab_gygo.commands.options import add_common, quiet_start
-from deeplab_gygo.config import TrainConfig
-from deeplab_gygo.config_training import load_training
+from deeplab_gygo.cli.config_options import add_config_options, config_of, given_values
+from deeplab_gygo.cli.options import add_common, quiet_start
+from deeplab_gygo.cli.startup import import_keras
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.startup import import_keras
+from deeplab_gygo.training.config import TrainConfig, load_training
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -26,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Adds the options of the command."""
     parser.add_argument(
         "--config", type=str, required=True, metavar="FILE",
-        help="YAML file of a TrainConfig, or with `system: osmn` or `osvos` of their training; "
+        help="YAML file of a TrainConfig, or with `method: osmn` or `osvos` of their training; "
         "the options below that such a file has override it too",
     )  # fmt: skip
     parser.add_argument(
@@ -35,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--backbone-weights", type=str, dest="backbone_weights", metavar="WHICH",
-        help="imagenet (the default), none, or a file; of another system in place of the file's "
+        help="imagenet (the default), none, or a file; of another method in place of the file's "
         "trunk_weights, shipped among them",
     )  # fmt: skip
     add_config_options(parser, TrainConfig, "training")
@@ -73,10 +72,10 @@ def training_config(options: Namespace) -> Any:
         options: Parsed options of the command.
 
     Returns:
-        A `TrainConfig`, `TrainOsmn` or `TrainOsvos`, as the file's `system` says.
+        A `TrainConfig`, `TrainOsmn` or `TrainOsvos`, as the file's `method` says.
 
     Raises:
-        UsageError: The file cannot be used, or an option does not belong to its system.
+        UsageError: The file cannot be used, or an option does not belong to its method.
     """
     base = load_training(Path(options.config).expanduser())
     kind = type(base)
@@ -84,7 +83,7 @@ def training_config(options: Namespace) -> Any:
     strange = sorted(set(given_values(options.training)) - known)
     if strange:
         raise UsageError(
-            "An option of a training is one that its system has",
+            "An option of a training is one that its method has",
             met=f"--{strange[0]}",
             where=options.config,
             remedy="Leave it out, or write what is meant into the file",
@@ -98,10 +97,10 @@ def training_config(options: Namespace) -> Any:
 def _trainer(config: Any, options: Namespace) -> Trainer:
     folder, progress = Path(options.out).expanduser(), not options.quiet
     if not isinstance(config, TrainConfig):
-        from deeplab_gygo.training.system_trainer import build_trainer
+        from deeplab_gygo.baselines.shared.trainer import build_trainer
 
         return build_trainer(config, folder, progress=progress)
-    from deeplab_gygo.training.parent import ParentTrainer
+    from deeplab_gygo.training.parent_trainer import ParentTrainer
 
     weights = options.backbone_weights or "imagenet"
     weights = None if weights == "none" else weights

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeplab_gygo.batch.clip import Clip, source_hash
+from deeplab_gygo.runs.clip import Clip, source_hash
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..errors import InputError, UsageError
-from .transfer import WrongContent, require_space, storage_error
+from deeplab_gygo.datasets.transfer import WrongContent, require_space, storage_error
+from deeplab_gygo.errors import InputError, UsageError
 
 # What tarfile and its decompressors raise on a damaged or cut file.
 _DAMAGE = (tarfile.ReadError, tarfile.HeaderError, EOFError, zlib.error, lzma.LZMAError)
@@ -170,7 +170,7 @@ def _unpack(archive: Path, folder: Path, progress: bool) -> None:
     except _DAMAGE as error:
         raise _damaged(archive, error) from error
     except OSError as error:
-        if error.errno is None:  # of a decompressor, not of the system
+        if error.errno is None:  # of a decompressor, not of the method
             raise _damaged(archive, error) from error
         raise
 

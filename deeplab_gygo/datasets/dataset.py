@@ -13,9 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..errors import InputError
-from .images import IMAGE_SUFFIXES, image_size
-from .layout import (
+from deeplab_gygo.datasets.layout import (
     ANNOTATION_FOLDER,
     IMAGE_FOLDER,
     LIST_FOLDER,
@@ -25,9 +23,11 @@ from .layout import (
     shorten,
     subfolders,
 )
-from .listing import Annotations, natural_key
-from .masks import read_mask
-from .sequence import FolderSequence
+from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.frame_folder import Annotations, natural_key
+from deeplab_gygo.io.images import IMAGE_SUFFIXES, image_size
+from deeplab_gygo.io.masks import read_mask
+from deeplab_gygo.io.sequence import FolderSequence
 
 
 class Dataset(ABC):

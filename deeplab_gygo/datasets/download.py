@@ -9,11 +9,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..errors import InputError, StorageError, UsageError
-from .archive import ArchiveLock, FetchedFile, check_file, extract_archive
-from .datasets import Dataset, open_dataset
-from .layout import find_dataset_root
-from .transfer import PartFile, TransferCut, WrongContent, continue_transfer, storage_error
+from deeplab_gygo.datasets.archive import ArchiveLock, FetchedFile, check_file, extract_archive
+from deeplab_gygo.datasets.layout import find_dataset_root
+from deeplab_gygo.datasets.registry import Dataset, open_dataset
+from deeplab_gygo.datasets.transfer import (
+    PartFile,
+    TransferCut,
+    WrongContent,
+    continue_transfer,
+    storage_error,
+)
+from deeplab_gygo.errors import InputError, StorageError, UsageError
 
 logger = logging.getLogger(__name__)
 

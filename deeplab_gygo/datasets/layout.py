@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import InputError
+from deeplab_gygo.errors import InputError
 
 IMAGE_FOLDER = "JPEGImages"
 ANNOTATION_FOLDER = "Annotations"

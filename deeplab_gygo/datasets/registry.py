@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import InputError, UsageError
-from .layout import LIST_FOLDER, find_lists, shorten, subfolders
-from .masks import VOID
-from .video_dataset import Dataset
+from deeplab_gygo.datasets.dataset import Dataset
+from deeplab_gygo.datasets.layout import LIST_FOLDER, find_lists, shorten, subfolders
+from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io.masks import VOID
 
 __all__ = ["Dataset", "Davis2016", "Davis2017", "Gygo", "KINDS", "open_dataset"]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
-from .datasets import Dataset
-from .images import image_size, open_picture, read_image
-from .layout import shorten
-from .masks import check_first_mask
-from .verify_report import ERROR, WARNING, Problem
-from .video_dataset import list_images
+from deeplab_gygo.datasets.dataset import list_images
+from deeplab_gygo.datasets.layout import shorten
+from deeplab_gygo.datasets.registry import Dataset
+from deeplab_gygo.datasets.verify_report import ERROR, WARNING, Problem
+from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.images import image_size, open_picture, read_image
+from deeplab_gygo.io.masks import check_first_mask
 
 
 class SequenceCheck:

@@ -20,13 +20,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .. import __version__
-from ..errors import InputError, StorageError
+from deeplab_gygo import __version__
+from deeplab_gygo.errors import InputError, StorageError
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 1 << 18  # bytes per read: small enough that a cut loses little, large enough for speed
-# Left free on the disk when a download ends, so that the system and the records still can write.
+# Left free on the disk when a download ends, so that the method and the records still can write.
 SPARE_BYTES = 64 << 20
 # Answers that may be another one later (RFC 9110, section 15; RFC 6585); other 4xx are final.
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})

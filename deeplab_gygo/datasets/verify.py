@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from ..errors import InputError
-from .datasets import Dataset
-from .sequence_check import SequenceCheck
-from .verify_report import ERROR, WARNING, Problem, VerifyReport
+from deeplab_gygo.datasets.registry import Dataset
+from deeplab_gygo.datasets.sequence_check import SequenceCheck
+from deeplab_gygo.datasets.verify_report import ERROR, WARNING, Problem, VerifyReport
+from deeplab_gygo.errors import InputError
 
 __all__ = ["Problem", "VerifyReport", "verify_dataset"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-from ..errors import DeepLabGygoError
+from deeplab_gygo.errors import DeepLabGygoError
 
 ERROR, WARNING = "error", "warning"
 _SHOWN_PROBLEMS = 30  # in the summary; the JSON has them all

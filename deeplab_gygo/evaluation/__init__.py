@@ -1,15 +1,15 @@
 """The official DAVIS measures, protocols and reports; importable without Keras."""
 
-from .measures import Statistics, boundary_measure, jaccard, statistics
-from .protocol import (
+from deeplab_gygo.evaluation.measures import Statistics, boundary_measure, jaccard, statistics
+from deeplab_gygo.evaluation.protocol import (
     DatasetScore,
     SequenceScore,
     evaluate_folders,
     evaluate_results,
     evaluate_sequence,
 )
-from .report import markdown_table, text_table, write_report
-from .scores import FRAME_POLICIES, FramePolicy, ObjectScore
+from deeplab_gygo.evaluation.report import markdown_table, text_table, write_report
+from deeplab_gygo.evaluation.scores import FRAME_POLICIES, FramePolicy, ObjectScore
 
 __all__ = [
     "FRAME_POLICIES",

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputError
+from deeplab_gygo.errors import InputError
 
 BOUNDARY_TOLERANCE = 0.008
 """Tolerance of F as a fraction of the image diagonal (`bound_th` of the official code)."""

@@ -16,14 +16,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.masks import VOID, read_mask
-from ..errors import InputError, UsageError
-from .result_files import MASK_SUBFOLDER, find_predictions, folders_with_masks, list_masks
-from .scores import DatasetScore, FramePolicy, SequenceScore, check_frame_policy, counted_frames
-from .streaming import evaluate_sequence
+from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.evaluation.result_files import (
+    MASK_SUBFOLDER,
+    find_predictions,
+    folders_with_masks,
+    list_masks,
+)
+from deeplab_gygo.evaluation.scores import (
+    DatasetScore,
+    FramePolicy,
+    SequenceScore,
+    check_frame_policy,
+    counted_frames,
+)
+from deeplab_gygo.evaluation.streaming import evaluate_sequence
+from deeplab_gygo.io.masks import VOID, read_mask
 
 if TYPE_CHECKING:
-    from ..data.datasets import Dataset
+    from deeplab_gygo.datasets.registry import Dataset
 
 __all__ = [
     "DatasetScore",

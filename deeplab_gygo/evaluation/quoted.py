@@ -8,8 +8,8 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from deeplab_gygo.config import load_yaml
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.config_file import load_yaml
 
 
 @dataclass
@@ -40,10 +40,10 @@ class QuotedSet:
 
 @dataclass
 class QuotedValue:
-    """The published values of one system in one mode on one set.
+    """The published values of one method in one mode on one set.
 
     Attributes:
-        system: Name of the system.
+        method: Name of the method.
         set: Name of the set.
         source: Name of the source.
         mode: `zero-shot`, `one-shot` or `fine-tune`; empty where the source has no such word.
@@ -57,7 +57,7 @@ class QuotedValue:
         sequences: J by sequence, where it is published.
     """
 
-    system: str
+    method: str
     set: str
     source: str
     mode: str = ""
@@ -76,8 +76,8 @@ class QuotedValue:
 
     @property
     def title(self) -> str:
-        """System and mode in one."""
-        return f"{self.system} {self.mode}".strip()
+        """Method and mode in one."""
+        return f"{self.method} {self.mode}".strip()
 
 
 @dataclass

@@ -16,9 +16,9 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..errors import StorageError
-from .measures import Statistics
-from .scores import FEW_FRAMES, DatasetScore, ObjectScore, SequenceScore
+from deeplab_gygo.errors import StorageError
+from deeplab_gygo.evaluation.measures import Statistics
+from deeplab_gygo.evaluation.scores import FEW_FRAMES, DatasetScore, ObjectScore, SequenceScore
 
 GLOBAL_COLUMNS = (
     "J&F-Mean",

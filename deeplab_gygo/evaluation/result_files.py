@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..data.layout import is_stray
-from ..data.masks import MASK_SUFFIXES
+from deeplab_gygo.datasets.layout import is_stray
+from deeplab_gygo.io.masks import MASK_SUFFIXES
 
 MASK_SUBFOLDER = "masks"
 """Folder below a sequence's folder where the segment command writes its masks."""

@@ -17,8 +17,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UsageError
-from .measures import DECAY_BINS, Statistics, statistics
+from deeplab_gygo.errors import UsageError
+from deeplab_gygo.evaluation.measures import DECAY_BINS, Statistics, statistics
 
 FramePolicy = Literal["official", "all", "drop-first"]
 """Frames that count: all but first and last; all; all but the first."""

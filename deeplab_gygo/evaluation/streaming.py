@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.masks import VOID
-from ..errors import InputError
-from .measures import boundary_measure, jaccard
-from .scores import FramePolicy, SequenceScore, check_frame_policy
+from deeplab_gygo.errors import InputError
+from deeplab_gygo.evaluation.measures import boundary_measure, jaccard
+from deeplab_gygo.evaluation.scores import FramePolicy, SequenceScore, check_frame_policy
+from deeplab_gygo.io.masks import VOID
 
 _logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 import deeplab_gygo
-from deeplab_gygo.config import to_plain
+from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 
 CARD_FORMAT = "deeplab_gygo.model_card.1"

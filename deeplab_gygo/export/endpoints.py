@@ -16,7 +16,7 @@ from deeplab_gygo.export.parity import Answer, Pictures
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
-from deeplab_gygo.models.weights import variables_by_name
+from deeplab_gygo.models.weight_file import variables_by_name
 
 OUTPUTS = ("probability", "mask")
 """What every endpoint returns."""

@@ -27,7 +27,7 @@ from deeplab_gygo.export.saved_model import SavedModel
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
-from deeplab_gygo.models.weights import file_hash
+from deeplab_gygo.models.weight_file import file_hash
 
 logger = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ import keras
 import numpy as np
 
 from deeplab_gygo import backend
+from deeplab_gygo.inference.geometry import Geometry, sigmoid
+from deeplab_gygo.inference.network import OnlineNetwork
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.geometry import Geometry, sigmoid
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
-from deeplab_gygo.online.network import OnlineNetwork
 
 Answer = Mapping[str, np.ndarray]
 """`probability` float32 [N, H, W] in 0..1 and `mask` uint8 [N, H, W]."""

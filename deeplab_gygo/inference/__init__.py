@@ -1,1 +1,1 @@
-"""Adapting a parent to the first frame of a sequence, and carrying the mask through it."""
+"""Online fine-tuning and mask propagation."""

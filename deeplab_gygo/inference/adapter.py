@@ -16,16 +16,16 @@ import numpy as np
 from keras import ops
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import OnlineConfig
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.network import Features, OnlineNetwork
+from deeplab_gygo.inference.prediction import Adaptation, Report
+from deeplab_gygo.inference.views import View
 from deeplab_gygo.models.backbones import layers_up_to
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.losses import l2_sp, segmentation_loss
 from deeplab_gygo.models.memory import remember
 from deeplab_gygo.models.target_model import TargetModel
-from deeplab_gygo.online.network import Features, OnlineNetwork
-from deeplab_gygo.online.prediction import Adaptation, Report
-from deeplab_gygo.online.views import View
-from deeplab_gygo.training.losses import l2_sp, segmentation_loss
 
 logger = logging.getLogger(__name__)
 

@@ -20,13 +20,13 @@ import numpy as np
 from keras import ops
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import Engine
 from deeplab_gygo.errors import StorageError, UsageError
 from deeplab_gygo.export.endpoints import required, save_signatures, versions_of
+from deeplab_gygo.inference.config import Engine
+from deeplab_gygo.inference.network import Encode
+from deeplab_gygo.io.cache_folder import cache_folder
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.weights import variables_by_name
-from deeplab_gygo.online.network import Encode
-from deeplab_gygo.user_cache import cache_folder
+from deeplab_gygo.models.weight_file import variables_by_name
 
 PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 """OpenVINO's property INFERENCE_PRECISION_HINT by precision; `auto` leaves the choice to it, which

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from deeplab_gygo.inference.memory_bank import FrameMemory
+from deeplab_gygo.inference.views import View
 from deeplab_gygo.models.target_model import TargetModel
 from deeplab_gygo.online.distractor_track import DistractorTrack
-from deeplab_gygo.online.memory import FrameMemory
-from deeplab_gygo.online.views import View
 
 AREA_PACE = 0.2
 """Share of a new frame in the running area of an object."""

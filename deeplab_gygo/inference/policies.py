@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from deeplab_gygo.config import GuideUse, OnlineConfig
+from deeplab_gygo.inference.config import GuideUse, OnlineConfig
 
 
 class OnlinePolicy(Protocol):

@@ -1,4 +1,4 @@
-"""What a segmenter is and what it gives: the words that every system of the package shares."""
+"""What a segmenter is and what it gives: the words that every method of the package shares."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from deeplab_gygo.data.sequence import Frame, Sequence
+from deeplab_gygo.io.sequence import Frame, Sequence
 
 Report = Callable[[int, int, float], None]
 """`report(step, steps, loss)`, called after every step."""

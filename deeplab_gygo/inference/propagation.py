@@ -8,18 +8,14 @@ from typing import Any
 import numpy as np
 
 from deeplab_gygo.backend import to_numpy
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.models.geometry import Geometry, sigmoid
+from deeplab_gygo.inference.aggregation import connected, is_little, keep_recognized
+from deeplab_gygo.inference.confidence import expected_overlap
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.geometry import Geometry, sigmoid
+from deeplab_gygo.inference.network import Features, OnlineNetwork
+from deeplab_gygo.inference.object_state import Target
+from deeplab_gygo.inference.policies import OnlinePolicy
 from deeplab_gygo.models.memory import from_cells
-from deeplab_gygo.online.aggregation import (
-    connected,
-    is_little,
-    keep_recognized,
-)
-from deeplab_gygo.online.confidence import expected_overlap
-from deeplab_gygo.online.network import Features, OnlineNetwork
-from deeplab_gygo.online.policies import OnlinePolicy
-from deeplab_gygo.online.target import Target
 
 
 @dataclass(frozen=True)

@@ -10,27 +10,27 @@ from itertools import chain, islice
 
 import numpy as np
 
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.data.masks import check_first_mask
-from deeplab_gygo.data.sequence import Frame, Sequence
 from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.inference.adapter import OnlineAdapter
+from deeplab_gygo.inference.aggregation import overlap, soft_aggregate
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.geometry import Geometry
+from deeplab_gygo.inference.memory_bank import FrameMemory
+from deeplab_gygo.inference.network import Encode, Features, OnlineNetwork, one_of
+from deeplab_gygo.inference.object_state import Target
+from deeplab_gygo.inference.policies import policy_for
+from deeplab_gygo.inference.prediction import Adaptation, Prediction, Report
+from deeplab_gygo.inference.propagation import Propagation
+from deeplab_gygo.inference.views import View, first_frame_views
+from deeplab_gygo.inference.zero_shot import SalientObject
+from deeplab_gygo.io.masks import check_first_mask
+from deeplab_gygo.io.sequence import Frame, Sequence
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.geometry import Geometry
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
-from deeplab_gygo.online.adapter import OnlineAdapter
-from deeplab_gygo.online.aggregation import overlap, soft_aggregate
 from deeplab_gygo.online.distractor_track import DistractorTrack
-from deeplab_gygo.online.memory import FrameMemory
-from deeplab_gygo.online.network import Encode, Features, OnlineNetwork, one_of
-from deeplab_gygo.online.policies import policy_for
-from deeplab_gygo.online.prediction import Adaptation, Prediction, Report
-from deeplab_gygo.online.propagation import Propagation
 from deeplab_gygo.online.pseudo_labels import pseudo_labels
 from deeplab_gygo.online.replay import rendered_views
-from deeplab_gygo.online.salient import SalientObject
-from deeplab_gygo.online.target import Target
-from deeplab_gygo.online.views import View, first_frame_views
 
 WORSE, POOR = 0.05, 0.6
 """Loss of J on the first frame, and J on it, from which a fine-tuning is warned about."""

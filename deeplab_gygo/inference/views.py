@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deeplab_gygo.config import AugmentConfig, OnlineConfig
-from deeplab_gygo.data.augment import sample_view
-from deeplab_gygo.data.guides import deform_guide, encode_guide
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.models.deeplab import guide_at_stride
-from deeplab_gygo.models.geometry import Geometry
+from deeplab_gygo.models.guide import deform_guide, encode_guide
 from deeplab_gygo.online.distractors import paste_distractor
+from deeplab_gygo.synthesis.augment import sample_view
+from deeplab_gygo.synthesis.config import AugmentConfig
 
 
 @dataclass(frozen=True)

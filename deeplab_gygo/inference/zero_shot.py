@@ -20,16 +20,16 @@ from itertools import islice
 
 import numpy as np
 
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.data.sequence import Frame
-from deeplab_gygo.models.geometry import Geometry
-from deeplab_gygo.online.aggregation import main_part
-from deeplab_gygo.online.memory import FrameMemory
-from deeplab_gygo.online.network import Features, OnlineNetwork, one_of
-from deeplab_gygo.online.policies import OneShot, ZeroShot
-from deeplab_gygo.online.prediction import Prediction
-from deeplab_gygo.online.propagation import Propagation
-from deeplab_gygo.online.target import Target
+from deeplab_gygo.inference.aggregation import main_part
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.geometry import Geometry
+from deeplab_gygo.inference.memory_bank import FrameMemory
+from deeplab_gygo.inference.network import Features, OnlineNetwork, one_of
+from deeplab_gygo.inference.object_state import Target
+from deeplab_gygo.inference.policies import OneShot, ZeroShot
+from deeplab_gygo.inference.prediction import Prediction
+from deeplab_gygo.inference.propagation import Propagation
+from deeplab_gygo.io.sequence import Frame
 
 LEAST_AREA = 0.002
 """Part of the frame that an object must cover to be remembered: less is mostly a mistake."""

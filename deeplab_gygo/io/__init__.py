@@ -1,1 +1,1 @@
-"""Sequences, masks, videos and data sets: everything that is read before the network sees it."""
+"""Pixels in and out: frames, videos, masks and their encodings, writers."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import StorageError
+from deeplab_gygo.errors import StorageError
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
-from .writers import DEPTH, ThreadedWriter, file_of, write_png
+from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.mask_writers import DEPTH, ThreadedWriter, file_of, write_png
 
 
 class SoftMaskWriter(ThreadedWriter):

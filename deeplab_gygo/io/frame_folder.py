@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import InputError, UsageError
-from .images import IMAGE_SUFFIXES
-from .layout import is_stray, shorten
-from .masks import MASK_SUFFIXES
+from deeplab_gygo.datasets.layout import is_stray, shorten
+from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io.images import IMAGE_SUFFIXES
+from deeplab_gygo.io.masks import MASK_SUFFIXES
 
 # Masks by index of frame, or a folder of masks named as the frames.
 Annotations = Mapping[int, str | Path] | str | Path | None

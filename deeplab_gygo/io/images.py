@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..errors import InputError
+from deeplab_gygo.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 exchange width and height

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
+from deeplab_gygo.errors import InputError
 
 # Names that labelme's own converters give to no object and to pixels that do not count.
 _BACKGROUND_LABELS = frozenset({"_background_", "__background__", "background"})

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
-from .palette import davis_palette
+from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.palette import davis_palette
 
 Decoded = tuple[np.ndarray, list[str]]
 

@@ -12,9 +12,9 @@ from typing import Self
 import cv2
 import numpy as np
 
-from ..data.masks import write_mask
-from ..data.storage import replacing, storage_error
-from ..errors import InputError, UsageError
+from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io.atomic import replacing, storage_error
+from deeplab_gygo.io.masks import write_mask
 
 DEPTH = 8
 """Results that may wait to be written; more would only hide that the disk is slower."""

@@ -13,11 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import InputError, UsageError
-from .images import open_picture
-from .labelme import read_labelme
-from .mask_encodings import VOID, decode_picture
-from .palette import davis_palette, write_mask
+from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io.images import open_picture
+from deeplab_gygo.io.labelme import read_labelme
+from deeplab_gygo.io.mask_encodings import VOID, decode_picture
+from deeplab_gygo.io.palette import davis_palette, write_mask
 
 __all__ = [
     "MASK_FORMATS",

@@ -11,10 +11,10 @@ from typing import Self
 import cv2
 import numpy as np
 
-from ..data.masks import VOID, davis_palette
-from ..data.video import VideoWriter
-from ..errors import InputError
-from .writers import DEPTH, ThreadedWriter
+from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.mask_writers import DEPTH, ThreadedWriter
+from deeplab_gygo.io.masks import VOID, davis_palette
+from deeplab_gygo.io.video import VideoWriter
 
 OPACITY = 0.45
 """Share of the object's color in the tint: the texture below stays readable."""

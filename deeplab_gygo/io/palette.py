@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
-from .storage import replacing
+from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.atomic import replacing
 
 # Masks are long runs of equal pixels: level 1 is as small as level 3 within a few percent and ten
 # times faster than Pillow's default.

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator
 
-from deeplab_gygo.data.sequence import Frame
+from deeplab_gygo.io.sequence import Frame
 
 _POLL = 0.05  # seconds between looks whether the decoding thread has ended
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
-from .images import IMAGE_SUFFIXES, image_size, read_image
-from .layout import shorten
-from .listing import Annotations, list_frames, pair_masks
-from .masks import read_mask
+from deeplab_gygo.datasets.layout import shorten
+from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.frame_folder import Annotations, list_frames, pair_masks
+from deeplab_gygo.io.images import IMAGE_SUFFIXES, image_size, read_image
+from deeplab_gygo.io.masks import read_mask
 
 
 @dataclass(frozen=True)
@@ -300,7 +300,9 @@ def open_input(
             where=path,
             remedy="Give the folder that holds the frames",
         )
-    from .video import sequence_from_video  # costs time that a folder of frames need not pay
+    from deeplab_gygo.io.video import (
+        sequence_from_video,  # costs time that a folder of frames need not pay
+    )
 
     return sequence_from_video(path, name=name, annotations=annotations)
 

@@ -19,7 +19,7 @@ PQ = 16
 HLG = 18
 # Light of diffuse white in HDR, cd/m2: ITU-R BT.2408, section 2.
 _REFERENCE_WHITE = 203.0
-# Peak and system gamma of the display that HLG is shown on by default: ITU-R BT.2100, table 5.
+# Peak and method gamma of the display that HLG is shown on by default: ITU-R BT.2100, table 5.
 _HLG_PEAK, _HLG_GAMMA = 1000.0, 1.2
 # BT.2020 to BT.709, linear light: ITU-R BT.2087, inverse of its matrix M2.
 _BT2020_TO_BT709 = np.array(

@@ -15,18 +15,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ..errors import InputError
-from .listing import Annotations
-from .sequence import Frame, Sequence
-from .tone_mapping import is_hdr, tone_map
-from .video_reading import (
-    decode_frames,
-    incomplete,
-    open_video,
-    scan_video,
-    upright,
-)
-from .video_writer import VideoWriter
+from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.frame_folder import Annotations
+from deeplab_gygo.io.sequence import Frame, Sequence
+from deeplab_gygo.io.tone_mapping import is_hdr, tone_map
+from deeplab_gygo.io.video_reading import decode_frames, incomplete, open_video, scan_video, upright
+from deeplab_gygo.io.video_writer import VideoWriter
 
 __all__ = ["VideoSequence", "VideoWriter", "sequence_from_video"]
 

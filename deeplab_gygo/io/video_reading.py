@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from ..errors import InputError
+from deeplab_gygo.errors import InputError
 
 # Formats in which FFmpeg reads text as the film of a terminal, images, or lists of other files.
 _NO_VIDEO = frozenset({"tty", "image2", "hls", "dash", "concat", "sdp"})

@@ -14,13 +14,13 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from ..errors import StorageError, UsageError
-from .storage import remove_side, side_path, storage_error
+from deeplab_gygo.errors import StorageError, UsageError
+from deeplab_gygo.io.atomic import remove_side, side_path, storage_error
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_FRAME_RATE = Fraction(24)  # at which the sequences of DAVIS are played
-# Unit of times: that of MPEG systems, in which all usual frame rates are whole; that of Matroska.
+# Unit of times: that of MPEG methods, in which all usual frame rates are whole; that of Matroska.
 _TIME_BASE = Fraction(1, 90000)
 _MATROSKA_TIME_BASE = Fraction(1, 1000)
 _BT709 = 1  # code point of primaries, transfer and matrix alike: ITU-T H.273

@@ -15,13 +15,13 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from deeplab_gygo.config import ModelConfig
 from deeplab_gygo.models.backbones import build_backbone
-from deeplab_gygo.models.frozen import frozen_encoder
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.head import DECODER_STRIDE, build_head, known_inputs
+from deeplab_gygo.models.inference_encoder import frozen_encoder
 from deeplab_gygo.models.memory import recall_channels
 from deeplab_gygo.models.refinement import REFINED_STRIDE, build_refiner
-from deeplab_gygo.models.weights import named_variables
+from deeplab_gygo.models.weight_file import named_variables
 
 KEY_LAYER = "memory_key"
 """Layer of the encoder that makes the keys of the memory; no part of the backbone."""

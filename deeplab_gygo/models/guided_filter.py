@@ -87,7 +87,7 @@ def channels(values: Any) -> list[Any]:
 
 
 def _solve(matrix: list[list[Any]], right: list[Any], least: float) -> Any:
-    """Solves small symmetric positive systems, one a place, without leaving plain arithmetic.
+    """Solves small symmetric positive methods, one a place, without leaving plain arithmetic.
 
     A decomposition into L D L^T, written out over maps: exports have no operation for it, and
     `solve` of small matrices is slow on every backend.

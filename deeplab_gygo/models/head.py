@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from deeplab_gygo.config import ModelConfig
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.layers import BroadcastLike, GuideMatching, ResizeToFeatures
 from deeplab_gygo.models.memory import FromCells, recall_channels
 

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from deeplab_gygo.config import ModelConfig
 from deeplab_gygo.models.backbones import INVERTED_RESIDUAL
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.folding import Weights, convolution
 from deeplab_gygo.models.inverted_residual import (
     Builder,
@@ -24,7 +24,7 @@ from deeplab_gygo.models.inverted_residual import (
     apply_inverted_residual,
     named_ends,
 )
-from deeplab_gygo.models.weights import ENCODER
+from deeplab_gygo.models.weight_file import ENCODER
 
 
 @dataclass(frozen=True)

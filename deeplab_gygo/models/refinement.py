@@ -14,7 +14,7 @@ import keras
 from keras import layers, ops
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import ModelConfig
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.guided_filter import GuidedFilter, channels
 
 REFINED_STRIDE = 1

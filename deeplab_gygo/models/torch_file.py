@@ -1,7 +1,7 @@
 """Read a PyTorch state dict with NumPy alone, without running anything that the file asks for.
 
 A file written by the early `torch.save` is a row of five pickles (magic number, protocol version,
-system information, state dict, storage keys) followed by the raw numbers of each storage
+method information, state dict, storage keys) followed by the raw numbers of each storage
 (`torch/serialization.py`, `_legacy_save`). Unpickling can call any function, so the reader here
 knows four names and refuses every other.
 """

@@ -2,7 +2,7 @@
 
 The file is a numpy `.npz` without pickles. Every variable of the network is stored under its
 layer's and its own name; the entry `__card__` holds a JSON text with the architecture and the
-provenance. The provenance of OSMN and OSVOS names the system; a file without is of DeepLabV3+. The
+provenance. The provenance of OSMN and OSVOS names the method; a file without is of DeepLabV3+. The
 shipped parent lies beside this module's package, with its hash.
 """
 
@@ -17,27 +17,15 @@ import zipfile
 import zlib
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from deeplab_gygo.config import ModelConfig, from_dict, to_plain
-from deeplab_gygo.config_systems import (
-    MODEL_CONFIGS,
-    OsmnModel,
-    OsvosModel,
-    system_of,
-    trunk_of,
-)
 from deeplab_gygo.errors import StorageError, WeightsError
+from deeplab_gygo.io.config_file import from_dict, to_plain
+from deeplab_gygo.methods import METHODS, find_method, method_of_architecture
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.quantized import dequantize, quantize
-
-if TYPE_CHECKING:
-    from deeplab_gygo.models.deeplab import DeepLabV3Plus
-    from deeplab_gygo.models.osmn import Osmn
-    from deeplab_gygo.models.osvos import Osvos
-
-    Parent = DeepLabV3Plus | Osmn | Osvos
 
 logger = logging.getLogger(__name__)
 
@@ -50,23 +38,23 @@ ENCODER = "encoder/"
 """Beginning of the names of what belongs to the encoder of DeepLabV3+."""
 
 
-def shipped_parent(system: str = "deeplab") -> Path:
+def shipped_parent(method: str = "deeplab") -> Path:
     """Returns the path of the parent that the package ships.
 
     Args:
-        system: A key of `MODEL_CONFIGS`.
+        method: A key of `methods.METHODS` with weights.
 
     Raises:
         WeightsError: This installation carries none.
     """
-    name = SHIPPED if system == "deeplab" else f"{system}.npz"
-    path = Path(str(resources.files("deeplab_gygo") / "parents" / name))
+    name = SHIPPED if method == "deeplab" else f"{method}.npz"
+    path = Path(str(resources.files("deeplab_gygo") / "weights" / name))
     if not path.is_file():
         remedy = "Reinstall the package, or give --weights"
-        if system != "deeplab":
+        if method != "deeplab":
             remedy = "Train a parent with `deeplab-gygo train` and give it as --weights"
         raise WeightsError(
-            f"The package ships a parent of {system}, or --weights names one",
+            f"The package ships a parent of {method}, or --weights names one",
             met="no such file",
             where=path,
             remedy=remedy,
@@ -83,7 +71,7 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def variables_by_name(parent: Parent) -> dict[str, Any]:
+def variables_by_name(parent: Any) -> dict[str, Any]:
     """Returns every variable of the networks under a name that every process gives it."""
     return named_variables(*parent.parts)
 
@@ -109,7 +97,7 @@ def _name_variables(model: Any, prefix: str, named: dict[str, Any]) -> None:
 
 def save_parent(
     path: str | Path,
-    parent: Parent,
+    parent: Any,
     card: dict[str, Any] | None = None,
     *,
     values: dict[str, np.ndarray] | None = None,
@@ -120,7 +108,7 @@ def save_parent(
     Args:
         path: File to write; the folder must exist. Written beside and renamed.
         parent: Network.
-        card: Provenance: data, terms, scores. For OSMN and OSVOS the system and, unless it says so
+        card: Provenance: data, terms, scores. For OSMN and OSVOS the method and, unless it says so
             itself, the trunk and where its first weights are from are added.
         values: Values to store instead of the network's, by name (a moving average).
         storage: How kernels are stored; `int8` has a scale for every output channel and is for
@@ -134,8 +122,8 @@ def save_parent(
     """
     path, card = Path(path), dict(card or {})
     if not isinstance(parent.config, ModelConfig):
-        card["system"] = system_of(parent.config)
-        card.setdefault("trunk", f"{trunk_of(parent.config)}, {parent.trunk_source}")
+        card["method"] = method_of_architecture(parent.config).name
+        card.setdefault("trunk", f"{parent.config.trunk_name}, {parent.trunk_source}")
     arrays = {}
     for name, variable in variables_by_name(parent).items():
         array = np.asarray((values or {}).get(name, variable.numpy()), np.float32)
@@ -161,7 +149,7 @@ def save_parent(
 
 def read_parent_file(
     path: str | Path,
-) -> tuple[ModelConfig | OsmnModel | OsvosModel, dict[str, np.ndarray], dict[str, Any]]:
+) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
     """Reads architecture, arrays and card of a parent without building it.
 
     Args:
@@ -191,16 +179,15 @@ def read_parent_file(
         ) from error
     if head.get("format") != FORMAT:
         raise WeightsError(f"Weights have the format {FORMAT}", met=head.get("format"), where=path)
-    model, system = head["model"], head["card"].get("system", "deeplab")
-    if system not in MODEL_CONFIGS:
-        raise WeightsError(
-            f"Weights are of a system of {', '.join(MODEL_CONFIGS)}", met=system, where=path
-        )
-    if system == "deeplab":
+    model, method = head["model"], head["card"].get("method", head["card"].get("system", "deeplab"))
+    if method not in METHODS or not METHODS[method].architecture:
+        known = [m.name for m in METHODS.values() if m.architecture]
+        raise WeightsError(f"Weights are of a method of {', '.join(known)}", met=method, where=path)
+    if method == "deeplab":
         # Files from before these parts were thought of do not name them, and have none.
         model = {"memory": False, "refine": False, **model}
-    _drop_former_refinement(model if system == "deeplab" else model.get("deeplab", {}), arrays)
-    return from_dict(MODEL_CONFIGS[system], model, path), arrays, head["card"]
+    _drop_former_refinement(model if method == "deeplab" else model.get("deeplab", {}), arrays)
+    return from_dict(find_method(method).resolve("architecture"), model, path), arrays, head["card"]
 
 
 def _drop_former_refinement(model: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
@@ -215,7 +202,7 @@ def _drop_former_refinement(model: dict[str, Any], arrays: dict[str, np.ndarray]
 
 
 def assign(
-    parent: Parent,
+    parent: Any,
     arrays: dict[str, np.ndarray],
     where: str | Path,
     *,
@@ -257,7 +244,7 @@ def _assign(
         parts = [("missing", missing), ("unknown", unknown), ("of another shape", wrong)]
         met = "; ".join(f"{len(names)} {kind} ({names[0]})" for kind, names in parts if names)
         raise WeightsError(
-            f"Weights fit the architecture {system_of(config)} on {trunk_of(config)}",
+            f"Weights fit the architecture {method_of_architecture(config).name} on {config.trunk_name}",
             met=met,
             where=where,
             remedy="Use weights of the same architecture",
@@ -267,14 +254,14 @@ def _assign(
             variable.assign(arrays[name].astype(np.float32))
 
 
-def load_parent(path: str | Path | None = None) -> tuple[Parent, dict[str, Any]]:
+def load_parent(path: str | Path | None = None) -> tuple[Any, dict[str, Any]]:
     """Builds a parent from its file.
 
     Args:
         path: File written by `save_parent`; None takes the shipped parent.
 
     Returns:
-        The network, of the class that its system has, and the card.
+        The network, of the class that its method has, and the card.
 
     Raises:
         WeightsError: The file is missing, damaged or of another architecture.
@@ -288,21 +275,11 @@ def load_parent(path: str | Path | None = None) -> tuple[Parent, dict[str, Any]]
         others = {k: v for k, v in arrays.items() if not k.startswith(ENCODER)}
         _assign(named_variables(*parent.built_parts), others, config, path)
     if not isinstance(config, ModelConfig):
-        parent.trunk_source = card["trunk"].removeprefix(f"{trunk_of(config)}, ")
+        parent.trunk_source = card["trunk"].removeprefix(f"{config.trunk_name}, ")
     return parent, card
 
 
-def _build(config: ModelConfig | OsmnModel | OsvosModel, arrays: dict[str, np.ndarray]) -> Parent:
+def _build(config: Any, arrays: dict[str, np.ndarray]) -> Any:
     """Builds a network with random weights, for others to be put into it."""
-    # Keras is needed only here: a file is checked without it.
-    if isinstance(config, ModelConfig):
-        from deeplab_gygo.models.deeplab import DeepLabV3Plus
-
-        return DeepLabV3Plus(config, arrays=arrays)
-    if isinstance(config, OsmnModel):
-        from deeplab_gygo.models.osmn import Osmn
-
-        return Osmn(config)
-    from deeplab_gygo.models.osvos import Osvos
-
-    return Osvos(config)
+    network = method_of_architecture(config).resolve("network")
+    return network(config, arrays=arrays) if isinstance(config, ModelConfig) else network(config)

@@ -1,1 +1,1 @@
-"""Segmenting one sequence into a folder, and many of them in one process."""
+"""Clips into result folders: one, or a batch."""

@@ -14,20 +14,15 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from deeplab_gygo.batch.clip import Clip
-from deeplab_gygo.batch.plan import Item
-from deeplab_gygo.batch.record import (
-    SequenceRecord,
-    finished_record,
-    hashes_of,
-    identity_config,
-)
-from deeplab_gygo.batch.scoring import score_result
-from deeplab_gygo.batch.settings import RunSettings
-from deeplab_gygo.data.storage import replacing, storage_error
-from deeplab_gygo.errors import DeepLabGygoError, StorageError, UsageError
+from deeplab_gygo.runs.clip import Clip
+from deeplab_gygo.runs.plan import Item
+from deeplab_gygo.runs.sequence_record import (SequenceRecord, finished_record, hashes_of, identity_config)
+from deeplab_gygo.runs.scoring import score_result
+from deeplab_gygo.runs.settings import RunSettings
+from deeplab_gygo.io.atomic import (replacing, storage_error)
+from deeplab_gygo.errors import (DeepLabGygoError, StorageError, UsageError)
 from deeplab_gygo.evaluation import SequenceScore
-from deeplab_gygo.outputs import RECORD_NAME
+from deeplab_gygo.runs.run_record import RECORD_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -219,7 +214,7 @@ class Batch:
     def _run_one(self, clip: Clip, folder: Path) -> SequenceRecord:
         if self._runner is None:
             if self.make_runner is None:
-                from deeplab_gygo.batch.job import SequenceRunner  # loads Keras
+                from deeplab_gygo.runs.runner import SequenceRunner  # loads Keras
 
                 self.make_runner = SequenceRunner
             self._runner = self.make_runner(self.settings)

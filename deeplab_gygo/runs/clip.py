@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab_gygo.data.datasets import Dataset
-from deeplab_gygo.data.masks import check_first_mask, read_mask_with_notes
-from deeplab_gygo.data.sequence import Sequence, open_input
-from deeplab_gygo.data.video_dataset import list_images
-from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.datasets.registry import Dataset
+from deeplab_gygo.io.masks import (check_first_mask, read_mask_with_notes)
+from deeplab_gygo.io.sequence import (Sequence, open_input)
+from deeplab_gygo.datasets.dataset import list_images
+from deeplab_gygo.errors import (InputError, UsageError)
 
 logger = logging.getLogger(__name__)
 

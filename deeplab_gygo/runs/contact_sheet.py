@@ -8,11 +8,11 @@ from itertools import zip_longest
 import cv2
 import numpy as np
 
-from ..data.masks import VOID
-from ..data.sequence import Frame
-from ..errors import UsageError
-from ..evaluation.measures import jaccard
-from .overlay import draw_outline
+from deeplab_gygo.io.masks import VOID
+from deeplab_gygo.io.sequence import Frame
+from deeplab_gygo.errors import UsageError
+from deeplab_gygo.evaluation.measures import jaccard
+from deeplab_gygo.io.overlay import draw_outline
 
 TRUTH_COLOR = (40, 220, 60)
 PREDICTION_COLOR = (255, 50, 40)

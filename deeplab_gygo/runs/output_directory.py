@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from ..data.storage import storage_error
-from ..errors import StorageError, UsageError
+from deeplab_gygo.io.atomic import storage_error
+from deeplab_gygo.errors import (StorageError, UsageError)
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from deeplab_gygo.batch.clip import Clip, open_clip, open_dataset_clip
-from deeplab_gygo.data.datasets import Dataset
-from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.runs.clip import (Clip, open_clip, open_dataset_clip)
+from deeplab_gygo.datasets.registry import Dataset
+from deeplab_gygo.errors import (InputError, UsageError)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Self
 
 from tqdm import tqdm
 
-from deeplab_gygo.config import UNLIMITED_STEPS
+from deeplab_gygo.inference.config import UNLIMITED_STEPS
 
 
 class SequenceBars:

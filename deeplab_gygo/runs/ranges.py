@@ -1,4 +1,4 @@
-"""Ranges of the online options of the systems beside DeepLabV3+, by the names of their fields."""
+"""Ranges of the online options of the methods beside DeepLabV3+, by the names of their fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_ranges(config: Any) -> None:
     """Raises `UsageError` where a number of a configuration is out of its range.
 
     Args:
-        config: Of one of `config_systems.ONLINE_CONFIGS`. Fields that have no range here, or are
+        config: Of one of `methods.METHODS`. Fields that have no range here, or are
             not there, are not looked at.
     """
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}

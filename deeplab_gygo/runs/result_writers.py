@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from deeplab_gygo.batch.clip import Clip
-from deeplab_gygo.data.sequence import Frame
+from deeplab_gygo.runs.clip import Clip
+from deeplab_gygo.io.sequence import Frame
 from deeplab_gygo.evaluation.result_files import MASK_SUBFOLDER
-from deeplab_gygo.outputs import (
-    CutoutWriter,
-    MaskWriter,
-    OverlayWriter,
-    SoftMaskWriter,
-)
+from deeplab_gygo.io.cutout_writers import (CutoutWriter, SoftMaskWriter)
+from deeplab_gygo.io.mask_writers import MaskWriter
+from deeplab_gygo.io.overlay import OverlayWriter
 
 if TYPE_CHECKING:
-    from deeplab_gygo.online.prediction import Prediction
+    from deeplab_gygo.inference.prediction import Prediction
 
 OVERLAY_NAME = "overlay.mp4"
 CUTOUT_FOLDER = "cutouts"

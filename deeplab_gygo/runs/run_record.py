@@ -11,9 +11,9 @@ from typing import Any
 
 import deeplab_gygo
 
-from ..data.storage import replacing
-from ..errors import InputError
-from .environment import hardware, peak_memory_mb, versions
+from deeplab_gygo.io.atomic import replacing
+from deeplab_gygo.errors import InputError
+from deeplab_gygo.runs.environment import (hardware, peak_memory_mb, versions)
 
 RECORD_NAME = "run.json"
 """Name of the record in a folder of results."""

@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from deeplab_gygo import backend
-from deeplab_gygo.batch.clip import Clip
-from deeplab_gygo.batch.progress import SequenceBars
-from deeplab_gygo.batch.record import SequenceRecord, hashes_of, identity_config
-from deeplab_gygo.batch.results import ResultWriters
-from deeplab_gygo.batch.settings import RunSettings
-from deeplab_gygo.batch.stream import ClipStream
-from deeplab_gygo.config import ModelConfig
-from deeplab_gygo.export.engines import encoder_in
+from deeplab_gygo.runs.clip import Clip
+from deeplab_gygo.runs.progress import SequenceBars
+from deeplab_gygo.runs.sequence_record import (SequenceRecord, hashes_of, identity_config)
+from deeplab_gygo.runs.result_writers import ResultWriters
+from deeplab_gygo.runs.settings import RunSettings
+from deeplab_gygo.runs.stream import ClipStream
+from deeplab_gygo.models.config import ModelConfig
+from deeplab_gygo.inference.engines import encoder_in
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
-from deeplab_gygo.models.weights import load_parent
-from deeplab_gygo.online.confidence import look_at
-from deeplab_gygo.online.prediction import Prediction
-from deeplab_gygo.online.systems import make_segmenter
-from deeplab_gygo.outputs import OutputDirectory
-from deeplab_gygo.outputs.environment import hardware
-from deeplab_gygo.user_cache import cache_folder
+from deeplab_gygo.models.weight_file import load_parent
+from deeplab_gygo.inference.confidence import look_at
+from deeplab_gygo.inference.prediction import Prediction
+from deeplab_gygo.methods import make_segmenter
+from deeplab_gygo.runs.output_directory import OutputDirectory
+from deeplab_gygo.runs.environment import hardware
+from deeplab_gygo.io.cache_folder import cache_folder
 
 
 class SequenceRunner:
@@ -35,8 +35,8 @@ class SequenceRunner:
 
     Attributes:
         settings: As given.
-        parent: The network; None for a system without one.
-        card: Provenance of its weights; empty for a system without.
+        parent: The network; None for a method without one.
+        card: Provenance of its weights; empty for a method without.
 
     Raises:
         WeightsError: The weights do not fit their architecture.
@@ -53,10 +53,10 @@ class SequenceRunner:
         if settings.weights_path is not None:
             self.parent, self.card = load_parent(settings.weights_path)
         encode = None
-        if settings.system == "deeplab":
+        if settings.method == "deeplab":
             encode = encoder_in(self.parent, settings.engine, settings.precision)
         self._segmenter = make_segmenter(
-            settings.system, self.parent, settings.online, settings.seed, encode
+            settings.method, self.parent, settings.online, settings.seed, encode
         )
 
     def run(self, clip: Clip, out: Path, *, keep_bars: bool = True) -> SequenceRecord:
@@ -173,7 +173,7 @@ class SequenceRunner:
             weights=str(self.settings.weights_path or ""),
             precision=self.precision,
             preset=self.settings.preset,
-            system=self.settings.system,
+            method=self.settings.method,
             trunk=self._trunk,
             total_seconds=times.total,
             network_seconds=[round(seconds, 4) for seconds in times.network[given:]],

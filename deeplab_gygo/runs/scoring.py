@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab_gygo.batch.clip import Clip
-from deeplab_gygo.data.masks import VOID, read_mask
-from deeplab_gygo.evaluation import SequenceScore, evaluate_sequence
+from deeplab_gygo.runs.clip import Clip
+from deeplab_gygo.io.masks import (VOID, read_mask)
+from deeplab_gygo.evaluation import (SequenceScore, evaluate_sequence)
 from deeplab_gygo.evaluation.result_files import MASK_SUBFOLDER
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deeplab_gygo.batch.clip import Clip
-from deeplab_gygo.batch.settings import RunSettings
-from deeplab_gygo.config import to_plain
+from deeplab_gygo.runs.clip import Clip
+from deeplab_gygo.runs.settings import RunSettings
+from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.errors import InputError
-from deeplab_gygo.outputs.record import RunRecord
+from deeplab_gygo.runs.run_record import RunRecord
 
 COUNTED = (
     "total_seconds: wall time of adaptation and of all frames from decoding to the last byte "
@@ -36,7 +36,7 @@ class SequenceRecord(RunRecord):
         weights: The parent file.
         precision: Numeric policy in force.
         preset: Preset that the configuration started from; `config` has every number in force.
-        system: What segmented.
+        method: What segmented.
         trunk: Network that it stands on and where its first weights are from; empty for none.
         total_seconds: See `COUNTED`.
         network_seconds: Seconds of every frame in network and post-processing.
@@ -54,7 +54,7 @@ class SequenceRecord(RunRecord):
     weights: str = ""
     precision: str = ""
     preset: str = ""
-    system: str = "deeplab"
+    method: str = "deeplab"
     trunk: str = ""
     total_seconds: float = 0.0
     network_seconds: list[float] = field(default_factory=list)
@@ -95,7 +95,7 @@ def identity_config(settings: RunSettings) -> dict[str, Any]:
         "precision": settings.precision,
         "outputs": sorted(settings.outputs),
     }
-    # Records from before there were other systems and engines do not name them.
+    # Records from before there were other methods and engines do not name them.
     if settings.engine != "keras":
         config["engine"] = settings.engine
-    return config if settings.system == "deeplab" else {"system": settings.system, **config}
+    return config if settings.method == "deeplab" else {"method": settings.method, **config}

@@ -9,9 +9,9 @@ from typing import Self
 
 import numpy as np
 
-from deeplab_gygo.batch.clip import Clip
-from deeplab_gygo.data.prefetch import prefetched
-from deeplab_gygo.data.sequence import Frame, Sequence
+from deeplab_gygo.runs.clip import Clip
+from deeplab_gygo.io.prefetch import prefetched
+from deeplab_gygo.io.sequence import (Frame, Sequence)
 
 
 class ClipStream(Sequence):

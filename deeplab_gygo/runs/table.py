@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from deeplab_gygo.batch.run import BatchResult
+from deeplab_gygo.runs.batch import BatchResult
 
 COLUMNS = ("sequence", "status", "frames", "adapt s", "FPS", "J", "F")
 _DECIMALS = {"adaptation_seconds": 1, "amortized_fps": 2, "J": 3, "F": 3}

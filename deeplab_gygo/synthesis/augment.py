@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from deeplab_gygo.config import AugmentConfig
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.synthesis.config import AugmentConfig
 
 VOID = 255
 _MAX_ASPECT = 1.12

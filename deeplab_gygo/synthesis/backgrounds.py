@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deeplab_gygo.data.images import IMAGE_SUFFIXES, read_image
-from deeplab_gygo.data.masks import read_mask
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.images import IMAGE_SUFFIXES, read_image
+from deeplab_gygo.io.masks import read_mask
 
 
 def find_pictures(folders: Iterable[Path]) -> list[Path]:

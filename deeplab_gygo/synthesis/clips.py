@@ -12,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
-from deeplab_gygo.config import AugmentConfig
-from deeplab_gygo.data.augment import VOID, sample_view
-from deeplab_gygo.data.guides import deform_guide, encode_guide
+from deeplab_gygo.models.guide import deform_guide, encode_guide
+from deeplab_gygo.synthesis.augment import VOID, sample_view
+from deeplab_gygo.synthesis.config import AugmentConfig
 
 MOMENTS = 2
 """Moments of a clip: items 0 and 1 of a batch are one clip, 2 and 3 the next, and so on."""

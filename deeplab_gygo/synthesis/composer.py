@@ -14,14 +14,20 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab_gygo.data.cache import MemoryCache
-from deeplab_gygo.data.casting import Cast, Look, SourceObject, cut_piece
-from deeplab_gygo.data.cutouts import StillObject
-from deeplab_gygo.data.motion import draw_camera, draw_light
-from deeplab_gygo.data.pictures import read_picture
-from deeplab_gygo.data.scene import BACKDROP, Actor, Scene, Stage
-from deeplab_gygo.data.staging import cast_actor, draw_shutter, head_for, leave, set_stage
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.synthesis.backgrounds import read_picture
+from deeplab_gygo.synthesis.cache import MemoryCache
+from deeplab_gygo.synthesis.motion import draw_camera, draw_light
+from deeplab_gygo.synthesis.object_sampler import Cast, Look, SourceObject, cut_piece
+from deeplab_gygo.synthesis.scene import BACKDROP, Actor, Scene, Stage
+from deeplab_gygo.synthesis.scene_sampler import (
+    cast_actor,
+    draw_shutter,
+    head_for,
+    leave,
+    set_stage,
+)
+from deeplab_gygo.synthesis.sprites import StillObject
 
 _VISIBLE_SHARE = 0.35  # of an object's own area; less is no fair target
 _VISIBLE_AREA = 0.004  # of the picture

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from deeplab_gygo.data.augment import line_kernel
-from deeplab_gygo.data.bending import Bend
-from deeplab_gygo.data.cutouts import View
+from deeplab_gygo.synthesis.augment import line_kernel
+from deeplab_gygo.synthesis.bending import Bend
+from deeplab_gygo.synthesis.sprites import View
 
 _LATTICE = 8  # pixels between the points at which a bent map is evaluated exactly
 _SHORTEST_BLUR = 1.6  # pixels; less is not seen

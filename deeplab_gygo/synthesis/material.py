@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from deeplab_gygo.config import SourceConfig
-from deeplab_gygo.data.cache import MemoryCache
-from deeplab_gygo.data.clips import ClipSource
-from deeplab_gygo.data.compose import Composer
-from deeplab_gygo.data.cutouts import find_cutouts, find_stills
-from deeplab_gygo.data.datasets import open_dataset
-from deeplab_gygo.data.sources import (
+from deeplab_gygo.datasets.registry import open_dataset
+from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.synthesis.cache import MemoryCache
+from deeplab_gygo.synthesis.clips import ClipSource
+from deeplab_gygo.synthesis.composer import Composer
+from deeplab_gygo.synthesis.config import SourceConfig
+from deeplab_gygo.synthesis.sources import (
     SHORT_SIDE,
     SPAN,
     ComposeSource,
@@ -19,7 +19,7 @@ from deeplab_gygo.data.sources import (
     StillsSource,
     VideoSource,
 )
-from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.synthesis.sprites import find_cutouts, find_stills
 
 DATA_VARIABLE = "DEEPLAB_GYGO_DATA"
 """Environment variable with the folder that relative roots start at."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deeplab_gygo.data.cache import MemoryCache
-from deeplab_gygo.data.cutouts import CutoutObject, StillObject, View, make_view
-from deeplab_gygo.data.motion import view_position
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.synthesis.cache import MemoryCache
+from deeplab_gygo.synthesis.motion import view_position
+from deeplab_gygo.synthesis.sprites import CutoutObject, StillObject, View, make_view
 
 SourceObject = CutoutObject | StillObject
 _ATTEMPTS = 6

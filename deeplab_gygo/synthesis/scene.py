@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deeplab_gygo.data import layers
-from deeplab_gygo.data.augment import warp_mask
-from deeplab_gygo.data.bending import Bend
-from deeplab_gygo.data.casting import Look
-from deeplab_gygo.data.layers import Layer, Pose
-from deeplab_gygo.data.motion import Camera, Light, Path, Shot
-from deeplab_gygo.data.shadows import Shadow
+from deeplab_gygo.synthesis import layers
+from deeplab_gygo.synthesis.augment import warp_mask
+from deeplab_gygo.synthesis.bending import Bend
+from deeplab_gygo.synthesis.layers import Layer, Pose
+from deeplab_gygo.synthesis.motion import Camera, Light, Path, Shot
+from deeplab_gygo.synthesis.object_sampler import Look
+from deeplab_gygo.synthesis.shadows import Shadow
 
 BACKDROP = -1
 """Number of the target when it is the object of the background picture."""

@@ -8,12 +8,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from deeplab_gygo.data.bending import draw_bend
-from deeplab_gygo.data.casting import Look
-from deeplab_gygo.data.layers import Pose
-from deeplab_gygo.data.motion import Path, draw_path
-from deeplab_gygo.data.scene import Actor, Edge, Exit, Stage
-from deeplab_gygo.data.shadows import draw_shadow
+from deeplab_gygo.synthesis.bending import draw_bend
+from deeplab_gygo.synthesis.layers import Pose
+from deeplab_gygo.synthesis.motion import Path, draw_path
+from deeplab_gygo.synthesis.object_sampler import Look
+from deeplab_gygo.synthesis.scene import Actor, Edge, Exit, Stage
+from deeplab_gygo.synthesis.shadows import draw_shadow
 
 _ZOOM = (0.08, 0.6)  # logarithm: what the camera may turn to lies beside the canvas
 _DEFOCUSED = 0.25  # of the backgrounds: a wide aperture

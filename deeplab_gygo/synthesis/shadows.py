@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deeplab_gygo.data.layers import Layer
+from deeplab_gygo.synthesis.layers import Layer
 
 _STEP = 4  # shadows are soft, so they are computed at a quarter of the resolution
 _CONTACT = 0.5  # of the shadows: under the object; the others fall behind it

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from deeplab_gygo.data.augment import VOID
-from deeplab_gygo.data.cache import MemoryCache
-from deeplab_gygo.data.clips import ClipSource, Moment, RawClip
-from deeplab_gygo.data.compose import Composer
-from deeplab_gygo.data.cutouts import find_stills
-from deeplab_gygo.data.pictures import shrink
 from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.synthesis.augment import VOID
+from deeplab_gygo.synthesis.backgrounds import shrink
+from deeplab_gygo.synthesis.cache import MemoryCache
+from deeplab_gygo.synthesis.clips import ClipSource, Moment, RawClip
+from deeplab_gygo.synthesis.composer import Composer
+from deeplab_gygo.synthesis.sprites import find_stills
 
 if TYPE_CHECKING:
-    from deeplab_gygo.data.datasets import Dataset
+    from deeplab_gygo.datasets.registry import Dataset
 
 SHORT_SIDE = 400  # decoded pictures are reduced to this: training crops are smaller
 SPAN = 25  # frames, the largest distance of the two of a clip

@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deeplab_gygo.data.cache import MemoryCache
-from deeplab_gygo.data.pictures import list_pictures, read_still
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.synthesis.backgrounds import list_pictures, read_still
+from deeplab_gygo.synthesis.cache import MemoryCache
 
 _CUTOUT_SUFFIXES = (".png", ".webp")
 _VIEW_NAME = re.compile(r"^(?P<object>.+)__(?P<view>\d+)$")

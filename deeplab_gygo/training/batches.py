@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
-from deeplab_gygo.data.clips import MOMENTS
 from deeplab_gygo.errors import DeepLabGygoError
+from deeplab_gygo.synthesis.clips import MOMENTS
 from deeplab_gygo.training.examples import Batch, Work, join
 
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deeplab_gygo.config import TrainConfig
-from deeplab_gygo.config_training import SystemTraining
-from deeplab_gygo.data.augment import VOID
-from deeplab_gygo.data.clips import ClipSource, Telling, training_clip
-from deeplab_gygo.data.material import build_source
+from deeplab_gygo.baselines.shared.config import BaselineTrainConfig
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.synthesis.augment import VOID
+from deeplab_gygo.synthesis.clips import ClipSource, Telling, training_clip
+from deeplab_gygo.synthesis.material import build_source
+from deeplab_gygo.training.config import TrainConfig
 
 Example = dict[str, np.ndarray]
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
@@ -107,7 +107,7 @@ def open_pool(config: TrainConfig, source: ClipSource, root: Path, stride: int) 
 
 
 def start_pool(
-    config: TrainConfig | SystemTraining,
+    config: TrainConfig | BaselineTrainConfig,
     source: ClipSource,
     root: Path,
     maker: Callable[[ClipSource], Callable[[int, int], Batch]],
@@ -154,7 +154,7 @@ _maker: Callable[[int, int], Batch] | None = (
 
 
 def _start_process(
-    config: TrainConfig | SystemTraining,
+    config: TrainConfig | BaselineTrainConfig,
     root: str,
     maker: Callable[[ClipSource], Callable[[int, int], Batch]],
     open_source: Callable[..., ClipSource],

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from deeplab_gygo.data.clips import MOMENTS
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import MemoryRead, ToCells
+from deeplab_gygo.synthesis.clips import MOMENTS
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")

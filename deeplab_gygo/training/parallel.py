@@ -13,8 +13,8 @@ from typing import Any
 import keras
 
 from deeplab_gygo import backend
-from deeplab_gygo.data.clips import MOMENTS
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.synthesis.clips import MOMENTS
 
 
 def distribute(batch: int) -> int:

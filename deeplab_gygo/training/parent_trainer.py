@@ -9,18 +9,19 @@ from typing import Any
 
 import keras
 
-from deeplab_gygo.config import TrainConfig, to_plain
-from deeplab_gygo.data.clips import MOMENTS, ClipSource
-from deeplab_gygo.data.material import build_source
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.models.backbones import layers_up_to
 from deeplab_gygo.models.deeplab import KEY_LAYER, DeepLabV3Plus
 from deeplab_gygo.models.head import DECODER_STRIDE
-from deeplab_gygo.models.weights import assign, file_hash, load_parent, read_parent_file
+from deeplab_gygo.models.weight_file import assign, file_hash, load_parent, read_parent_file
+from deeplab_gygo.synthesis.clips import MOMENTS, ClipSource
+from deeplab_gygo.synthesis.material import build_source
 from deeplab_gygo.training.batches import batches
+from deeplab_gygo.training.config import TrainConfig
 from deeplab_gygo.training.examples import Batch, open_pool
-from deeplab_gygo.training.optimization import ParentStep
 from deeplab_gygo.training.parallel import distribute
+from deeplab_gygo.training.steps import ParentStep
 from deeplab_gygo.training.trainer import Trainer
 from deeplab_gygo.training.validation import Validation
 

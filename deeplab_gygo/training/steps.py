@@ -8,9 +8,9 @@ import keras
 import numpy as np
 
 from deeplab_gygo.backend import GradientStep
-from deeplab_gygo.config import TrainConfig
 from deeplab_gygo.models.deeplab import KEY_LAYER, DeepLabV3Plus
-from deeplab_gygo.training.losses import segmentation_loss
+from deeplab_gygo.models.losses import segmentation_loss
+from deeplab_gygo.training.config import TrainConfig
 from deeplab_gygo.training.network import build_training_network, clip_loss
 from deeplab_gygo.training.parallel import spread
 

@@ -1,4 +1,4 @@
-"""The loop of every offline training: any system, any backend, exactly resumable."""
+"""The loop of every offline training: any method, any backend, exactly resumable."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ import numpy as np
 from tqdm import tqdm
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import TrainConfig, to_plain
-from deeplab_gygo.config_training import SystemTraining
-from deeplab_gygo.data.clips import ClipSource
-from deeplab_gygo.data.material import data_root
+from deeplab_gygo.baselines.shared.config import BaselineTrainConfig
 from deeplab_gygo.data.shards import local_material
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.models.weights import assign, save_parent, variables_by_name
-from deeplab_gygo.training.averaging import MovingAverage
+from deeplab_gygo.io.config_file import to_plain
+from deeplab_gygo.models.weight_file import assign, save_parent, variables_by_name
+from deeplab_gygo.synthesis.clips import ClipSource
+from deeplab_gygo.synthesis.material import data_root
 from deeplab_gygo.training.checkpoints import load_checkpoint, save_checkpoint
+from deeplab_gygo.training.config import TrainConfig
+from deeplab_gygo.training.ema import MovingAverage
 from deeplab_gygo.training.examples import Batch
 from deeplab_gygo.training.interrupts import deferred_interrupts
-from deeplab_gygo.training.optimization import RatedStep
-from deeplab_gygo.training.pace import Pace
+from deeplab_gygo.training.steps import RatedStep
 from deeplab_gygo.training.summaries import Summaries
+from deeplab_gygo.training.throughput import Pace
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Trainer(ABC):
     Files: `parent.npz` (the best by validation, or the last where there is no validation),
     `last.npz`, `checkpoint.npz`, `log.csv`, TensorBoard events, `config.json`.
 
-    A system's trainer says what the network is, what is trained, and what it is fed with.
+    A method's trainer says what the network is, what is trained, and what it is fed with.
 
     Args:
         config: What to train on what.
@@ -77,7 +78,9 @@ class Trainer(ABC):
             range.
     """
 
-    def __init__(self, config: TrainConfig | SystemTraining, folder: str | Path, progress: bool):
+    def __init__(
+        self, config: TrainConfig | BaselineTrainConfig, folder: str | Path, progress: bool
+    ):
         self.config, self.folder, self.progress = config, Path(folder), progress
         self.folder.mkdir(parents=True, exist_ok=True)
         cv2.setNumThreads(1)  # the examples' threads are the parallelism
@@ -96,7 +99,7 @@ class Trainer(ABC):
         self.pace = Pace()
         self._resume()
 
-    # === What a system says ===
+    # === What a method says ===
 
     @abstractmethod
     def _open_source(self) -> ClipSource:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import ValidationConfig
-from deeplab_gygo.data import material
-from deeplab_gygo.data.datasets import open_dataset
+from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.evaluation.measures import jaccard
+from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.geometry import Geometry
 from deeplab_gygo.models.memory import build_reader, remember
+from deeplab_gygo.synthesis import material
+from deeplab_gygo.training.config import ValidationConfig
 
 GUIDE_SHIFT = 0.05
 """Displacement of the true mask that stands for a previous one, as a part of its root area."""

@@ -10,11 +10,11 @@ import numpy as np
 from keras import layers
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import ModelConfig
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.head import build_head
+from deeplab_gygo.models.losses import segmentation_loss
 from deeplab_gygo.models.memory import FromCells, build_reader, recall_channels, remember
 from deeplab_gygo.models.refinement import build_refiner
-from deeplab_gygo.training.losses import segmentation_loss
 from deeplab_gygo.training.network import build_training_network, clip_loss
 
 rng = np.random.default_rng(0)

@@ -2,9 +2,9 @@
 
 from unittest import mock
 
-from deeplab_gygo.models import trunks
+from deeplab_gygo.baselines.shared import trunks
+from deeplab_gygo.baselines.shared.vgg import VggSpec
 from deeplab_gygo.models.inverted_residual import efficientnet_lite
-from deeplab_gygo.models.vgg import VggSpec
 
 THIN = {
     "vgg16": VggSpec(stages=((2, 4), (2, 8), (3, 8), (3, 12), (3, 16)), dense=24),

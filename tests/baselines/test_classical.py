@@ -4,10 +4,15 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab_gygo.config_systems import FlowOnline, GrabCutOnline
-from deeplab_gygo.data.sequence import Frame
+from deeplab_gygo.baselines.classical import (
+    CopySegmenter,
+    FlowOnline,
+    FlowSegmenter,
+    GrabCutOnline,
+    GrabCutSegmenter,
+)
 from deeplab_gygo.errors import InputError, UsageError
-from deeplab_gygo.online.references import CopySegmenter, FlowSegmenter, GrabCutSegmenter
+from deeplab_gygo.io.sequence import Frame
 
 SIZE, SIDE = (72, 112), 26
 EVERY = [CopySegmenter, FlowSegmenter, GrabCutSegmenter]

@@ -1,34 +1,34 @@
-"""The systems' configurations: the originals' numbers, and no key that is unknown."""
+"""The methods' configurations: the originals' numbers, and no key that is unknown."""
 
 import pytest
 
-from deeplab_gygo.config import from_dict, to_plain
-from deeplab_gygo.config_systems import (
-    MODEL_CONFIGS,
-    MODES,
-    ONLINE_CONFIGS,
-    SYSTEMS,
-    OsmnOnline,
-    OsvosOnline,
-    system_of,
-    trunk_of,
-)
+from deeplab_gygo.baselines.osmn.config import OsmnOnline
+from deeplab_gygo.baselines.osvos.config import OsvosOnline
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.config_file import from_dict, to_plain
+from deeplab_gygo.methods import METHODS, find_method, method_of_architecture
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_configurations_of_every_system_survive_yaml(system):
-    kinds = [ONLINE_CONFIGS[system], *filter(None, [MODEL_CONFIGS.get(system)])]
+@pytest.mark.parametrize("method", METHODS)
+def test_configurations_of_every_system_survive_yaml(method):
+    kinds = [
+        find_method(method).resolve("options"),
+        *(
+            [find_method(method).resolve("architecture")]
+            if find_method(method).architecture
+            else []
+        ),
+    ]
     for kind in kinds:
         assert from_dict(kind, to_plain(kind()), "memory") == kind()
-    assert kinds[0]().mode in MODES[system]
+    assert kinds[0]().mode in find_method(method).modes
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_a_mode_is_accepted_by_exactly_the_systems_that_have_it(system):
-    kind = ONLINE_CONFIGS[system]
+@pytest.mark.parametrize("method", METHODS)
+def test_a_mode_is_accepted_by_exactly_the_systems_that_have_it(method):
+    kind = find_method(method).resolve("options")
     for mode in ("zero-shot", "one-shot", "fine-tune"):
-        if mode in MODES[system]:
+        if mode in find_method(method).modes:
             assert from_dict(kind, {"mode": mode}, "memory").mode == mode
         else:
             with pytest.raises(UsageError, match="mode"):
@@ -36,9 +36,10 @@ def test_a_mode_is_accepted_by_exactly_the_systems_that_have_it(system):
 
 
 def test_architectures_know_their_system_and_trunk():
-    for system, kind in MODEL_CONFIGS.items():
-        assert system_of(kind()) == system
-    assert [trunk_of(kind()) for kind in MODEL_CONFIGS.values()] == [
+    kinds = {m.name: m.resolve("architecture") for m in METHODS.values() if m.architecture}
+    for method, kind in kinds.items():
+        assert method_of_architecture(kind()).name == method
+    assert [kind().trunk_name for kind in kinds.values()] == [
         "efficientnet_lite0", "vgg16", "vgg16"
     ]  # fmt: skip
 

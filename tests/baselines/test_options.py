@@ -1,74 +1,72 @@
-"""`--system`: from the words of the command line to the settings of a system."""
+"""`--method`: from the words of the command line to the settings of a method."""
 
 import json
 
 import numpy as np
 import pytest
 
-from deeplab_gygo import cli
-from deeplab_gygo.commands.options import run_settings
-from deeplab_gygo.config import UNLIMITED_STEPS, to_plain
-from deeplab_gygo.config_systems import (
-    ONLINE_CONFIGS,
-    SYSTEMS,
-    GrabCutOnline,
-    OsmnModel,
-    OsmnOnline,
-    OsvosModel,
-    OsvosOnline,
-)
+from deeplab_gygo.baselines.classical import GrabCutOnline
+from deeplab_gygo.baselines.osmn.config import OsmnModel, OsmnOnline
+from deeplab_gygo.baselines.osvos.config import OsvosModel, OsvosOnline
+from deeplab_gygo.cli import main as cli
+from deeplab_gygo.cli.options import run_settings
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.presets import SYSTEM_PRESETS, default_preset, preset
+from deeplab_gygo.inference.config import METHOD_PRESETS, UNLIMITED_STEPS, default_preset, preset
+from deeplab_gygo.io.config_file import to_plain
+from deeplab_gygo.methods import METHODS, find_method
 
 SEGMENT = ["segment", "clip", "--mask", "first.png", "--out", "out"]
 
 
 @pytest.fixture(scope="module")
 def headers(tmp_path_factory):
-    """Files of OSMN and OSVOS as far as their headers go, by system and trunk."""
+    """Files of OSMN and OSVOS as far as their headers go, by method and trunk."""
     folder, files = tmp_path_factory.mktemp("weights"), {}
     for trunk in ("vgg16", "efficientnet_lite0"):
-        for system, model in (("osmn", OsmnModel(trunk)), ("osvos", OsvosModel(trunk))):
+        for method, model in (("osmn", OsmnModel(trunk)), ("osvos", OsvosModel(trunk))):
             head = {"format": "deeplab_gygo.parent.1", "model": to_plain(model)}
-            head["card"] = {"system": system, "trunk": f"{trunk}, random"}
-            path = folder / f"{system}-{trunk}.npz"
+            head["card"] = {"method": method, "trunk": f"{trunk}, random"}
+            path = folder / f"{method}-{trunk}.npz"
             np.savez(path, __card__=np.frombuffer(json.dumps(head).encode(), np.uint8))
-            files[system, trunk] = str(path)
+            files[method, trunk] = str(path)
     return files
 
 
 @pytest.fixture
 def settings_of(headers, parent_header):
-    """Function that gives the settings that words make of a system on a trunk."""
+    """Function that gives the settings that words make of a method on a trunk."""
 
-    def settings_of(system, *words, trunk="efficientnet_lite0"):
-        words = [*SEGMENT, "--system", system, *words]
-        if system in ("osmn", "osvos"):
-            words += ["--weights", headers[system, trunk]]
-        elif system == "deeplab":
+    def settings_of(method, *words, trunk="efficientnet_lite0"):
+        words = [*SEGMENT, "--method", method, *words]
+        if method in ("osmn", "osvos"):
+            words += ["--weights", headers[method, trunk]]
+        elif method == "deeplab":
             words += ["--weights", str(parent_header)]
         return run_settings(cli._parse(words)[1])
 
     return settings_of
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_every_system_starts_from_its_own_numbers(settings_of, system):
-    settings = settings_of(system)
-    assert settings.system == system
-    name = default_preset(system, "efficientnet_lite0")
-    assert settings.online == preset(name, system)
-    assert type(settings.online) is ONLINE_CONFIGS[system]
+@pytest.mark.parametrize("method", METHODS)
+def test_every_system_starts_from_its_own_numbers(settings_of, method):
+    settings = settings_of(method)
+    assert settings.method == method
+    name = default_preset(method, "efficientnet_lite0")
+    assert settings.online == preset(name, method)
+    assert type(settings.online) is find_method(method).resolve("options")
     assert settings.preset == name
 
 
-@pytest.mark.parametrize("system", ["osmn", "osvos"])
-def test_the_trunk_of_the_weights_chooses_the_numbers(settings_of, system):
-    original = settings_of(system, trunk="vgg16")
-    assert (original.online, original.preset) == (ONLINE_CONFIGS[system](), "original")
-    light = settings_of(system)
+@pytest.mark.parametrize("method", ["osmn", "osvos"])
+def test_the_trunk_of_the_weights_chooses_the_numbers(settings_of, method):
+    original = settings_of(method, trunk="vgg16")
+    assert (original.online, original.preset) == (
+        find_method(method).resolve("options")(),
+        "original",
+    )
+    light = settings_of(method)
     assert light.preset == "light" and light.online != original.online
-    asked = settings_of(system, "--preset", "light", trunk="vgg16")
+    asked = settings_of(method, "--preset", "light", trunk="vgg16")
     assert asked.online == light.online
 
 
@@ -96,7 +94,7 @@ def test_a_time_lifts_the_steps(settings_of):
 
 
 @pytest.mark.parametrize(
-    ("system", "words", "met"),
+    ("method", "words", "met"),
     [
         ("copy", ["--steps", "3"], "--online.steps"),
         ("osmn", ["--online.momentum", "0.5"], "--online.momentum"),
@@ -110,15 +108,15 @@ def test_a_time_lifts_the_steps(settings_of):
         ("copy", ["--mode", "fine-tune"], "one-shot; met: fine-tune"),
     ],
 )
-def test_what_a_system_has_not_is_refused_by_name(settings_of, system, words, met):
+def test_what_a_system_has_not_is_refused_by_name(settings_of, method, words, met):
     with pytest.raises(UsageError, match=met):
-        settings_of(system, *words)
+        settings_of(method, *words)
 
 
 def test_the_command_says_which_systems_there_are(capsys):
-    assert cli.main([*SEGMENT, "--system", "yolo"]) == 2
+    assert cli.main([*SEGMENT, "--method", "yolo"]) == 2
     message = capsys.readouterr().err
-    assert "yolo" in message and all(system in message for system in SYSTEMS)
+    assert "yolo" in message and all(method in message for method in METHODS)
 
 
 def test_help_shows_the_defaults_of_every_system(capsys):
@@ -131,15 +129,15 @@ def test_help_shows_the_defaults_of_every_system(capsys):
 
 
 def test_models_for_serving_are_of_deeplab(headers, capsys, tmp_path):
-    words = ["export", "--out", str(tmp_path / "o"), "--system", "osvos", "-q"]
+    words = ["export", "--out", str(tmp_path / "o"), "--method", "osvos", "-q"]
     words += ["--weights", headers["osvos", "vgg16"]]
     assert cli.main(words) == 2
     assert "serving" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("system", ["osmn", "osvos"])
-def test_presets_name_what_differs_from_the_defaults(system):
-    defaults = to_plain(ONLINE_CONFIGS[system]())
-    for name, values in SYSTEM_PRESETS[system].items():
-        plain = to_plain(preset(name, system))
+@pytest.mark.parametrize("method", ["osmn", "osvos"])
+def test_presets_name_what_differs_from_the_defaults(method):
+    defaults = to_plain(find_method(method).resolve("options")())
+    for name, values in METHOD_PRESETS[method].items():
+        plain = to_plain(preset(name, method))
         assert {key: plain[key] for key in plain if plain[key] != defaults[key]} == values

@@ -1,13 +1,15 @@
-"""Experiment files of every system: what they say, and what is refused."""
+"""Experiment files of every method: what they say, and what is refused."""
 
 from pathlib import Path
 
 import pytest
 import yaml
 
-from deeplab_gygo.config import TrainConfig
-from deeplab_gygo.config_training import Stairs, TrainOsmn, TrainOsvos, load_training
+from deeplab_gygo.baselines.osmn.config import TrainOsmn
+from deeplab_gygo.baselines.osvos.config import TrainOsvos
+from deeplab_gygo.baselines.shared.config import Stairs
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.training.config import TrainConfig, load_training
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 HELD_BACK = {"boat", "dance-jump", "mallard-fly", "scooter-gray", "soccerball"}
@@ -19,25 +21,25 @@ def _written(tmp_path, **values) -> Path:
     return path
 
 
-@pytest.mark.parametrize("system", [{}, {"system": "deeplab"}])
-def test_a_file_without_a_system_trains_deeplab(tmp_path, system):
-    config = load_training(_written(tmp_path, steps=7, **system))
+@pytest.mark.parametrize("method", [{}, {"method": "deeplab"}])
+def test_a_file_without_a_system_trains_deeplab(tmp_path, method):
+    config = load_training(_written(tmp_path, steps=7, **method))
     assert isinstance(config, TrainConfig) and config.steps == 7
 
 
 def test_the_key_chooses_the_system(tmp_path):
-    osmn = load_training(_written(tmp_path, system="osmn", guide_dropout=0.5))
+    osmn = load_training(_written(tmp_path, method="osmn", guide_dropout=0.5))
     assert isinstance(osmn, TrainOsmn) and osmn.guide_dropout == 0.5
-    assert isinstance(load_training(_written(tmp_path, system="osvos")), TrainOsvos)
+    assert isinstance(load_training(_written(tmp_path, method="osvos")), TrainOsvos)
 
 
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"system": "flow"}, "system to train"),
-        ({"system": "osvos", "guide_dropout": 0.1}, "guide_dropout"),
-        ({"system": "osmn", "loss": "dice"}, "loss"),
-        ({"system": "osmn", "model": {"trunk": "resnet50"}}, "trunk"),
+        ({"method": "flow"}, "method to train"),
+        ({"method": "osvos", "guide_dropout": 0.1}, "guide_dropout"),
+        ({"method": "osmn", "loss": "dice"}, "loss"),
+        ({"method": "osmn", "model": {"trunk": "resnet50"}}, "trunk"),
     ],
 )
 def test_what_a_system_has_not_is_refused(tmp_path, values, text):

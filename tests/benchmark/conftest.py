@@ -10,18 +10,18 @@ import pytest
 import yaml
 
 from deeplab_gygo import __version__
-from deeplab_gygo.batch.record import SequenceRecord, hashes_of, identity_config
 from deeplab_gygo.benchmark.cells import run_missing
 from deeplab_gygo.benchmark.plan import BenchmarkConfig, cells_of, load_benchmark
-from deeplab_gygo.data.masks import write_mask
-from deeplab_gygo.outputs import OutputDirectory
+from deeplab_gygo.io.masks import write_mask
+from deeplab_gygo.runs.output_directory import OutputDirectory
+from deeplab_gygo.runs.sequence_record import SequenceRecord, hashes_of, identity_config
 
 SEQUENCES = {"shoes/red": 8, "bag": 9, "cup": 10}
 SHIFTS = {"shoes/red": 1, "bag": 6, "cup": 3}
 """Pixels by which a sequence's masks are off; the square is 28 wide and does not reach the edge."""
 
 FACTORS = {"copy": 2, "zero-shot": 1, "one-shot": 0}
-"""Factor of the shifts by system, or by mode."""
+"""Factor of the shifts by method, or by mode."""
 
 
 def jaccard_of(shift: int) -> float:
@@ -39,7 +39,7 @@ class Oracle:
         settings = self.settings
         if clip.name in self.trouble:
             raise self.trouble[clip.name]
-        key = settings.system if settings.system in FACTORS else settings.online.mode
+        key = settings.method if settings.method in FACTORS else settings.online.mode
         shift = FACTORS[key] * SHIFTS[clip.name]
         count = len(clip.sequence)
         given = settings.online.mode != "zero-shot"
@@ -62,11 +62,11 @@ class Oracle:
                 name=clip.name,
                 masks=count,
                 total_seconds=2.0 + 0.5 * (count - given),
-                system=settings.system,
-                trunk="" if settings.system == "copy" else "efficientnet_lite0",
+                method=settings.method,
+                trunk="" if settings.method == "copy" else "efficientnet_lite0",
             )
             record.write(folder)
-        self.log.append((settings.system, settings.online.mode, clip.name))
+        self.log.append((settings.method, settings.online.mode, clip.name))
         return record
 
 
@@ -76,7 +76,7 @@ class Bench:
 
     Attributes:
         root: Folder of data, configuration and results.
-        log: System, mode and sequence of every segmentation.
+        log: Method, mode and sequence of every segmentation.
     """
 
     root: Path
@@ -125,7 +125,7 @@ def write_bench(root: Path, make_dataset, weights: Path) -> Bench:
     """Writes data and configuration of a small benchmark."""
     bench = Bench(root)
     make_dataset(bench.data / "clips", SEQUENCES)
-    deeplab = {"label": "DeepLabV3+", "system": "deeplab", "weights": str(weights)}
+    deeplab = {"label": "DeepLabV3+", "method": "deeplab", "weights": str(weights)}
     bench.path.write_text(
         yaml.safe_dump(
             {
@@ -136,10 +136,10 @@ def write_bench(root: Path, make_dataset, weights: Path) -> Bench:
                      "note": "Squares that move.", "quoted": ["gygo-val"]}
                 ],
                 "rows": [
-                    {"name": "copy", "label": "First mask copied", "system": "copy"},
+                    {"name": "copy", "label": "First mask copied", "method": "copy"},
                     {"name": "zero", "mode": "zero-shot", **deeplab},
                     {"name": "one", "mode": "one-shot", "variant": "exact", **deeplab},
-                    {"name": "osmn", "label": "OSMN", "system": "osmn", "note": "VGG-16",
+                    {"name": "osmn", "label": "OSMN", "method": "osmn", "note": "VGG-16",
                      "weights": str(root / "osmn.npz"), "made_by": "experiments/osmn.yaml"},
                 ],
             },

@@ -75,7 +75,7 @@ def test_settings_are_those_of_the_row(bench, parent_header):
     bench.change_row("one", mode="fine-tune", preset="best", online={"steps": 7})
     bench.change(seed=5, precision="float32")
     settings = settings_of(bench.config.rows[2], bench.config)
-    assert (settings.system, settings.preset, settings.seed) == ("deeplab", "best", 5)
+    assert (settings.method, settings.preset, settings.seed) == ("deeplab", "best", 5)
     assert (settings.online.steps, settings.online.flip) == (7, True)
     assert (settings.precision, settings.outputs) == ("float32", ("masks",))
     assert settings.weights_path == parent_header

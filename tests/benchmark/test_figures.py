@@ -65,8 +65,8 @@ def test_a_reference_far_below_is_named_at_the_edge(rendered):
     results, _, bench = rendered
     looks = looks_of(bench.config.rows)
     quoted = [QuotedValue("Q", "s", "s", mode="one-shot", J=0.99, fps=2.0)]
-    systems = [r for r in results if r.row.name != "zero"]
-    axes = figures.j_against_fps(systems, quoted, looks).axes[0]
+    methods = [r for r in results if r.row.name != "zero"]
+    axes = figures.j_against_fps(methods, quoted, looks).axes[0]
     copied = next(r for r in results if r.row.name == "copy").region.mean
     assert copied < axes.get_ylim()[0] < 0.99
     words = [text.get_text() for text in axes.texts]

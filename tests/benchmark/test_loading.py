@@ -8,7 +8,7 @@ import pytest
 from deeplab_gygo.benchmark.availability import find_dataset
 from deeplab_gygo.benchmark.loading import load_cell
 from deeplab_gygo.benchmark.results import sequence_order
-from deeplab_gygo.outputs import RECORD_NAME
+from deeplab_gygo.runs.run_record import RECORD_NAME
 
 
 def _load(bench, name, *, data=True):

@@ -49,7 +49,7 @@ def test_rows_that_were_not_run_are_there_with_their_reason(shown):
 def test_quoted_rows_say_so_in_every_form(shown):
     main, results, sources = shown
     quoted = [r for r in _rows(tables.cells_csv(*shown)) if r["origin"] == "quoted"]
-    row = next(r for r in quoted if r["system"] == "GyGO-DeepLabv3+" and r["mode"] == "fine-tune")
+    row = next(r for r in quoted if r["method"] == "GyGO-DeepLabv3+" and r["mode"] == "fine-tune")
     assert (float(row["J"]), float(row["fps"]), row["hardware"]) == (0.96, 0.52, "NVIDIA P100")
     assert (row["dataset"], row["row"]) == ("gygo-val", "")
     assert "gygo-dataset" in row["source"]
@@ -79,9 +79,9 @@ def test_the_best_measured_values_are_bold_and_quoted_ones_are_not(shown):
 def test_the_table_of_the_readme_has_measured_and_quoted_values_in_their_places(shown):
     main, _, sources = shown
     table = make_overview(main, list(sources))
-    own = {row.system: row.cells for row in table.measured}
+    own = {row.method: row.cells for row in table.measured}
     assert [[item.name for item in cell] for cell in own["DeepLabV3+"]] == [["zero"], ["one"], []]
-    theirs = {row.system: row.cells for row in table.quoted}
+    theirs = {row.method: row.cells for row in table.quoted}
     values = [[item.values["J"] for item in cell] for cell in theirs["GyGO-DeepLabv3+"]]
     assert values == [[0.933], [], [0.96]]
     assert table.quoted_on == ("GyGO val",)

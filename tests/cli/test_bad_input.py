@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo.cli import Terminated, _terminating
-from deeplab_gygo.data.video import VideoWriter
+from deeplab_gygo.cli.main import Terminated, _terminating
+from deeplab_gygo.io.video import VideoWriter
 
 UNEXPECTED, USAGE, SOME_FAILED, BAD_DATA, INTERRUPTED, TERMINATED = 1, 2, 3, 65, 130, 143
 MODEL_PARTS = ("tensorflow", "keras")
@@ -238,7 +238,7 @@ def test_a_folder_with_other_files_is_not_replaced(segment, clip, tmp_path):
 def test_bad_input_is_answered_before_the_network_is_loaded(segment, clip, tmp_path):
     mask = _mask(tmp_path / "first.png", np.zeros((64, 96)))
     code = (
-        "import sys; from deeplab_gygo.cli import main; status = main(); "
+        "import sys; from deeplab_gygo.cli.main import main; status = main(); "
         f"print(status, [name for name in {MODEL_PARTS} if name in sys.modules])"
     )
     words = ["segment", clip, "--mask", mask, "--out", tmp_path / "out", "--mode", "one-shot"]

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deeplab_gygo import cli
 from deeplab_gygo.benchmark.plan import load_benchmark
-from deeplab_gygo.commands import benchmark
-from deeplab_gygo.data.masks import write_mask
-from deeplab_gygo.outputs import OutputDirectory
+from deeplab_gygo.cli import benchmark
+from deeplab_gygo.cli import main as cli
+from deeplab_gygo.io.masks import write_mask
+from deeplab_gygo.runs.output_directory import OutputDirectory
 
 RENDERS_WITHOUT_KERAS = """
 import sys
@@ -30,7 +30,7 @@ class Copier:
         self.settings = settings
 
     def run(self, clip, out, *, keep_bars=True):
-        from deeplab_gygo.batch.record import SequenceRecord, hashes_of, identity_config
+        from deeplab_gygo.runs.sequence_record import SequenceRecord, hashes_of, identity_config
 
         if clip.name == "broken":
             raise RuntimeError("a frame like no other")
@@ -42,7 +42,7 @@ class Copier:
                 command=["deeplab-gygo"], config=identity_config(self.settings), seed=0,
                 hashes=hashes_of(clip, self.settings), frames=count - 1, adaptation_seconds=0.0,
                 steps=0, frame_seconds=[0.1] * (count - 1), name=clip.name, masks=count,
-                total_seconds=0.1 * count, system=self.settings.system,
+                total_seconds=0.1 * count, method=self.settings.method,
             )  # fmt: skip
             record.write(folder)
         return record
@@ -50,14 +50,14 @@ class Copier:
 
 @pytest.fixture
 def words(tmp_path, make_dataset, monkeypatch):
-    """Words of a command on a small benchmark, whose systems answer with the annotations."""
+    """Words of a command on a small benchmark, whose methods answer with the annotations."""
     make_dataset(tmp_path / "data" / "clips", {"bag": 5, "cup": 6})
     config = {
         "datasets": [{"name": "clips", "label": "Clips", "kind": "gygo", "root": "clips"}],
         "rows": [
-            {"name": "copy", "label": "Copied", "system": "copy"},
-            {"name": "flow", "label": "Flow", "system": "flow"},
-            {"name": "osmn", "label": "OSMN", "system": "osmn", "weights": "absent.npz"},
+            {"name": "copy", "label": "Copied", "method": "copy"},
+            {"name": "flow", "label": "Flow", "method": "flow"},
+            {"name": "osmn", "label": "OSMN", "method": "osmn", "weights": "absent.npz"},
         ],
     }
     (tmp_path / "benchmark.yaml").write_text(yaml.safe_dump(config))
@@ -111,7 +111,7 @@ def test_a_wrong_command_line_is_refused(words, capsys, change, met):
 
 def test_the_shipped_benchmark_can_be_read():
     config = load_benchmark(Path(__file__).parents[2] / "experiments" / "benchmark.yaml")
-    assert {row.system for row in config.rows} == {
+    assert {row.method for row in config.rows} == {
         "copy", "flow", "grabcut", "deeplab", "osmn", "osvos"
     }  # fmt: skip
     for row in config.rows:

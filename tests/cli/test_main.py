@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo import __version__, cli
-from deeplab_gygo.config import OnlineConfig, TrainConfig, to_plain
+from deeplab_gygo import __version__
+from deeplab_gygo.cli import main as cli
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.io.config_file import to_plain
+from deeplab_gygo.training.config import TrainConfig
 
 REQUIRED = {
     "segment": ["clip", "--mask", "first.png", "--out", "out"],
@@ -27,7 +30,7 @@ def settings_of(parent_header):
     """Function that gives the settings that the words of `segment` make."""
 
     def settings_of(*words, command="segment"):
-        from deeplab_gygo.commands.options import run_settings
+        from deeplab_gygo.cli.options import run_settings
 
         words = [command, *REQUIRED[command], "--weights", str(parent_header), *words]
         _, options = cli._parse(words)
@@ -100,7 +103,7 @@ def test_predict_is_segment(settings_of):
 
 
 def test_a_training_takes_nested_options_over_its_file(tmp_path):
-    from deeplab_gygo.commands.config_options import config_of
+    from deeplab_gygo.cli.config_options import config_of
 
     path = tmp_path / "train.yaml"
     path.write_text(
@@ -142,7 +145,7 @@ def failing(monkeypatch):
         def run(options):
             raise error
 
-        monkeypatch.setattr("deeplab_gygo.commands.evaluate.run", run)
+        monkeypatch.setattr("deeplab_gygo.cli.evaluate.run", run)
         return ["evaluate", "--results", "x"]
 
     return failing
@@ -173,7 +176,7 @@ def test_sigterm_ends_as_an_interruption_does_and_the_handler_is_put_back(monkey
         finally:
             cleaned.append(True)
 
-    monkeypatch.setattr("deeplab_gygo.commands.evaluate.run", run)
+    monkeypatch.setattr("deeplab_gygo.cli.evaluate.run", run)
     before = signal.getsignal(signal.SIGTERM)
     assert cli.main(["evaluate", "--results", "x"]) == 143
     assert cleaned
@@ -182,7 +185,7 @@ def test_sigterm_ends_as_an_interruption_does_and_the_handler_is_put_back(monkey
 
 
 def test_notes_go_to_standard_error_and_logging_is_put_back(monkeypatch, capsys):
-    logger = logging.getLogger("deeplab_gygo.data.masks")
+    logger = logging.getLogger("deeplab_gygo.io.masks")
     before = logging.getLogger("deeplab_gygo").handlers
 
     def run(options):
@@ -190,7 +193,7 @@ def test_notes_go_to_standard_error_and_logging_is_put_back(monkeypatch, capsys)
         logger.warning("a warning")
         return 0
 
-    monkeypatch.setattr("deeplab_gygo.commands.evaluate.run", run)
+    monkeypatch.setattr("deeplab_gygo.cli.evaluate.run", run)
     assert cli.main(["evaluate", "--results", "x"]) == 0
     assert capsys.readouterr() == ("", "a note\nwarning: a warning\n")
     assert cli.main(["evaluate", "--results", "x", "-q"]) == 0

@@ -5,15 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from deeplab_gygo import cli
-from deeplab_gygo.batch.record import SequenceRecord, identity_config
-from deeplab_gygo.batch.results import ResultWriters
-from deeplab_gygo.batch.stream import ClipStream
-from deeplab_gygo.commands.options import run_settings
-from deeplab_gygo.commands.segment import clip_from_options
-from deeplab_gygo.config import UNLIMITED_STEPS
+from deeplab_gygo.cli import main as cli
+from deeplab_gygo.cli.options import run_settings
+from deeplab_gygo.cli.segment import clip_from_options
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.presets import PRESETS, preset
+from deeplab_gygo.inference.config import PRESETS, UNLIMITED_STEPS, preset
+from deeplab_gygo.runs.result_writers import ResultWriters
+from deeplab_gygo.runs.sequence_record import SequenceRecord, identity_config
+from deeplab_gygo.runs.stream import ClipStream
 
 REQUIRED = {
     "segment": ["clip", "--mask", "first.png", "--out", "out"],

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from deeplab_gygo import startup
+from deeplab_gygo.cli import startup
 
 _CHECK = """
 import sys

@@ -1,12 +1,13 @@
-"""`train` of another system: its file, and the options that override it."""
+"""`train` of another method: its file, and the options that override it."""
 
 import pytest
 
-from deeplab_gygo import cli
-from deeplab_gygo.commands.train import training_config
-from deeplab_gygo.config import TrainConfig
-from deeplab_gygo.config_training import TrainOsmn, TrainOsvos
+from deeplab_gygo.baselines.osmn.config import TrainOsmn
+from deeplab_gygo.baselines.osvos.config import TrainOsvos
+from deeplab_gygo.cli import main as cli
+from deeplab_gygo.cli.train import training_config
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.training.config import TrainConfig
 
 
 @pytest.fixture
@@ -24,13 +25,13 @@ def config_of(tmp_path):
 
 def test_the_file_names_the_system(config_of):
     assert type(config_of("steps: 3\n")) is TrainConfig
-    assert type(config_of("system: osmn\n")) is TrainOsmn
-    assert type(config_of("system: osvos\n")) is TrainOsvos
+    assert type(config_of("method: osmn\n")) is TrainOsmn
+    assert type(config_of("method: osvos\n")) is TrainOsvos
 
 
 def test_options_that_a_system_has_override_its_file(config_of):
     config = config_of(
-        "system: osmn\nsteps: 3\naugment: {rotate: 4}\n", "--steps", "9", "--seconds", "1.5",
+        "method: osmn\nsteps: 3\naugment: {rotate: 4}\n", "--steps", "9", "--seconds", "1.5",
         "--augment.flip", "0.25", "--precision", "float32",
     )  # fmt: skip
     assert (config.steps, config.seconds, config.precision) == (9, 1.5, "float32")
@@ -42,20 +43,20 @@ def test_options_that_a_system_has_override_its_file(config_of):
 )
 def test_options_that_a_system_has_not_are_refused(config_of, words):
     with pytest.raises(UsageError, match=words[0].removeprefix("--")):
-        config_of("system: osvos\n", *words)
+        config_of("method: osvos\n", *words)
 
 
 def test_the_trunk_can_be_chosen_beside_the_file(config_of):
-    text = "system: osvos\ntrunk_weights: imagenet\n"
+    text = "method: osvos\ntrunk_weights: imagenet\n"
     assert config_of(text).trunk_weights == "imagenet"
     assert config_of(text, "--backbone-weights", "vgg.h5").trunk_weights == "vgg.h5"
 
 
 def test_a_training_without_material_is_refused(tmp_path):
     path = tmp_path / "experiment.yaml"
-    path.write_text("system: osmn\n")
+    path.write_text("method: osmn\n")
     _, options = cli._parse(["train", "--config", str(path), "--out", str(tmp_path / "run")])
-    from deeplab_gygo.commands import train
+    from deeplab_gygo.cli import train
 
     with pytest.raises(UsageError, match="has sources"):
         train.run(options)

@@ -15,9 +15,9 @@ from collections import namedtuple
 
 import pytest
 
-from deeplab_gygo.data import transfer
-from deeplab_gygo.data.archive import extract_archive
-from deeplab_gygo.data.download import LOCK_NAME, download, fetch_gygo
+from deeplab_gygo.datasets import transfer
+from deeplab_gygo.datasets.archive import extract_archive
+from deeplab_gygo.datasets.download import LOCK_NAME, download, fetch_gygo
 from deeplab_gygo.errors import InputError, StorageError, UsageError
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB, and any byte out of place changes it
@@ -254,7 +254,7 @@ def test_passing_errors_are_tried_again_and_final_ones_are_not(server, tmp_path)
 
 def test_pauses_double_and_are_bounded(server, tmp_path, monkeypatch):
     pauses = []
-    monkeypatch.setattr("deeplab_gygo.data.download.time.sleep", pauses.append)
+    monkeypatch.setattr("deeplab_gygo.datasets.download.time.sleep", pauses.append)
     server.statuses = [500] * 8
     download(server.url, tmp_path / "file.bin", progress=False, retries=8, pause=1.0)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo.data.datasets import Davis2016, Davis2017, Gygo, open_dataset
-from deeplab_gygo.data.layout import read_split_list
+from deeplab_gygo.datasets.layout import read_split_list
+from deeplab_gygo.datasets.registry import Davis2016, Davis2017, Gygo, open_dataset
 from deeplab_gygo.errors import InputError, UsageError
 
 GYGO = {"batch-00001/toy": 3, "batch-00001/shoe": 2, "batch-00002/toy": 2}

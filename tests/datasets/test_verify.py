@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo.data.datasets import open_dataset
-from deeplab_gygo.data.verify import verify_dataset
+from deeplab_gygo.datasets.registry import open_dataset
+from deeplab_gygo.datasets.verify import verify_dataset
 
 TOY, CUP, SHOE = "batch-00001/toy", "batch-00001/cup", "batch-00002/shoe"
 LISTS = {"Train.txt": f"{TOY}\n{CUP}\n", "val.txt": f"{SHOE}\n"}

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.datasets import open_dataset
+from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.evaluation import evaluate_folders, evaluate_results
 

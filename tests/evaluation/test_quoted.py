@@ -6,7 +6,7 @@ import pytest
 
 from deeplab_gygo.evaluation.quoted import read_quotations
 
-# README of github.com/ilchemla/gygo-dataset: J, FPS by system, mode and set.
+# README of github.com/ilchemla/gygo-dataset: J, FPS by method, mode and set.
 README = {
     ("GyGO-OSMN", "one-shot", "gygo-val"): (0.963, 7),
     ("GyGO-OSMN", "one-shot", "davis2016-val"): (0.800, 8),
@@ -25,7 +25,7 @@ README = {
 
 def test_the_table_of_the_gygo_readme_is_quoted_whole():
     found = {
-        (value.system, value.mode, value.set): (value.J, value.fps)
+        (value.method, value.mode, value.set): (value.J, value.fps)
         for value in read_quotations().values
         if value.source == "gygo"
     }
@@ -34,7 +34,7 @@ def test_the_table_of_the_gygo_readme_is_quoted_whole():
 
 def test_published_sequences_average_to_the_published_mean():
     values = [value for value in read_quotations().values if value.sequences]
-    assert {value.system for value in values} == {"OSMN", "OSVOS"}
+    assert {value.method for value in values} == {"OSMN", "OSVOS"}
     for value in values:
         assert len(value.sequences) == read_quotations().sets[value.set].sequences
         mean = sum(value.sequences.values()) / len(value.sequences)
@@ -48,7 +48,7 @@ def test_the_values_agree_with_the_official_ones(golden):
     quoted = [v for v in read_quotations().values if v.source.startswith("davis")]
     assert len(quoted) == 20
     for value in quoted:
-        published = methods[keys.get(value.system, value.system.lower())]
+        published = methods[keys.get(value.method, value.method.lower())]
         if value.set == "davis2016-val":
             for name in names:
                 key = name if "_" in name else f"{name}_mean"

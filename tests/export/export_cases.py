@@ -7,9 +7,9 @@ import keras
 import numpy as np
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import ModelConfig
+from deeplab_gygo.inference.geometry import Geometry
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.geometry import Geometry
 from deeplab_gygo.models.memory import MemoryRead, recall_channels, remember
 from deeplab_gygo.models.target_model import TargetModel
 

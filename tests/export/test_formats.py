@@ -20,13 +20,13 @@ from export_cases import (
     target_model_of,
 )
 
-from deeplab_gygo.commands.export import MARKERS
+from deeplab_gygo.cli.export import MARKERS
 from deeplab_gygo.errors import DeepLabGygoError, DependencyError, UsageError
 from deeplab_gygo.export import FORMATS, endpoints, export_model
 from deeplab_gygo.export.endpoints import Endpoints
 from deeplab_gygo.export.parity import EXACT
-from deeplab_gygo.models.geometry import sigmoid
-from deeplab_gygo.models.weights import file_hash
+from deeplab_gygo.inference.geometry import sigmoid
+from deeplab_gygo.models.weight_file import file_hash
 
 NEEDS = {
     "onnx": ("onnx", "tf2onnx", "onnxruntime"),

@@ -17,8 +17,8 @@ from deeplab_gygo.export.endpoints import Endpoints, save_signatures
 from deeplab_gygo.export.graph import GraphGeometry, enlarge, shrink
 from deeplab_gygo.export.parity import EXACT, ParityCheck, Pictures, compare
 from deeplab_gygo.export.saved_model import SavedModel
-from deeplab_gygo.models.geometry import Geometry, sigmoid
-from deeplab_gygo.models.weights import file_hash
+from deeplab_gygo.inference.geometry import Geometry, sigmoid
+from deeplab_gygo.models.weight_file import file_hash
 
 CARD_FILE = "assets.extra/model_card.json"
 PROVENANCE = {

@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from small_backbone import build_small_parent
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.data.sequence import Frame
-from deeplab_gygo.online.segmenter import DeepLabSegmenter
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.segmenter import DeepLabSegmenter
+from deeplab_gygo.io.sequence import Frame
 
 SIZE = (48, 64)
 compiled = []

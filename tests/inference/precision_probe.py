@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab_gygo.batch.clip import open_clip
-from deeplab_gygo.batch.job import SequenceRunner
-from deeplab_gygo.batch.settings import RunSettings
-from deeplab_gygo.data.masks import read_mask
 from deeplab_gygo.evaluation.measures import jaccard
-from deeplab_gygo.presets import preset
+from deeplab_gygo.inference.config import preset
+from deeplab_gygo.io.masks import read_mask
+from deeplab_gygo.runs.clip import open_clip
+from deeplab_gygo.runs.runner import SequenceRunner
+from deeplab_gygo.runs.settings import RunSettings
 
 precision, folder = sys.argv[1], Path(sys.argv[2])
 online = preset("fast")

@@ -6,12 +6,12 @@ import time
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.data.augment import VOID
-from deeplab_gygo.models.weights import variables_by_name
-from deeplab_gygo.online.adapter import OnlineAdapter
-from deeplab_gygo.online.network import OnlineNetwork
-from deeplab_gygo.online.views import View
+from deeplab_gygo.inference.adapter import OnlineAdapter
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.network import OnlineNetwork
+from deeplab_gygo.inference.views import View
+from deeplab_gygo.models.weight_file import variables_by_name
+from deeplab_gygo.synthesis.augment import VOID
 
 SIZE = (32, 48)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deeplab_gygo.online.aggregation import (
+from deeplab_gygo.inference.aggregation import (
     connected,
     is_little,
     keep_connected,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deeplab_gygo.online.confidence import EMPTY, expected_overlap, look_at
+from deeplab_gygo.inference.confidence import EMPTY, expected_overlap, look_at
 
 
 def test_a_worked_example():

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from deeplab_gygo.config import ModelConfig, TrainConfig, from_dict, load_yaml, to_plain
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.config_file import from_dict, load_yaml, to_plain
+from deeplab_gygo.models.config import ModelConfig
+from deeplab_gygo.training.config import TrainConfig
 
 EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("parent_*.yaml"))
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from deeplab_gygo import backend
-from deeplab_gygo.batch.record import identity_config
-from deeplab_gygo.batch.settings import RunSettings
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.data.sequence import Frame
 from deeplab_gygo.errors import DependencyError, StorageError, UsageError
-from deeplab_gygo.export import engines
-from deeplab_gygo.export.engines import encoder_in
-from deeplab_gygo.models.weights import load_parent
-from deeplab_gygo.online.network import OnlineNetwork
-from deeplab_gygo.online.segmenter import DeepLabSegmenter
-from deeplab_gygo.user_cache import CACHE_VARIABLE
+from deeplab_gygo.inference import engines
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.engines import encoder_in
+from deeplab_gygo.inference.network import OnlineNetwork
+from deeplab_gygo.inference.segmenter import DeepLabSegmenter
+from deeplab_gygo.io.cache_folder import CACHE_VARIABLE
+from deeplab_gygo.io.sequence import Frame
+from deeplab_gygo.models.weight_file import load_parent
+from deeplab_gygo.runs.sequence_record import identity_config
+from deeplab_gygo.runs.settings import RunSettings
 
 OTHERS = ("openvino", "onnxruntime")
 
@@ -116,8 +116,8 @@ def test_what_an_engine_cannot_do_is_refused(parent, parent_header):
         encoder_in(parent, "onnxruntime", "bfloat16")
     with pytest.raises(UsageError, match="--adapt full"):
         RunSettings(OnlineConfig(adapt="full"), weights=parent_header, engine="openvino")
-    with pytest.raises(UsageError, match="system deeplab"):
-        RunSettings(system="copy", engine="openvino")
+    with pytest.raises(UsageError, match="method deeplab"):
+        RunSettings(method="copy", engine="openvino")
 
 
 def test_results_of_another_engine_are_other_results(parent_header):

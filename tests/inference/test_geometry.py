@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from deeplab_gygo.inference.geometry import Geometry, sigmoid
 from deeplab_gygo.models.deeplab import guide_at_stride
-from deeplab_gygo.models.geometry import Geometry, sigmoid
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deeplab_gygo.online.memory import FrameMemory
+from deeplab_gygo.inference.memory_bank import FrameMemory
 
 PLACES = 2 * 3
 

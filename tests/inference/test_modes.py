@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.data.masks import write_mask
-from deeplab_gygo.data.sequence import sequence_from_folder
 from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.segmenter import DeepLabSegmenter
+from deeplab_gygo.io.masks import write_mask
+from deeplab_gygo.io.sequence import sequence_from_folder
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.online.segmenter import DeepLabSegmenter
 
 FRAMES, SIZE = 5, (64, 96)
 

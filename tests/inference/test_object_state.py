@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deeplab_gygo.online.target import Target
+from deeplab_gygo.inference.object_state import Target
 
 SIDE = 20
 

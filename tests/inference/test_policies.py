@@ -2,8 +2,8 @@
 
 import pytest
 
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.online.policies import (
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.policies import (
     FirstFrame,
     OneShot,
     OnlineAdaptation,

@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
-from deeplab_gygo.data.render import write_product_clip
+from product_renderer.clip import write_product_clip
 
 PROBE = Path(__file__).with_name("precision_probe.py")
 

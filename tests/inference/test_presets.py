@@ -4,10 +4,9 @@ from dataclasses import asdict
 
 import pytest
 
-from deeplab_gygo.batch.settings import RunSettings
-from deeplab_gygo.config import OnlineConfig
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.presets import DEFAULT_PRESET, PRESETS, preset
+from deeplab_gygo.inference.config import DEFAULT_PRESET, PRESETS, OnlineConfig, preset
+from deeplab_gygo.runs.settings import RunSettings
 
 
 def test_the_default_preset_is_the_defaults():

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.models.geometry import Geometry, sigmoid
+from deeplab_gygo.inference.confidence import expected_overlap
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.geometry import Geometry, sigmoid
+from deeplab_gygo.inference.memory_bank import FrameMemory
+from deeplab_gygo.inference.object_state import Target
+from deeplab_gygo.inference.policies import FirstFrame, OneShot, ZeroShot
+from deeplab_gygo.inference.propagation import Propagation
 from deeplab_gygo.models.target_model import TargetModel
-from deeplab_gygo.online.confidence import expected_overlap
-from deeplab_gygo.online.memory import FrameMemory
-from deeplab_gygo.online.policies import FirstFrame, OneShot, ZeroShot
-from deeplab_gygo.online.propagation import Propagation
-from deeplab_gygo.online.target import Target
 
 SIZE = (32, 48)
 GEOMETRY = Geometry.fit(SIZE, 480, 16)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.data.masks import write_mask
-from deeplab_gygo.data.sequence import sequence_from_folder
 from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.segmenter import DeepLabSegmenter
+from deeplab_gygo.io.masks import write_mask
+from deeplab_gygo.io.sequence import sequence_from_folder
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.weights import load_parent, variables_by_name
-from deeplab_gygo.online.segmenter import DeepLabSegmenter
+from deeplab_gygo.models.weight_file import load_parent, variables_by_name
 
 FRAMES, SIZE = 5, (64, 96)
 

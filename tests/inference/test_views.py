@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.models.geometry import Geometry
-from deeplab_gygo.online.views import first_frame_views
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.geometry import Geometry
+from deeplab_gygo.inference.views import first_frame_views
 
 SIZE = (64, 96)
 

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.data.sequence import Frame
-from deeplab_gygo.models.geometry import Geometry
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.geometry import Geometry
+from deeplab_gygo.inference.prediction import Prediction
+from deeplab_gygo.inference.zero_shot import APART, SalientObject, surest
+from deeplab_gygo.io.sequence import Frame
 from deeplab_gygo.models.memory import from_cells
-from deeplab_gygo.online.prediction import Prediction
-from deeplab_gygo.online.salient import APART, SalientObject, surest
 
 SIZE = (48, 64)
 CONFIG = OnlineConfig(mode="zero-shot", agree=2, second=0.0, window=2)

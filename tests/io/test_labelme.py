@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo.data.masks import read_mask, read_mask_with_notes
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.masks import read_mask, read_mask_with_notes
 
 SIZE = (40, 60)
 

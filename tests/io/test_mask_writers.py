@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo.data.masks import davis_palette, read_mask
-from deeplab_gygo.data.sequence import Frame
 from deeplab_gygo.errors import InputError, StorageError, UsageError
-from deeplab_gygo.outputs import (
-    CutoutWriter,
-    MaskWriter,
-    OutputDirectory,
-    OverlayWriter,
-    SoftMaskWriter,
+from deeplab_gygo.io import overlay
+from deeplab_gygo.io.cutout_writers import CutoutWriter, SoftMaskWriter
+from deeplab_gygo.io.mask_writers import MaskWriter, ThreadedWriter
+from deeplab_gygo.io.masks import davis_palette, read_mask
+from deeplab_gygo.io.overlay import OverlayWriter
+from deeplab_gygo.io.sequence import Frame
+from deeplab_gygo.runs.contact_sheet import (
+    PREDICTION_COLOR,
+    TRUTH_COLOR,
     contact_sheet,
-    overlay,
+    mean_jaccard,
 )
-from deeplab_gygo.outputs.sheet import PREDICTION_COLOR, TRUTH_COLOR, mean_jaccard
-from deeplab_gygo.outputs.writers import ThreadedWriter
+from deeplab_gygo.runs.output_directory import OutputDirectory
 
 SIZE = (48, 64)
 

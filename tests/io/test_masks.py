@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo.data.masks import (
+from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io.masks import (
     check_first_mask,
     davis_palette,
     fit_mask,
@@ -18,7 +19,6 @@ from deeplab_gygo.data.masks import (
     read_mask_with_notes,
     write_mask,
 )
-from deeplab_gygo.errors import InputError, UsageError
 
 HEIGHT, WIDTH = 90, 121
 
@@ -165,7 +165,7 @@ def test_smooth_edges_are_cut_at_the_middle(tmp_path):
 
 def test_notes_of_read_mask_are_logged(tmp_path, caplog):
     path = save(tmp_path / "m.jpg", disk(255))
-    with caplog.at_level(logging.INFO, "deeplab_gygo.data.masks"):
+    with caplog.at_level(logging.INFO, "deeplab_gygo.io.masks"):
         read_mask(path)
     assert str(path) in caplog.text
 

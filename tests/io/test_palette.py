@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo.data.masks import davis_palette, read_mask, write_mask
 from deeplab_gygo.errors import InputError, StorageError
+from deeplab_gygo.io.masks import davis_palette, read_mask, write_mask
 
 
 def ids_of(count: int) -> np.ndarray:
@@ -63,7 +63,7 @@ def test_a_failed_write_leaves_the_old_mask_and_nothing_else(tmp_path, monkeypat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("deeplab_gygo.data.storage.os.replace", full)
+    monkeypatch.setattr("deeplab_gygo.io.atomic.os.replace", full)
     with pytest.raises(StorageError, match="No space left on device.*m.png"):
         write_mask(path, ids_of(2))
     assert os.listdir(tmp_path) == ["m.png"]

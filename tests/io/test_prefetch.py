@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.prefetch import prefetched
-from deeplab_gygo.data.sequence import Frame
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.prefetch import prefetched
+from deeplab_gygo.io.sequence import Frame
 
 
 def _frames(count, decoded, broken=None):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo.data.masks import write_mask
-from deeplab_gygo.data.sequence import Frame, open_input, sequence_from_folder
 from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io.masks import write_mask
+from deeplab_gygo.io.sequence import Frame, open_input, sequence_from_folder
 
 
 def picture(seed: int, height: int = 24, width: int = 36) -> np.ndarray:

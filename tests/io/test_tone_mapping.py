@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.tone_mapping import HLG, PQ, tone_map
+from deeplab_gygo.io.tone_mapping import HLG, PQ, tone_map
 
 
 @pytest.mark.parametrize("transfer", [HLG, PQ])

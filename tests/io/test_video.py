@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
-from deeplab_gygo.data import video as video_module
-from deeplab_gygo.data.masks import write_mask
-from deeplab_gygo.data.sequence import open_input
-from deeplab_gygo.data.tone_mapping import HLG, PQ, tone_map
-from deeplab_gygo.data.video import sequence_from_video
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.io import video as video_module
+from deeplab_gygo.io.masks import write_mask
+from deeplab_gygo.io.sequence import open_input
+from deeplab_gygo.io.tone_mapping import HLG, PQ, tone_map
+from deeplab_gygo.io.video import sequence_from_video
 
 CODECS = {".mp4": "libx264", ".mov": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9"}
 CODECS |= {".ts": "libx264", ".avi": "mpeg4"}

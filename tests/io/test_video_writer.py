@@ -11,8 +11,8 @@ import av
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.video import VideoWriter, sequence_from_video
 from deeplab_gygo.errors import InputError, StorageError, UsageError
+from deeplab_gygo.io.video import VideoWriter, sequence_from_video
 
 
 def image(index: int, height: int = 48, width: int = 64) -> np.ndarray:

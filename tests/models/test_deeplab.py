@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import ModelConfig
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.deeplab import DeepLabV3Plus, guide_at_stride
 from deeplab_gygo.models.head import ASPP_RATES, build_head
 from deeplab_gygo.models.layers import GuideMatching

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.guides import deform_guide, encode_guide
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.models.guide import deform_guide, encode_guide
 
 
 def _disk(height=120, width=160, center=(60, 80), radius=25):

@@ -35,7 +35,7 @@ def _window_means(values: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _reference(guide: np.ndarray, values: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
-    """He and Sun's filter in float64, with a solver for the systems."""
+    """He and Sun's filter in float64, with a solver for the methods."""
     guide, values = guide[0].astype(float), values[0].astype(float)
     small = guide.reshape(HEIGHT, 2, WIDTH, 2, GUIDES).mean((1, 3))
     mean, value = _window_means(small, radius), _window_means(values, radius)

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import ModelConfig
 from deeplab_gygo.errors import WeightsError
+from deeplab_gygo.inference.network import OnlineNetwork
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.deeplab import KEY_LAYER, DeepLabV3Plus
-from deeplab_gygo.models.frozen import frozen_encoder
-from deeplab_gygo.models.weights import load_parent, save_parent, variables_by_name
-from deeplab_gygo.online.network import OnlineNetwork
+from deeplab_gygo.models.inference_encoder import frozen_encoder
+from deeplab_gygo.models.weight_file import load_parent, save_parent, variables_by_name
 
 SMALL = {"aspp_channels": 8, "low_level_channels": 8, "decoder_channels": 8, "key_channels": 8}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.training.losses import (
+from deeplab_gygo.models.losses import (
     balanced_loss,
     cross_entropy,
     edges,

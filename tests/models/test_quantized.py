@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import ModelConfig
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.quantized import LEVELS, SCALE, dequantize, quantize
-from deeplab_gygo.models.weights import load_parent, read_parent_file, save_parent
+from deeplab_gygo.models.weight_file import load_parent, read_parent_file, save_parent
 
 
 @pytest.mark.parametrize(("shape", "channel"), [((3, 3, 5, 7), 3), ((5, 5, 6, 1), 2), ((4, 9), 1)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import ModelConfig
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.refinement import Enlarge, Trust, build_refiner
 
 HEIGHT, WIDTH = 9, 14

@@ -6,11 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import ModelConfig
-from deeplab_gygo.config_systems import OsmnModel, OsvosModel
+from deeplab_gygo.baselines.osmn.config import OsmnModel
+from deeplab_gygo.baselines.osvos.config import OsvosModel
 from deeplab_gygo.errors import WeightsError
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.weights import (
+from deeplab_gygo.models.weight_file import (
     assign,
     file_hash,
     load_parent,
@@ -159,9 +160,9 @@ def test_absent_file_is_said(tmp_path):
         load_parent(tmp_path / "absent.npz")
 
 
-@pytest.mark.parametrize("system", ["deeplab", "osmn", "osvos"])
-def test_a_shipped_parent_is_the_one_its_hash_names_and_small(system):
-    path = shipped_parent(system)
+@pytest.mark.parametrize("method", ["deeplab", "osmn", "osvos"])
+def test_a_shipped_parent_is_the_one_its_hash_names_and_small(method):
+    path = shipped_parent(method)
     lines = (path.parent / "parents.sha256").read_text().splitlines()
     assert {name: digest for digest, name in map(str.split, lines)}[path.name] == file_hash(path)
     assert path.stat().st_size < 12e6
@@ -170,12 +171,12 @@ def test_a_shipped_parent_is_the_one_its_hash_names_and_small(system):
     assert not card["training"]["data_root"]
 
 
-# === Other systems ===
+# === Other methods ===
 
 
 def _systems() -> dict[str, object]:
-    from deeplab_gygo.models.osmn import Osmn
-    from deeplab_gygo.models.osvos import Osvos
+    from deeplab_gygo.baselines.osmn.network import Osmn
+    from deeplab_gygo.baselines.osvos.network import Osvos
 
     light = {"trunk": "efficientnet_lite0", "spatial_relu": False, "decoder": "deeplab"}
     return {
@@ -184,15 +185,15 @@ def _systems() -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("system", ["osvos", "osmn"])
-def test_files_of_other_systems_are_read_as_what_they_are(system, thin_trunks, tmp_path):
+@pytest.mark.parametrize("method", ["osvos", "osmn"])
+def test_files_of_other_systems_are_read_as_what_they_are(method, thin_trunks, tmp_path):
     with thin_trunks():
-        one = _systems()[system]()
+        one = _systems()[method]()
         one.trunk_source = "a test"
         path = save_parent(tmp_path / "p.npz", one, {"data": "none"}, storage="float32")
         other, card = load_parent(path)
     assert type(other) is type(one) and other.config == one.config
-    assert card == {"data": "none", "system": system, "trunk": f"{one.config.trunk}, a test"}
+    assert card == {"data": "none", "method": method, "trunk": f"{one.config.trunk}, a test"}
     assert other.trunk_source == "a test"
     expected = variables_by_name(one)
     everything = sum(len(part.variables) for part in one.parts)
@@ -210,7 +211,7 @@ def test_weights_of_one_system_do_not_fit_another(parent, thin_trunks, tmp_path)
 
 
 def test_an_unknown_system_is_refused(tmp_path):
-    head = {"format": "deeplab_gygo.parent.1", "model": {}, "card": {"system": "stm"}}
+    head = {"format": "deeplab_gygo.parent.1", "model": {}, "card": {"method": "stm"}}
     path = tmp_path / "other.npz"
     np.savez(path, __card__=np.frombuffer(json.dumps(head).encode(), np.uint8))
     with pytest.raises(WeightsError, match=r"deeplab, osmn, osvos; met: stm.*other\.npz"):

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo.batch.plan import plan_dataset
-from deeplab_gygo.batch.record import SequenceRecord, hashes_of, identity_config
-from deeplab_gygo.batch.run import Batch
-from deeplab_gygo.batch.settings import RunSettings
-from deeplab_gygo.batch.table import batch_table
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.data.datasets import open_dataset
-from deeplab_gygo.data.masks import write_mask
+from deeplab_gygo.runs.plan import plan_dataset
+from deeplab_gygo.runs.sequence_record import (SequenceRecord, hashes_of, identity_config)
+from deeplab_gygo.runs.batch import Batch
+from deeplab_gygo.runs.settings import RunSettings
+from deeplab_gygo.runs.table import batch_table
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.datasets.registry import open_dataset
+from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.errors import StorageError
-from deeplab_gygo.outputs import OutputDirectory
+from deeplab_gygo.runs.output_directory import OutputDirectory
 
 SEQUENCES = {"shoes/red": 6, "bag": 5, "cup": 4}
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from deeplab_gygo.batch.plan import part_of, plan_dataset, plan_videos
-from deeplab_gygo.data.datasets import open_dataset
-from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.runs.plan import (part_of, plan_dataset, plan_videos)
+from deeplab_gygo.datasets.registry import open_dataset
+from deeplab_gygo.errors import (InputError, UsageError)
 
 
 def test_a_split_is_planned_in_its_order_with_slashes_in_names(tmp_path, make_dataset):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import deeplab_gygo
-from deeplab_gygo.errors import InputError, StorageError
-from deeplab_gygo.outputs import RECORD_NAME, RunRecord
+from deeplab_gygo.errors import (InputError, StorageError)
+from deeplab_gygo.runs.run_record import (RECORD_NAME, RunRecord)
 
 HASHES = {"input": "aa", "mask": "bb", "weights": "cc"}
 CONFIG = {"mode": "first-frame", "size": (480, 854), "rate": 0.001}
@@ -111,7 +111,7 @@ def test_backend_is_read_without_keras():
     code = (
         "import os, sys; os.environ['KERAS_BACKEND'] = 'jax';"
         "import deeplab_gygo.outputs as o;"
-        "from deeplab_gygo.outputs.environment import versions;"
+        "from deeplab_gygo.runs.environment import versions;"
         "assert versions()['keras-backend'] == 'jax';"
         "assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
     )

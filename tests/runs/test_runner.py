@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo.batch.clip import open_clip
-from deeplab_gygo.batch.record import SequenceRecord
-from deeplab_gygo.batch.settings import RunSettings
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.data.masks import read_mask
+from deeplab_gygo.runs.clip import open_clip
+from deeplab_gygo.runs.sequence_record import SequenceRecord
+from deeplab_gygo.runs.settings import RunSettings
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.io.masks import read_mask
 from deeplab_gygo.errors import InputError
 
 CONFIG = OnlineConfig(steps=2, views=2, size=64, replay=0, window=2)
@@ -21,7 +21,7 @@ CONFIG = OnlineConfig(steps=2, views=2, size=64, replay=0, window=2)
 @pytest.fixture(scope="module")
 def runner(tiny_parent):
     """The runner that all tests share, as a batch shares it between its sequences."""
-    from deeplab_gygo.batch.job import SequenceRunner
+    from deeplab_gygo.runs.runner import SequenceRunner
 
     return SequenceRunner(RunSettings(online=CONFIG, weights=tiny_parent, progress=False))
 
@@ -71,7 +71,7 @@ def test_times_are_those_of_the_clock(tmp_path, make_clip, runner):
 
 
 def test_zero_shot_makes_the_first_mask_too(tmp_path, make_clip, tiny_parent):
-    from deeplab_gygo.batch.job import SequenceRunner
+    from deeplab_gygo.runs.runner import SequenceRunner
 
     online = dataclasses.replace(CONFIG, mode="zero-shot", window=4)
     settings = RunSettings(online=online, weights=tiny_parent, progress=False)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import AugmentConfig
-from deeplab_gygo.data.augment import VOID, line_kernel, photometric, sample_view
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.synthesis.augment import VOID, line_kernel, photometric, sample_view
+from deeplab_gygo.synthesis.config import AugmentConfig
 
 PLAIN = AugmentConfig(
     brightness=0.0,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deeplab_gygo.data.bending import draw_bend
+from deeplab_gygo.synthesis.bending import draw_bend
 
 
 def _grid():

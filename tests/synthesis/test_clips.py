@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import AugmentConfig
-from deeplab_gygo.data.augment import VOID, sample_view
-from deeplab_gygo.data.cache import MemoryCache
-from deeplab_gygo.data.clips import MOMENTS, Moment, RawClip, Telling, training_clip
-from deeplab_gygo.data.datasets import open_dataset
-from deeplab_gygo.data.sources import VideoSource
+from deeplab_gygo.datasets.registry import open_dataset
+from deeplab_gygo.synthesis.augment import VOID, sample_view
+from deeplab_gygo.synthesis.cache import MemoryCache
+from deeplab_gygo.synthesis.clips import MOMENTS, Moment, RawClip, Telling, training_clip
+from deeplab_gygo.synthesis.config import AugmentConfig
+from deeplab_gygo.synthesis.sources import VideoSource
 
 SIZE = (64, 80)
 CONFIG = AugmentConfig()

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.cache import MemoryCache
-from deeplab_gygo.data.compose import Composer
-from deeplab_gygo.data.cutouts import find_cutouts, find_stills
-from deeplab_gygo.data.pictures import find_pictures
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.synthesis.backgrounds import find_pictures
+from deeplab_gygo.synthesis.cache import MemoryCache
+from deeplab_gygo.synthesis.composer import Composer
+from deeplab_gygo.synthesis.sprites import find_cutouts, find_stills
 
 SIZE = (96, 128)
 MOMENTS = [0.0, 1.0, 12.0]

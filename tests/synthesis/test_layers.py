@@ -6,17 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.bending import Bend, draw_bend
-from deeplab_gygo.data.cutouts import make_view
-from deeplab_gygo.data.layers import (
-    Pose,
-    blend,
-    feather,
-    motion_blur,
-    place,
-    relight,
-    smear,
-)
+from deeplab_gygo.synthesis.bending import Bend, draw_bend
+from deeplab_gygo.synthesis.layers import Pose, blend, feather, motion_blur, place, relight, smear
+from deeplab_gygo.synthesis.sprites import make_view
 
 CANVAS = (96, 128)
 COLOR = (200, 90, 30)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.motion import (
+from deeplab_gygo.synthesis.motion import (
     Camera,
     Path,
     draw_camera,

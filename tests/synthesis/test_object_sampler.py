@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.cache import MemoryCache
-from deeplab_gygo.data.casting import Cast, Look, cut_piece
-from deeplab_gygo.data.cutouts import CutoutObject, View, find_cutouts
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.synthesis.cache import MemoryCache
+from deeplab_gygo.synthesis.object_sampler import Cast, Look, cut_piece
+from deeplab_gygo.synthesis.sprites import CutoutObject, View, find_cutouts
 
 
 class _Spin:

@@ -5,12 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.casting import Look
-from deeplab_gygo.data.cutouts import make_view
-from deeplab_gygo.data.layers import Layer, Pose
-from deeplab_gygo.data.motion import Camera, Light, Path
-from deeplab_gygo.data.scene import BACKDROP, Actor, Edge, Exit, Scene, Stage, outline, visible
-from deeplab_gygo.data.staging import (
+from deeplab_gygo.synthesis.layers import Layer, Pose
+from deeplab_gygo.synthesis.motion import Camera, Light, Path
+from deeplab_gygo.synthesis.object_sampler import Look
+from deeplab_gygo.synthesis.scene import BACKDROP, Actor, Edge, Exit, Scene, Stage, outline, visible
+from deeplab_gygo.synthesis.scene_sampler import (
     cast_actor,
     draw_edge,
     draw_shutter,
@@ -18,6 +17,7 @@ from deeplab_gygo.data.staging import (
     leave,
     set_stage,
 )
+from deeplab_gygo.synthesis.sprites import make_view
 
 SIZE = (96, 128)
 COLOR = (200, 90, 30)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.cutouts import make_view
-from deeplab_gygo.data.layers import Pose, place
-from deeplab_gygo.data.shadows import draw_shadow
+from deeplab_gygo.synthesis.layers import Pose, place
+from deeplab_gygo.synthesis.shadows import draw_shadow
+from deeplab_gygo.synthesis.sprites import make_view
 
 CANVAS = (120, 160)
 

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.augment import VOID
-from deeplab_gygo.data.cache import MemoryCache
-from deeplab_gygo.data.clips import Moment, RawClip
-from deeplab_gygo.data.sources import ComposeSource, MixedSource, StillsSource, VideoSource
 from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.synthesis.augment import VOID
+from deeplab_gygo.synthesis.cache import MemoryCache
+from deeplab_gygo.synthesis.clips import Moment, RawClip
+from deeplab_gygo.synthesis.sources import ComposeSource, MixedSource, StillsSource, VideoSource
 
 
 class _Dataset:

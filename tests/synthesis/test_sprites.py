@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.cache import MemoryCache
-from deeplab_gygo.data.cutouts import find_cutouts, find_stills
-from deeplab_gygo.data.pictures import find_pictures, read_still
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.synthesis.backgrounds import find_pictures, read_still
+from deeplab_gygo.synthesis.cache import MemoryCache
+from deeplab_gygo.synthesis.sprites import find_cutouts, find_stills
 
 
 def test_views_of_one_object_are_grouped_in_order(composing_material):

@@ -10,13 +10,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from deeplab_gygo.batch.record import SequenceRecord, hashes_of, identity_config
-from deeplab_gygo.batch.stream import ClipStream
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.data.masks import write_mask
 from deeplab_gygo.errors import InputError, UsageError
-from deeplab_gygo.outputs import OutputDirectory
-from deeplab_gygo.presets import preset
+from deeplab_gygo.inference.config import OnlineConfig, preset
+from deeplab_gygo.io.masks import write_mask
+from deeplab_gygo.runs.output_directory import OutputDirectory
+from deeplab_gygo.runs.sequence_record import SequenceRecord, hashes_of, identity_config
+from deeplab_gygo.runs.stream import ClipStream
 
 ROWS = """
 - {name: base, group: steps}
@@ -125,7 +124,7 @@ def test_decay_and_the_worst_sequence_are_those_of_the_frames_that_count(tool, t
 
 
 def test_a_thinned_sequence_starts_at_the_first_annotation(tool, tmp_path, make_dataset):
-    from deeplab_gygo.data.datasets import open_dataset
+    from deeplab_gygo.datasets.registry import open_dataset
 
     root = make_dataset(tmp_path, {"bag": 9})
     for index in (0, 1):
@@ -325,7 +324,7 @@ def test_the_version_of_the_code_follows_from_what_segmenting_and_measuring_impo
     module = tool("ablation_rows")
     package = tmp_path / "deeplab_gygo"
     sources = {
-        "online/segmenter.py": "from deeplab_gygo.config import a\nfrom .adapter import b\n",
+        "online/segmenter.py": "from deeplab_gygo.inference.config import a\nfrom .adapter import b\n",
         "online/adapter.py": "b = 1\n", "batch/stream.py": "", "evaluation/streaming.py": "",
         "config.py": "a = 1\n", "training/parent.py": "",
     }  # fmt: skip

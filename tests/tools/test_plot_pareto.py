@@ -5,8 +5,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from deeplab_gygo.config import OnlineConfig, to_plain
-from deeplab_gygo.presets import PRESETS, preset
+from deeplab_gygo.inference.config import PRESETS, OnlineConfig, preset
+from deeplab_gygo.io.config_file import to_plain
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deeplab_gygo import cli
+from deeplab_gygo.cli import main as cli
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "segment_val.py"
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import OnlineConfig, to_plain
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.evaluation import DatasetScore, SequenceScore, write_report
-from deeplab_gygo.presets import preset
+from deeplab_gygo.inference.config import OnlineConfig, preset
+from deeplab_gygo.io.config_file import to_plain
 
 # First and last frame do not count; of the nine others the first three and the last three make
 # the decay.

@@ -13,13 +13,14 @@ import numpy as np
 from keras import layers
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import ModelConfig, TrainConfig
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models import deeplab
-from deeplab_gygo.models.weights import assign, variables_by_name
-from deeplab_gygo.training.averaging import MovingAverage
-from deeplab_gygo.training.optimization import ParentStep
+from deeplab_gygo.models.config import ModelConfig
+from deeplab_gygo.models.weight_file import assign, variables_by_name
+from deeplab_gygo.training.config import TrainConfig
+from deeplab_gygo.training.ema import MovingAverage
 from deeplab_gygo.training.parallel import distribute, spread
+from deeplab_gygo.training.steps import ParentStep
 
 SIZE, BATCH = 32, 4
 MODEL = ModelConfig(

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import SourceConfig, TrainConfig
-from deeplab_gygo.data.material import build_source
 from deeplab_gygo.errors import DeepLabGygoError, UsageError
 from deeplab_gygo.models.deeplab import guide_at_stride
+from deeplab_gygo.synthesis.config import SourceConfig
+from deeplab_gygo.synthesis.material import build_source
 from deeplab_gygo.training.batches import batches
+from deeplab_gygo.training.config import TrainConfig
 from deeplab_gygo.training.examples import open_pool, stack
 
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from deeplab_gygo.training.averaging import EVERY, MovingAverage
+from deeplab_gygo.training.ema import EVERY, MovingAverage
 
 
 def _follow(on_device: bool, momentum: float = 0.99, steps: int = 60):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import TrainConfig
 from deeplab_gygo.models.memory import MemoryRead, remember
+from deeplab_gygo.training.config import TrainConfig
 from deeplab_gygo.training.network import Places, SwapMoments, build_training_network, clip_loss
-from deeplab_gygo.training.optimization import ParentStep
+from deeplab_gygo.training.steps import ParentStep
 
 HEIGHT, WIDTH = 64, 96
 

@@ -7,10 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import ModelConfig, SourceConfig, TrainConfig
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.models.weights import file_hash, read_parent_file, variables_by_name
-from deeplab_gygo.training.parent import ParentTrainer
+from deeplab_gygo.models.config import ModelConfig
+from deeplab_gygo.models.weight_file import file_hash, read_parent_file, variables_by_name
+from deeplab_gygo.synthesis.config import SourceConfig
+from deeplab_gygo.training.config import TrainConfig
+from deeplab_gygo.training.parent_trainer import ParentTrainer
 
 pytestmark = pytest.mark.usefixtures("on_small_backbone")
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import TrainConfig
-from deeplab_gygo.models.weights import assign, variables_by_name
-from deeplab_gygo.training.optimization import ParentStep
+from deeplab_gygo.models.weight_file import assign, variables_by_name
+from deeplab_gygo.training.config import TrainConfig
+from deeplab_gygo.training.steps import ParentStep
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from deeplab_gygo.errors import DeepLabGygoError
 from deeplab_gygo.training.interrupts import deferred_interrupts
-from deeplab_gygo.training.pace import Pace
+from deeplab_gygo.training.throughput import Pace
 
 
 class _Loss:

@@ -5,13 +5,15 @@ import csv
 import cv2
 import numpy as np
 import pytest
-
-from deeplab_gygo.config import ModelConfig, SourceConfig, TrainConfig, ValidationConfig
 from deeplab_gygo.data.shard_writer import pack_material
+
 from deeplab_gygo.errors import DeepLabGygoError, InputError
-from deeplab_gygo.models.weights import variables_by_name
-from deeplab_gygo.training.parent import ParentTrainer
-from deeplab_gygo.user_cache import CACHE_VARIABLE
+from deeplab_gygo.io.cache_folder import CACHE_VARIABLE
+from deeplab_gygo.models.config import ModelConfig
+from deeplab_gygo.models.weight_file import variables_by_name
+from deeplab_gygo.synthesis.config import SourceConfig
+from deeplab_gygo.training.config import TrainConfig, ValidationConfig
+from deeplab_gygo.training.parent_trainer import ParentTrainer
 
 pytestmark = pytest.mark.usefixtures("on_small_backbone")
 

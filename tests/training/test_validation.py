@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import ValidationConfig
+from deeplab_gygo.training.config import ValidationConfig
 from deeplab_gygo.training.validation import Validation, displaced
 
 

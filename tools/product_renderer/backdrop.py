@@ -8,9 +8,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from deeplab_gygo.data.rendering.raster import View
-from deeplab_gygo.data.rendering.sampling import lengths, sample, sample_levels
-from deeplab_gygo.data.rendering.scene import Scene
+from product_renderer.raster import View
+from product_renderer.sampling import lengths, sample, sample_levels
+from product_renderer.scene import Scene
 
 BASE_REFLECTANCE = 0.04  # Of plastic, paper, glaze and wood at normal incidence.
 

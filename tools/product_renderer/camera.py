@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deeplab_gygo.data.rendering.raster import View, look_at, rasterise_view
-from deeplab_gygo.data.rendering.textures import Generator
+from product_renderer.raster import View, look_at, rasterise_view
+from product_renderer.textures import Generator
 
 _PREVIEW = 112  # Pixels of the longer side of the silhouettes that the distance is fitted on.
 

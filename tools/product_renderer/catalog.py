@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from deeplab_gygo.data.rendering import models, toys, vessels
-from deeplab_gygo.data.rendering.models import Part
-from deeplab_gygo.data.rendering.textures import Generator
+from product_renderer import models, toys, vessels
+from product_renderer.models import Part
+from product_renderer.textures import Generator
 
 KINDS: dict[str, Callable[[Generator], list[Part]]] = {
     "carton": models.carton,

@@ -13,13 +13,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deeplab_gygo.data.masks import write_mask
-from deeplab_gygo.data.rendering.catalog import KINDS
-from deeplab_gygo.data.rendering.optics import Phone, develop, draw_opening
-from deeplab_gygo.data.rendering.scene import Scene, build_scene
-from deeplab_gygo.data.rendering.shading import render
-from deeplab_gygo.data.storage import storage_error
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.atomic import storage_error
+from deeplab_gygo.io.masks import write_mask
+from product_renderer.catalog import KINDS
+from product_renderer.optics import Phone, develop, draw_opening
+from product_renderer.scene import Scene, build_scene
+from product_renderer.shading import render
 
 _SMALLEST = 32  # Pixels: below that a product has no shape.
 

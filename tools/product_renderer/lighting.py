@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deeplab_gygo.data.rendering.raster import rasterise
-from deeplab_gygo.data.rendering.sampling import sample
-from deeplab_gygo.data.rendering.textures import Generator
+from product_renderer.raster import rasterise
+from product_renderer.sampling import sample
+from product_renderer.textures import Generator
 
 _EMPTY = -1e3  # Closeness, in meters, where nothing stands between the light and the ground.
 

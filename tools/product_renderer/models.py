@@ -6,17 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from deeplab_gygo.data.rendering import meshes
-from deeplab_gygo.data.rendering.meshes import Mesh
-from deeplab_gygo.data.rendering.prints import carton_atlas, label
-from deeplab_gygo.data.rendering.textures import (
-    Generator,
-    color_in_family,
-    fill,
-    palette,
-    pattern,
-    wear,
-)
+from product_renderer import meshes
+from product_renderer.meshes import Mesh
+from product_renderer.prints import carton_atlas, label
+from product_renderer.textures import Generator, color_in_family, fill, palette, pattern, wear
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deeplab_gygo.data.rendering.camera import Shake
-from deeplab_gygo.data.rendering.textures import Generator
+from product_renderer.camera import Shake
+from product_renderer.textures import Generator
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from deeplab_gygo.data.rendering.textures import (
+from product_renderer.textures import (
     Generator,
     blend,
     color_in_family,

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deeplab_gygo.data.rendering.camera import Orbit, fit_distance
-from deeplab_gygo.data.rendering.catalog import KINDS
-from deeplab_gygo.data.rendering.lighting import BakedLight, Lights, bake
-from deeplab_gygo.data.rendering.models import Part, normalized
-from deeplab_gygo.data.rendering.raster import rasterise_view
-from deeplab_gygo.data.rendering.sampling import pyramid
-from deeplab_gygo.data.rendering.surfaces import support_texture, wall_texture
-from deeplab_gygo.data.rendering.textures import Generator, color_in_family
+from product_renderer.camera import Orbit, fit_distance
+from product_renderer.catalog import KINDS
+from product_renderer.lighting import BakedLight, Lights, bake
+from product_renderer.models import Part, normalized
+from product_renderer.raster import rasterise_view
+from product_renderer.sampling import pyramid
+from product_renderer.surfaces import support_texture, wall_texture
+from product_renderer.textures import Generator, color_in_family
 
 _COVERED = 0.10  # Share of the product that one other thing may hide before it is taken away.
 

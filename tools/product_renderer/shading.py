@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deeplab_gygo.data.rendering.backdrop import (
+from product_renderer.backdrop import (
     BASE_REFLECTANCE,
     environment,
     fresnel,
@@ -18,9 +18,9 @@ from deeplab_gygo.data.rendering.backdrop import (
     support,
     support_coverage,
 )
-from deeplab_gygo.data.rendering.raster import Coverage, View, barycentric, rasterise_view
-from deeplab_gygo.data.rendering.sampling import lengths, sample_levels
-from deeplab_gygo.data.rendering.scene import Scene
+from product_renderer.raster import Coverage, View, barycentric, rasterise_view
+from product_renderer.sampling import lengths, sample_levels
+from product_renderer.scene import Scene
 
 _SAMPLES = 2  # Samples per pixel along each axis, averaged for smooth edges.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from deeplab_gygo.data.rendering.prints import draw_picture, draw_small_print
-from deeplab_gygo.data.rendering.textures import (
+from product_renderer.prints import draw_picture, draw_small_print
+from product_renderer.textures import (
     Generator,
     blend,
     checks,

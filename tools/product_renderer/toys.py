@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from deeplab_gygo.data.rendering import meshes
-from deeplab_gygo.data.rendering.models import Part, solid
-from deeplab_gygo.data.rendering.prints import label
-from deeplab_gygo.data.rendering.textures import Generator, color_in_family, palette, pattern
+from product_renderer import meshes
+from product_renderer.models import Part, solid
+from product_renderer.prints import label
+from product_renderer.textures import Generator, color_in_family, palette, pattern
 
 
 def _texture(rng: Generator, colors) -> np.ndarray:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from deeplab_gygo.data.rendering import meshes
-from deeplab_gygo.data.rendering.meshes import Mesh
-from deeplab_gygo.data.rendering.models import Part, solid
-from deeplab_gygo.data.rendering.prints import wrapped_label
-from deeplab_gygo.data.rendering.textures import Generator, color_in_family, pattern
+from product_renderer import meshes
+from product_renderer.meshes import Mesh
+from product_renderer.models import Part, solid
+from product_renderer.prints import wrapped_label
+from product_renderer.textures import Generator, color_in_family, pattern
 
 
 def _smooth(profile, count: int = 30) -> np.ndarray:

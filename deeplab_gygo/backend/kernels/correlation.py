@@ -16,8 +16,16 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas
 
-from deeplab_gygo.kernels.launch import ceil_div, launch, load, span, store, unravelled, within
-from deeplab_gygo.kernels.window import Window
+from deeplab_gygo.backend.kernels.launch import (
+    ceil_div,
+    launch,
+    load,
+    span,
+    store,
+    unravelled,
+    within,
+)
+from deeplab_gygo.backend.kernels.window import Window
 
 _ROWS = 4
 """Output rows of a program: with a 5x5 kernel it reads 8 input rows for them instead of 20."""

@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from deeplab_gygo.backend.kernels.correlation import correlation
+from deeplab_gygo.backend.kernels.depthwise_gradients import input_gradient, kernel_gradient
+from deeplab_gygo.backend.kernels.launch import FLOATS, LARGEST
+from deeplab_gygo.backend.kernels.window import Window
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.kernels.correlation import correlation
-from deeplab_gygo.kernels.depthwise_gradients import input_gradient, kernel_gradient
-from deeplab_gygo.kernels.launch import FLOATS, LARGEST
-from deeplab_gygo.kernels.window import Window
 
 
 def depthwise(

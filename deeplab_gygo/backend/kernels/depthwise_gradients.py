@@ -11,9 +11,17 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas
 
-from deeplab_gygo.kernels.correlation import correlation, reader
-from deeplab_gygo.kernels.launch import ceil_div, launch, load, span, store, unravelled, within
-from deeplab_gygo.kernels.window import Window
+from deeplab_gygo.backend.kernels.correlation import correlation, reader
+from deeplab_gygo.backend.kernels.launch import (
+    ceil_div,
+    launch,
+    load,
+    span,
+    store,
+    unravelled,
+    within,
+)
+from deeplab_gygo.backend.kernels.window import Window
 
 _MOST_SUMS = 9
 """Sums of the kernel's gradient that a program holds: 8 registers of a thread each."""

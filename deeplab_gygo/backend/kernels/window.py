@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deeplab_gygo.kernels.launch import ceil_div
+from deeplab_gygo.backend.kernels.launch import ceil_div
 
 _TILE = 1024
 """Elements of a tile: 8 for each of 128 threads, 16 bytes of half precision in one load."""

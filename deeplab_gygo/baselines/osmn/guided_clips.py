@@ -1,4 +1,4 @@
-"""Training examples of the other systems, from the same clips as those of DeepLabV3+.
+"""Training examples of the other methods, from the same clips as those of DeepLabV3+.
 
 OSMN is told where the object was a moment ago, by a Gaussian, and what it looks like, by a cut-out
 of the clip's *other* moment. Where a clip is a still, both moments are independently drawn views
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deeplab_gygo.config import AugmentConfig
-from deeplab_gygo.data.augment import VOID, photometric
-from deeplab_gygo.data.clips import ClipSource, Moment, RawClip, draw_view
-from deeplab_gygo.data.visual_guides import (
+from deeplab_gygo.baselines.osmn.guides import (
     CENTER_PERTURBATION,
     SPREAD_PERTURBATION,
     gaussian_guide,
     visual_crop,
 )
+from deeplab_gygo.synthesis.augment import VOID, photometric
+from deeplab_gygo.synthesis.clips import ClipSource, Moment, RawClip, draw_view
+from deeplab_gygo.synthesis.config import AugmentConfig
 
 _LEAST_AREA = 0.003  # of the picture, and
 _LEAST_FILL = 0.2  # of its box: what a frame must show to be a visual guide (authors' code)

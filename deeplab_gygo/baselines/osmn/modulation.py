@@ -10,8 +10,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from deeplab_gygo.models.sides import small_normal
-from deeplab_gygo.models.trunks import Unit
+from deeplab_gygo.baselines.shared.sides import small_normal
+from deeplab_gygo.baselines.shared.trunks import Unit
 
 SHIFT_MOMENTUM, SHIFT_EPSILON = 0.99, 0.001
 """BatchNorm of the spatial modulator (model_func.py:319-350)."""

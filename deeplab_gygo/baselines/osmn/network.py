@@ -15,15 +15,11 @@ from typing import Any
 import keras
 from keras import layers
 
-from deeplab_gygo.config_systems import OsmnModel
-from deeplab_gygo.errors import UsageError
-from deeplab_gygo.models.head import DECODER_STRIDE, build_head
-from deeplab_gygo.models.memory import recall_channels
-from deeplab_gygo.models.modulation import Modulate, Unknown, spatial_modulator
-from deeplab_gygo.models.refinement import REFINED_STRIDE, build_refiner
-from deeplab_gygo.models.sides import FuseSides, apply_sides, finest_stride
-from deeplab_gygo.models.trunk_weights import TrunkWeights
-from deeplab_gygo.models.trunks import (
+from deeplab_gygo.baselines.osmn.config import OsmnModel
+from deeplab_gygo.baselines.osmn.modulation import Modulate, Unknown, spatial_modulator
+from deeplab_gygo.baselines.shared.sides import FuseSides, apply_sides, finest_stride
+from deeplab_gygo.baselines.shared.trunk_weights import TrunkWeights
+from deeplab_gygo.baselines.shared.trunks import (
     SPECS,
     STRIDE,
     Unit,
@@ -33,7 +29,11 @@ from deeplab_gygo.models.trunks import (
     trunk_stage,
     trunk_units,
 )
-from deeplab_gygo.models.vgg import CROP, VggSpec, apply_classifier, identity_scales
+from deeplab_gygo.baselines.shared.vgg import CROP, VggSpec, apply_classifier, identity_scales
+from deeplab_gygo.errors import UsageError
+from deeplab_gygo.models.head import DECODER_STRIDE, build_head
+from deeplab_gygo.models.memory import recall_channels
+from deeplab_gygo.models.refinement import REFINED_STRIDE, build_refiner
 
 CLASSIFIER_STRIDE = 32
 """Stride of the trunk in the visual modulator, which is the classifier that it was."""

@@ -15,14 +15,14 @@ import numpy as np
 from keras import ops
 
 from deeplab_gygo import backend
-from deeplab_gygo.config_systems import OsmnOnline
-from deeplab_gygo.data.visual_guides import gaussian_guide, visual_crop
-from deeplab_gygo.models.geometry import Geometry, sigmoid
-from deeplab_gygo.models.osmn import Osmn
-from deeplab_gygo.online.aggregation import keep_connected, overlap
-from deeplab_gygo.online.fine_tuning import FineTuner, Picture, note_of, pictures_of
-from deeplab_gygo.online.objects import Carried, ObjectSegmenter
-from deeplab_gygo.online.prediction import Adaptation, Report
+from deeplab_gygo.baselines.osmn.config import OsmnOnline
+from deeplab_gygo.baselines.osmn.guides import gaussian_guide, visual_crop
+from deeplab_gygo.baselines.osmn.network import Osmn
+from deeplab_gygo.baselines.shared.fine_tuner import FineTuner, Picture, note_of, pictures_of
+from deeplab_gygo.baselines.shared.object_segmenter import Carried, ObjectSegmenter
+from deeplab_gygo.inference.aggregation import keep_connected, overlap
+from deeplab_gygo.inference.geometry import Geometry, sigmoid
+from deeplab_gygo.inference.prediction import Adaptation, Report
 
 TRAINED = {
     "all": ("trunk", "visual", "spatial", "decoder"),

@@ -12,11 +12,11 @@ from typing import Any
 import keras
 from keras import layers
 
-from deeplab_gygo.config_systems import OsvosModel
+from deeplab_gygo.baselines.osvos.config import OsvosModel
+from deeplab_gygo.baselines.shared.sides import FuseSides, apply_sides, finest_stride, small_normal
+from deeplab_gygo.baselines.shared.trunk_weights import TrunkWeights
+from deeplab_gygo.baselines.shared.trunks import STRIDE, build_trunk, freeze_statistics, trunk_stage
 from deeplab_gygo.models.layers import ResizeToFeatures
-from deeplab_gygo.models.sides import FuseSides, apply_sides, finest_stride, small_normal
-from deeplab_gygo.models.trunk_weights import TrunkWeights
-from deeplab_gygo.models.trunks import STRIDE, build_trunk, freeze_statistics, trunk_stage
 
 FUSED = "fused"
 """Output that is the result; the others are the sides' own, for their supervision."""

@@ -12,13 +12,13 @@ import keras
 import numpy as np
 
 from deeplab_gygo import backend
-from deeplab_gygo.config_systems import OsvosOnline
-from deeplab_gygo.models.geometry import Geometry, sigmoid
-from deeplab_gygo.models.osvos import FUSED, Osvos
-from deeplab_gygo.online.aggregation import overlap
-from deeplab_gygo.online.fine_tuning import FineTuner, mirrored, note_of, pictures_of
-from deeplab_gygo.online.objects import Carried, ObjectSegmenter
-from deeplab_gygo.online.prediction import Adaptation, Report
+from deeplab_gygo.baselines.osvos.config import OsvosOnline
+from deeplab_gygo.baselines.osvos.network import FUSED, Osvos
+from deeplab_gygo.baselines.shared.fine_tuner import FineTuner, mirrored, note_of, pictures_of
+from deeplab_gygo.baselines.shared.object_segmenter import Carried, ObjectSegmenter
+from deeplab_gygo.inference.aggregation import overlap
+from deeplab_gygo.inference.geometry import Geometry, sigmoid
+from deeplab_gygo.inference.prediction import Adaptation, Report
 
 
 class OsvosSegmenter(ObjectSegmenter):

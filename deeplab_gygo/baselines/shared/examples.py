@@ -6,11 +6,13 @@ from functools import partial
 
 import numpy as np
 
-from deeplab_gygo.config_training import SystemTraining, TrainOsmn, TrainOsvos
-from deeplab_gygo.data.clips import MOMENTS, ClipSource
-from deeplab_gygo.data.guided_clips import Example, Guiding, guided_clip, plain_clip
-from deeplab_gygo.data.material import build_source
-from deeplab_gygo.data.sources import SHORT_SIDE
+from deeplab_gygo.baselines.osmn.config import TrainOsmn
+from deeplab_gygo.baselines.osmn.guided_clips import Example, Guiding, guided_clip, plain_clip
+from deeplab_gygo.baselines.osvos.config import TrainOsvos
+from deeplab_gygo.baselines.shared.config import BaselineTrainConfig
+from deeplab_gygo.synthesis.clips import MOMENTS, ClipSource
+from deeplab_gygo.synthesis.material import build_source
+from deeplab_gygo.synthesis.sources import SHORT_SIDE
 from deeplab_gygo.training.examples import Batch
 
 STRIDE = 16
@@ -20,7 +22,7 @@ _SIZES = 2**31  # tells the draw of a step's size from those of its clips
 _WHOLE_SEQUENCE = 10**6  # frames, more than a video has
 
 
-def step_size(config: SystemTraining, step: int) -> tuple[int, int]:
+def step_size(config: BaselineTrainConfig, step: int) -> tuple[int, int]:
     """Draws the size of a step's pictures, a pure function of (seed, step).
 
     Args:
@@ -36,7 +38,7 @@ def step_size(config: SystemTraining, step: int) -> tuple[int, int]:
     return height, width
 
 
-def examples_per_clip(config: SystemTraining) -> int:
+def examples_per_clip(config: BaselineTrainConfig) -> int:
     """Returns how many examples a clip gives: two moments, or one where the batch is odd."""
     return 1 if config.batch % MOMENTS else MOMENTS
 
@@ -83,7 +85,7 @@ class PlainClipMaker:
         )
 
 
-def source_opener(config: SystemTraining) -> partial:
+def source_opener(config: BaselineTrainConfig) -> partial:
     """Returns what opens the material of a training, `(sources, root, cache_gb) -> source`."""
     # Training at the full size must not enlarge what was reduced before.
     opener = partial(build_source, short_side=max(SHORT_SIDE, min(config.crop)))

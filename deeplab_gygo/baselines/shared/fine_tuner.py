@@ -13,14 +13,15 @@ import keras
 import numpy as np
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import OnlineConfig
-from deeplab_gygo.config_systems import OsmnOnline, OsvosOnline
+from deeplab_gygo.baselines.osmn.config import OsmnOnline
+from deeplab_gygo.baselines.osvos.config import OsvosOnline
+from deeplab_gygo.baselines.shared.steps import Rated, kernel_decay
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.models.geometry import Geometry
-from deeplab_gygo.online.prediction import Adaptation, Report
-from deeplab_gygo.online.views import first_frame_views
-from deeplab_gygo.training.losses import l2_sp, named_loss
-from deeplab_gygo.training.system_step import Rated, kernel_decay
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.geometry import Geometry
+from deeplab_gygo.inference.prediction import Adaptation, Report
+from deeplab_gygo.inference.views import first_frame_views
+from deeplab_gygo.models.losses import l2_sp, named_loss
 
 POOR = 0.6
 """J on the annotated frame below which a fine-tuning is warned about."""
@@ -55,7 +56,7 @@ def pictures_of(
     stride: int,
     rng: np.random.Generator,
 ) -> list[Picture]:
-    """Makes the pictures that a system is fine-tuned on, from which every step draws one.
+    """Makes the pictures that a method is fine-tuned on, from which every step draws one.
 
     Args:
         image: uint8 [H, W, 3] RGB, the annotated frame.

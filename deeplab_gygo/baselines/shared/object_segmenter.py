@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from deeplab_gygo.data.masks import VOID, check_first_mask
-from deeplab_gygo.data.sequence import Frame, Sequence
 from deeplab_gygo.errors import InputError, UsageError
-from deeplab_gygo.online.aggregation import soft_aggregate
-from deeplab_gygo.online.confidence import expected_overlap
-from deeplab_gygo.online.prediction import Adaptation, Prediction, Report
+from deeplab_gygo.inference.aggregation import soft_aggregate
+from deeplab_gygo.inference.confidence import expected_overlap
+from deeplab_gygo.inference.prediction import Adaptation, Prediction, Report
+from deeplab_gygo.io.masks import VOID, check_first_mask
+from deeplab_gygo.io.sequence import Frame, Sequence
 
 
 @dataclass
@@ -56,7 +56,7 @@ class ObjectSegmenter(ABC):
         self.adaptation = Adaptation()
         self.warnings: list[str] = []
 
-    # === What a system does itself ===
+    # === What a method does itself ===
 
     @abstractmethod
     def _start(self, image: np.ndarray) -> None:
@@ -214,10 +214,10 @@ class ObjectSegmenter(ABC):
 def _check_mask(mask: np.ndarray | None, size: tuple[int, int], name: str) -> None:
     if mask is None:
         raise UsageError(
-            "This system and mode start from a mask",
+            "This method and mode start from a mask",
             met="none",
             where=name,
-            remedy="Give the mask of the first frame, or use a system with --mode zero-shot",
+            remedy="Give the mask of the first frame, or use a method with --mode zero-shot",
         )
     check_first_mask(mask, size, name)
 

@@ -17,7 +17,7 @@ import keras
 from keras import layers, ops
 
 from deeplab_gygo import backend
-from deeplab_gygo.models.trunks import SIDE_STAGES, trunk_units
+from deeplab_gygo.baselines.shared.trunks import SIDE_STAGES, trunk_units
 
 INITIAL_DEVIATION = 0.001
 """Standard deviation of the first kernels: osvos.py of OSVOS-TensorFlow, `osmn_arg_scope`."""

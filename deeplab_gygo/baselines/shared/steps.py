@@ -9,12 +9,14 @@ import keras
 from keras import ops
 
 from deeplab_gygo.backend import GradientStep
-from deeplab_gygo.config_training import SystemTraining, TrainOsmn, TrainOsvos
-from deeplab_gygo.models.osmn import Osmn
-from deeplab_gygo.models.osvos import FUSED, Osvos
-from deeplab_gygo.models.trunks import trunk_stage
-from deeplab_gygo.training.losses import named_loss
-from deeplab_gygo.training.optimization import RatedStep
+from deeplab_gygo.baselines.osmn.config import TrainOsmn
+from deeplab_gygo.baselines.osmn.network import Osmn
+from deeplab_gygo.baselines.osvos.config import TrainOsvos
+from deeplab_gygo.baselines.osvos.network import FUSED, Osvos
+from deeplab_gygo.baselines.shared.config import BaselineTrainConfig
+from deeplab_gygo.baselines.shared.trunks import trunk_stage
+from deeplab_gygo.models.losses import named_loss
+from deeplab_gygo.training.steps import RatedStep
 
 Rated = list[tuple[float, list[keras.Variable]]]
 """Peak rates, and the variables that learn at each."""
@@ -109,7 +111,7 @@ def supervised(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _built(
-    network: keras.Model, loss: Callable[[Any, Any], Any], rated: Rated, config: SystemTraining
+    network: keras.Model, loss: Callable[[Any, Any], Any], rated: Rated, config: BaselineTrainConfig
 ) -> tuple[list[tuple[float, keras.optimizers.Optimizer, list[keras.Variable]]], GradientStep]:
     """Builds an optimizer for every rate, and the compiled step over all of them."""
     groups = [(rate, _optimizer(rate, config), variables) for rate, variables in rated]
@@ -124,7 +126,7 @@ def _built(
     return groups, step
 
 
-def _optimizer(rate: float, config: SystemTraining) -> keras.optimizers.Optimizer:
+def _optimizer(rate: float, config: BaselineTrainConfig) -> keras.optimizers.Optimizer:
     # Keras averages the gradients of so many steps itself; one step is no average.
     average = config.average if config.average > 1 else None
     if config.optimizer == "adam":

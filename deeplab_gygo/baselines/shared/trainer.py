@@ -11,30 +11,32 @@ from typing import Any
 import keras
 import numpy as np
 
-from deeplab_gygo.config import to_plain
-from deeplab_gygo.config_training import SystemTraining, TrainOsmn, TrainOsvos
-from deeplab_gygo.data.clips import MOMENTS, ClipSource
-from deeplab_gygo.errors import UsageError
-from deeplab_gygo.models.osmn import Osmn
-from deeplab_gygo.models.osvos import Osvos
-from deeplab_gygo.models.trunks import trunk_stage
-from deeplab_gygo.models.weights import load_parent
-from deeplab_gygo.training.batches import batches
-from deeplab_gygo.training.examples import Batch, start_pool
-from deeplab_gygo.training.system_examples import (
+from deeplab_gygo.baselines.osmn.config import TrainOsmn
+from deeplab_gygo.baselines.osmn.network import Osmn
+from deeplab_gygo.baselines.osvos.config import TrainOsvos
+from deeplab_gygo.baselines.osvos.network import Osvos
+from deeplab_gygo.baselines.shared.config import BaselineTrainConfig
+from deeplab_gygo.baselines.shared.examples import (
     STRIDE,
     GuidedClipMaker,
     PlainClipMaker,
     examples_per_clip,
     source_opener,
 )
-from deeplab_gygo.training.system_step import OsmnStep, OsvosStep
-from deeplab_gygo.training.system_validation import OsmnValidation, OsvosValidation
+from deeplab_gygo.baselines.shared.steps import OsmnStep, OsvosStep
+from deeplab_gygo.baselines.shared.trunks import trunk_stage
+from deeplab_gygo.baselines.shared.validation import OsmnValidation, OsvosValidation
+from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.config_file import to_plain
+from deeplab_gygo.models.weight_file import load_parent
+from deeplab_gygo.synthesis.clips import MOMENTS, ClipSource
+from deeplab_gygo.training.batches import batches
+from deeplab_gygo.training.examples import Batch, start_pool
 from deeplab_gygo.training.trainer import Trainer
 
 
-class SystemTrainer(Trainer):
-    """What the trainers of both systems have in common; see `Trainer` for files and resuming.
+class BaselineTrainer(Trainer):
+    """What the trainers of both methods have in common; see `Trainer` for files and resuming.
 
     Args:
         config: What to train on what.
@@ -49,7 +51,7 @@ class SystemTrainer(Trainer):
 
     network: type[Osmn] | type[Osvos]
 
-    def __init__(self, config: SystemTraining, folder: str | Path, *, progress: bool = True):
+    def __init__(self, config: BaselineTrainConfig, folder: str | Path, *, progress: bool = True):
         _check(config)
         super().__init__(config, folder, progress)
 
@@ -64,7 +66,7 @@ class SystemTrainer(Trainer):
         parent, _ = load_parent(self.config.initial)
         if parent.config != self.config.model:
             raise UsageError(
-                "A parent to start from has the system and architecture of the configuration",
+                "A parent to start from has the method and architecture of the configuration",
                 met=to_plain(parent.config),
                 where=self.config.initial,
                 remedy="Correct `model` or `initial`",
@@ -102,8 +104,8 @@ class SystemTrainer(Trainer):
         return warm * 0.5 * (1.0 + math.cos(math.pi * self.progress_fraction()))
 
 
-class OsmnTrainer(SystemTrainer):
-    """Trains OSMN; see `SystemTrainer`."""
+class OsmnTrainer(BaselineTrainer):
+    """Trains OSMN; see `BaselineTrainer`."""
 
     network = Osmn
 
@@ -115,8 +117,8 @@ class OsmnTrainer(SystemTrainer):
         return OsmnValidation(self.parent, config.validation, str(self.root), config.threshold)
 
 
-class OsvosTrainer(SystemTrainer):
-    """Trains OSVOS's parent network; see `SystemTrainer`."""
+class OsvosTrainer(BaselineTrainer):
+    """Trains OSVOS's parent network; see `BaselineTrainer`."""
 
     network = Osvos
 
@@ -132,8 +134,10 @@ class OsvosTrainer(SystemTrainer):
         return {"mask": targets, "side_weight": np.array(weight, np.float32)}
 
 
-def build_trainer(config: SystemTraining, folder: str | Path, *, progress: bool) -> SystemTrainer:
-    """Builds the trainer of the system that a configuration is of; see `SystemTrainer`."""
+def build_trainer(
+    config: BaselineTrainConfig, folder: str | Path, *, progress: bool
+) -> BaselineTrainer:
+    """Builds the trainer of the method that a configuration is of; see `BaselineTrainer`."""
     trainer = OsmnTrainer if isinstance(config, TrainOsmn) else OsvosTrainer
     return trainer(config, folder, progress=progress)
 
@@ -146,7 +150,7 @@ def _layers_of(model: keras.Model) -> Iterator[keras.layers.Layer]:
             yield from _layers_of(layer)
 
 
-def _check(config: SystemTraining) -> None:
+def _check(config: BaselineTrainConfig) -> None:
     """Raises `UsageError` where a value is out of range."""
     rules: list[tuple[str, bool, str]] = [
         ("crop", all(s > 0 and s % STRIDE == 0 for s in config.crop), f"a multiple of {STRIDE}"),

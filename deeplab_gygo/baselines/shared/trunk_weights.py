@@ -1,6 +1,6 @@
-"""The first weights of a trunk: where they come from, and how they are put into a system.
+"""The first weights of a trunk: where they come from, and how they are put into a method.
 
-A trunk is random only where that is asked for; every system remembers where its trunk is from, and
+A trunk is random only where that is asked for; every method remembers where its trunk is from, and
 its weights file says so.
 """
 
@@ -14,14 +14,14 @@ import h5py
 import keras
 import numpy as np
 
-from deeplab_gygo.config import ModelConfig
-from deeplab_gygo.config_systems import system_of, trunk_of
+from deeplab_gygo.baselines.shared.trunks import trunk_stage
+from deeplab_gygo.baselines.shared.vgg import CROP
 from deeplab_gygo.errors import UsageError, WeightsError
+from deeplab_gygo.methods import method_of_architecture
 from deeplab_gygo.models.backbones import build_backbone
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.imagenet import download_application
-from deeplab_gygo.models.trunks import trunk_stage
-from deeplab_gygo.models.vgg import CROP
-from deeplab_gygo.models.weights import file_hash, read_parent_file, shipped_parent
+from deeplab_gygo.models.weight_file import file_hash, read_parent_file, shipped_parent
 
 SHIPPED = "shipped"
 IMAGENET = "imagenet"
@@ -30,7 +30,7 @@ Arrays = dict[str, np.ndarray]
 """float32 arrays by `<layer>/<variable>`, or with the part of a parent before it."""
 
 _TRUNK_PART = {"deeplab": "encoder", "osmn": "segmentation", "osvos": "osvos"}
-"""Part of a parent file that holds the trunk, by system."""
+"""Part of a parent file that holds the trunk, by method."""
 
 _DENSE = {"fc1": "fc6", "fc2": "fc7"}
 """Names in keras.applications of the dense layers that are used; ours are the paper's."""
@@ -76,14 +76,14 @@ class TrunkWeights:
 
     def _read_parent(self, trunk: str, path: Path, *, shipped: bool) -> None:
         model, arrays, _ = read_parent_file(path)
-        if trunk_of(model) != trunk:
+        if model.trunk_name != trunk:
             raise UsageError(
                 f"A trunk {trunk} is taken from a parent on the same trunk",
-                met=trunk_of(model),
+                met=model.trunk_name,
                 where=path,
                 remedy="Give another parent, or `imagenet`",
             )
-        part = f"{_TRUNK_PART[system_of(model)]}/"
+        part = f"{_TRUNK_PART[method_of_architecture(model).name]}/"
         self._arrays = {k.removeprefix(part): v for k, v in arrays.items() if k.startswith(part)}
         if isinstance(model, ModelConfig):
             self._decoder = {k: v for k, v in arrays.items() if not k.startswith(part)}

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from deeplab_gygo.baselines.shared.vgg import VGG16, After, VggSpec, apply_vgg
 from deeplab_gygo.models.inverted_residual import (
     Builder,
     InvertedResidualSpec,
@@ -21,7 +22,6 @@ from deeplab_gygo.models.inverted_residual import (
     efficientnet_lite,
 )
 from deeplab_gygo.models.stride import StridePlan
-from deeplab_gygo.models.vgg import VGG16, After, VggSpec, apply_vgg
 
 STRIDE = 16
 """Stride of a trunk's last features in a segmentation network. VGG-16 has it without its pool5; in

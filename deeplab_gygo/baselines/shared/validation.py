@@ -7,19 +7,19 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from deeplab_gygo import backend
-from deeplab_gygo.config import ValidationConfig
-from deeplab_gygo.config_systems import default_side
-from deeplab_gygo.data import material
-from deeplab_gygo.data.datasets import Dataset, open_dataset
-from deeplab_gygo.data.visual_guides import gaussian_guide, visual_crop
+from deeplab_gygo.baselines.osmn.guides import gaussian_guide, visual_crop
+from deeplab_gygo.baselines.osmn.network import Osmn
+from deeplab_gygo.baselines.osvos.network import FUSED, Osvos
+from deeplab_gygo.baselines.shared.config import default_side
+from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.evaluation.measures import jaccard
-from deeplab_gygo.models.geometry import Geometry
-from deeplab_gygo.models.osmn import Osmn
-from deeplab_gygo.models.osvos import FUSED, Osvos
+from deeplab_gygo.inference.geometry import Geometry
+from deeplab_gygo.synthesis import material
+from deeplab_gygo.training.config import ValidationConfig
 
 
 class _SystemValidation(ABC):
-    """Measures every set of a configuration; what a sequence gives is for the system to say."""
+    """Measures every set of a configuration; what a sequence gives is for the method to say."""
 
     modes: tuple[str, ...]
 

@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers
 
 from deeplab_gygo import backend
-from deeplab_gygo.kernels import depthwise as kernels
+from deeplab_gygo.backend.kernels import depthwise as kernels
 from deeplab_gygo.models.folding import folded
 
 

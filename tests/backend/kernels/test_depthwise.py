@@ -16,9 +16,9 @@ jax = pytest.importorskip("jax")
 
 import jax.numpy as jnp  # noqa: E402
 
+from deeplab_gygo.backend.kernels import depthwise_gradients  # noqa: E402
+from deeplab_gygo.backend.kernels.depthwise import depthwise, plain_depthwise  # noqa: E402
 from deeplab_gygo.errors import UsageError  # noqa: E402
-from deeplab_gygo.kernels import depthwise_gradients  # noqa: E402
-from deeplab_gygo.kernels.depthwise import depthwise, plain_depthwise  # noqa: E402
 
 
 class Case(NamedTuple):

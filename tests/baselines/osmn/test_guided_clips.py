@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import AugmentConfig
-from deeplab_gygo.config_training import plain_pictures
-from deeplab_gygo.data import augment
-from deeplab_gygo.data.augment import VOID
-from deeplab_gygo.data.clips import Moment, RawClip
-from deeplab_gygo.data.guided_clips import Guiding, guided_clip, plain_clip
-from deeplab_gygo.data.visual_guides import gaussian_guide
+from deeplab_gygo.baselines.osmn.guided_clips import Guiding, guided_clip, plain_clip
+from deeplab_gygo.baselines.osmn.guides import gaussian_guide
+from deeplab_gygo.baselines.shared.config import plain_pictures
+from deeplab_gygo.synthesis import augment
+from deeplab_gygo.synthesis.augment import VOID
+from deeplab_gygo.synthesis.clips import Moment, RawClip
+from deeplab_gygo.synthesis.config import AugmentConfig
 
 SIZE = (64, 80)
 STILL = plain_pictures()

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deeplab_gygo.data.visual_guides import (
+from deeplab_gygo.baselines.osmn.guides import (
     CENTER_PERTURBATION,
     CROP_SIZE,
     LEAST_SPREAD,

@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import ModelConfig
-from deeplab_gygo.config_systems import OsmnModel
+from deeplab_gygo.baselines.osmn.config import OsmnModel
+from deeplab_gygo.baselines.osmn.network import ROLES, Osmn
+from deeplab_gygo.baselines.shared.trunks import modulated_units
 from deeplab_gygo.errors import UsageError, WeightsError
-from deeplab_gygo.models.osmn import ROLES, Osmn
-from deeplab_gygo.models.trunks import modulated_units
-from deeplab_gygo.models.weights import load_parent, read_parent_file, shipped_parent
+from deeplab_gygo.models.config import ModelConfig
+from deeplab_gygo.models.weight_file import load_parent, read_parent_file, shipped_parent
 
 CONVOLUTIONS = 14_714_688  # of VGG-16
 FULLY_CONNECTED = (25_088 * 4096 + 4096) + (4096 * 4096 + 4096)

@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import ModelConfig
-from deeplab_gygo.config_systems import OsmnModel, OsmnOnline
-from deeplab_gygo.data.visual_guides import gaussian_guide
-from deeplab_gygo.models.osmn import Osmn
-from deeplab_gygo.models.weights import variables_by_name
-from deeplab_gygo.online.osmn_segmenter import OsmnSegmenter
+from deeplab_gygo.baselines.osmn.config import OsmnModel, OsmnOnline
+from deeplab_gygo.baselines.osmn.guides import gaussian_guide
+from deeplab_gygo.baselines.osmn.network import Osmn
+from deeplab_gygo.baselines.osmn.segmenter import OsmnSegmenter
+from deeplab_gygo.models.config import ModelConfig
+from deeplab_gygo.models.weight_file import variables_by_name
 
 HEAD = ModelConfig(aspp_channels=8, low_level_channels=4, decoder_channels=8)
 LIGHT = {

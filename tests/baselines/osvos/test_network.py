@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from deeplab_gygo.config_systems import OsvosModel
-from deeplab_gygo.models.osvos import FUSED, Osvos
-from deeplab_gygo.models.sides import FuseSides
+from deeplab_gygo.baselines.osvos.config import OsvosModel
+from deeplab_gygo.baselines.osvos.network import FUSED, Osvos
+from deeplab_gygo.baselines.shared.sides import FuseSides
 
 # 3x3 convolutions of the sides, their scores, and the fusion (osvos.py:57-140).
 SIDES = sum(9 * width * 16 + 16 for width in (128, 256, 512, 512))

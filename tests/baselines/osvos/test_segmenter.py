@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from deeplab_gygo.config_systems import OsvosModel, OsvosOnline
-from deeplab_gygo.data.masks import write_mask
-from deeplab_gygo.data.sequence import sequence_from_folder
-from deeplab_gygo.models.osvos import Osvos
-from deeplab_gygo.models.weights import variables_by_name
-from deeplab_gygo.online.osvos_segmenter import OsvosSegmenter
+from deeplab_gygo.baselines.osvos.config import OsvosModel, OsvosOnline
+from deeplab_gygo.baselines.osvos.network import Osvos
+from deeplab_gygo.baselines.osvos.segmenter import OsvosSegmenter
+from deeplab_gygo.io.masks import write_mask
+from deeplab_gygo.io.sequence import sequence_from_folder
+from deeplab_gygo.models.weight_file import variables_by_name
 
 
 @pytest.fixture(scope="module")

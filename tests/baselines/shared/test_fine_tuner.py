@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from deeplab_gygo.config_systems import OsmnOnline, OsvosOnline
+from deeplab_gygo.baselines.osmn.config import OsmnOnline
+from deeplab_gygo.baselines.osvos.config import OsvosOnline
+from deeplab_gygo.baselines.shared.fine_tuner import FineTuner, mirrored, note_of, pictures_of
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.models.geometry import Geometry
-from deeplab_gygo.online.fine_tuning import FineTuner, mirrored, note_of, pictures_of
+from deeplab_gygo.inference.geometry import Geometry
 
 GEOMETRY = Geometry.fit((64, 96), 48, 16)
 

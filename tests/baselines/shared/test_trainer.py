@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo.config import ModelConfig, SourceConfig, ValidationConfig
-from deeplab_gygo.config_systems import OsmnModel, OsvosModel
-from deeplab_gygo.config_training import Stairs, TrainOsmn, TrainOsvos
+from deeplab_gygo.baselines.osmn.config import OsmnModel, TrainOsmn
+from deeplab_gygo.baselines.osvos.config import OsvosModel, TrainOsvos
+from deeplab_gygo.baselines.shared.config import Stairs
+from deeplab_gygo.baselines.shared.steps import supervised
+from deeplab_gygo.baselines.shared.trainer import OsmnTrainer, OsvosTrainer, build_trainer
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.models.weights import read_parent_file, save_parent, variables_by_name
-from deeplab_gygo.training.losses import balanced_loss
-from deeplab_gygo.training.system_step import supervised
-from deeplab_gygo.training.system_trainer import OsmnTrainer, OsvosTrainer, build_trainer
+from deeplab_gygo.models.config import ModelConfig
+from deeplab_gygo.models.losses import balanced_loss
+from deeplab_gygo.models.weight_file import read_parent_file, save_parent, variables_by_name
+from deeplab_gygo.synthesis.config import SourceConfig
+from deeplab_gygo.training.config import ValidationConfig
 
 SIZE = (64, 96)
 THIN_HEAD = ModelConfig(aspp_channels=8, low_level_channels=4, decoder_channels=8)
@@ -127,8 +130,8 @@ def test_osmn_learns_which_of_two_moving_objects_is_meant(root, tmp_path):
     # Both squares look alike: without its guides the network cannot exceed a half.
     assert told > 0.7
     config, _, card = read_parent_file(tmp_path / "run" / "parent.npz")
-    assert config == model and card["system"] == "osmn" and "random" in card["trunk"]
-    assert card["training"]["system"] == "osmn"
+    assert config == model and card["method"] == "osmn" and "random" in card["trunk"]
+    assert card["training"]["method"] == "osmn"
 
 
 def test_osvos_learns_a_moving_object(single, tmp_path):

@@ -4,19 +4,20 @@ import keras
 import numpy as np
 import pytest
 
-from deeplab_gygo.config import ModelConfig
-from deeplab_gygo.config_systems import TRUNKS, OsvosModel
-from deeplab_gygo.errors import UsageError, WeightsError
-from deeplab_gygo.models.osvos import Osvos
-from deeplab_gygo.models.trunk_weights import TrunkWeights
-from deeplab_gygo.models.trunks import (
+from deeplab_gygo.baselines.osvos.config import OsvosModel
+from deeplab_gygo.baselines.osvos.network import Osvos
+from deeplab_gygo.baselines.shared.config import TRUNKS
+from deeplab_gygo.baselines.shared.trunk_weights import TrunkWeights
+from deeplab_gygo.baselines.shared.trunks import (
     build_trunk,
     freeze_statistics,
     modulated_units,
     trunk_stage,
     trunk_units,
 )
-from deeplab_gygo.models.weights import load_parent, save_parent
+from deeplab_gygo.errors import UsageError, WeightsError
+from deeplab_gygo.models.config import ModelConfig
+from deeplab_gygo.models.weight_file import load_parent, save_parent
 
 
 @pytest.mark.parametrize(

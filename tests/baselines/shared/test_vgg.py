@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from keras import layers
 
-from deeplab_gygo.config_systems import OsmnModel, OsvosModel
+from deeplab_gygo.baselines.osmn.config import OsmnModel
+from deeplab_gygo.baselines.osmn.network import Osmn
+from deeplab_gygo.baselines.osvos.config import OsvosModel
+from deeplab_gygo.baselines.osvos.network import Osvos
+from deeplab_gygo.baselines.shared.trunk_weights import TrunkWeights, read_vgg_file
+from deeplab_gygo.baselines.shared.trunks import SPECS
+from deeplab_gygo.baselines.shared.vgg import BGR_MEAN, VGG16, apply_vgg
 from deeplab_gygo.errors import InputError, WeightsError
-from deeplab_gygo.models.osmn import Osmn
-from deeplab_gygo.models.osvos import Osvos
-from deeplab_gygo.models.trunk_weights import TrunkWeights, read_vgg_file
-from deeplab_gygo.models.trunks import SPECS
-from deeplab_gygo.models.vgg import BGR_MEAN, VGG16, apply_vgg
 
 
 @pytest.fixture(scope="module")

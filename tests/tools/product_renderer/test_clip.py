@@ -3,20 +3,16 @@
 import cv2
 import numpy as np
 import pytest
+from product_renderer import meshes
+from product_renderer.catalog import KINDS
+from product_renderer.clip import render_product_clip, render_product_still, write_product_clip
+from product_renderer.lighting import DepthMap
+from product_renderer.models import normalized
+from product_renderer.raster import barycentric, look_at, rasterise_view
+from product_renderer.sampling import pyramid, sample
 
-from deeplab_gygo.data.masks import read_mask
-from deeplab_gygo.data.render import (
-    render_product_clip,
-    render_product_still,
-    write_product_clip,
-)
-from deeplab_gygo.data.rendering import meshes
-from deeplab_gygo.data.rendering.catalog import KINDS
-from deeplab_gygo.data.rendering.lighting import DepthMap
-from deeplab_gygo.data.rendering.models import normalized
-from deeplab_gygo.data.rendering.raster import barycentric, look_at, rasterise_view
-from deeplab_gygo.data.rendering.sampling import pyramid, sample
 from deeplab_gygo.errors import StorageError, UsageError
+from deeplab_gygo.io.masks import read_mask
 
 SMALL = (160, 90)
 

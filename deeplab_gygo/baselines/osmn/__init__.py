@@ -1,0 +1,1 @@
+"""OSMN (Yang et al., CVPR 2018)."""

@@ -1,0 +1,1 @@
+"""OSVOS (Caelles et al., CVPR 2017)."""

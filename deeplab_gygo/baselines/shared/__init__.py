@@ -1,0 +1,1 @@
+"""What OSMN and OSVOS have in common."""

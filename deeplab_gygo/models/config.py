@@ -1,0 +1,60 @@
+"""Architecture of the network, as a dataclass that is the YAML schema too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Backbone = Literal[
+    "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2", "resnet50"
+]
+
+
+@dataclass
+class ModelConfig:
+    """Architecture of DeepLabV3+ (Chen et al., ECCV 2018) with a guide.
+
+    Attributes:
+        backbone: Encoder network.
+        output_stride: Ratio of image size to the size of the encoder's last features, 8 or 16.
+        aspp_channels: Width of every ASPP branch; 256 in the paper.
+        low_level_channels: Width of the projected stride-4 features; 48 in the paper.
+        decoder_channels: Width of the two 3x3 convolutions of the decoder; 256 in the paper.
+        separable: Depthwise separable 3x3 convolutions in ASPP and decoder, as in the paper's
+            Xception configuration; False gives dense ones.
+        dropout: Rate after the ASPP; 0.1 in the official implementation.
+        guide: Whether the decoder takes the previous mask as a guide.
+        guide_channels: Width of the guide's own embedding at the output stride.
+        memory: Whether the decoder takes what the memory of annotated frames says: every place is
+            matched to the places of the first frame and of earlier ones.
+        key_channels: Width of the embeddings that are matched.
+        refine: Whether the logits are refined at stride 2.
+        refine_channels: Width of the refinement.
+        refine_guides: Width of what guides its filters: maps made of the stride-2 features.
+        batch_norm_momentum: Of ASPP and decoder. The official .9997 needs 30k steps to settle;
+            shorter trainings need a smaller one.
+        batch_norm_epsilon: 1e-5 in the official implementation.
+    """
+
+    backbone: Backbone = "efficientnet_lite0"
+    output_stride: Literal[8, 16] = 16
+    aspp_channels: int = 256
+    low_level_channels: int = 48
+    decoder_channels: int = 256
+    separable: bool = True
+    dropout: float = 0.1
+    guide: bool = True
+    guide_channels: int = 32
+    memory: bool = True
+    key_channels: int = 64
+    refine: bool = True
+    refine_channels: int = 24
+    refine_guides: int = 6
+    batch_norm_momentum: float = 0.99
+    batch_norm_epsilon: float = 1e-5
+
+    @property
+    def trunk_name(self) -> str:
+        """Name of the encoder."""
+        return self.backbone

@@ -1,0 +1,1 @@
+"""Layered scenes and augmentation: training clips with exact masks."""
