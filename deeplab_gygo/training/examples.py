@@ -17,8 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deeplab_gygo.baselines.shared.config import BaselineTrainConfig
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.models.guide import guide_at_stride
 from deeplab_gygo.synthesis.augment import VOID
 from deeplab_gygo.synthesis.clips import ClipSource, Telling, training_clip
 from deeplab_gygo.synthesis.material import build_source
@@ -64,7 +64,7 @@ def stack(examples: list[Example], stride: int) -> Batch:
     """
     inputs = {"image": np.stack([e["image"] for e in examples])}
     for name in ("guide", "reference"):
-        inputs[name] = _at_stride(np.stack([e[name] for e in examples]), stride)
+        inputs[name] = guide_at_stride(np.stack([e[name] for e in examples]), stride)
     targets = [np.where(e["valid"] > 0, e["mask"], VOID).astype(np.uint8) for e in examples]
     return inputs, np.stack(targets)[..., None]
 
@@ -73,13 +73,6 @@ def join(parts: list[Batch]) -> Batch:
     """Joins batches of one size to a larger one."""
     inputs = {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]}
     return inputs, np.concatenate([part[1] for part in parts])
-
-
-def _at_stride(coded: np.ndarray, stride: int) -> np.ndarray:
-    """Averages float32 [B, h, w, 1] over blocks, as the network takes coded masks."""
-    count, height, width = coded.shape[0], coded.shape[1] // stride, coded.shape[2] // stride
-    blocks = coded.reshape(count, height, stride, width, stride, 1)
-    return blocks.mean((2, 4), dtype=np.float32)
 
 
 # === Threads and processes ===
@@ -107,7 +100,7 @@ def open_pool(config: TrainConfig, source: ClipSource, root: Path, stride: int) 
 
 
 def start_pool(
-    config: TrainConfig | BaselineTrainConfig,
+    config: TrainConfig,
     source: ClipSource,
     root: Path,
     maker: Callable[[ClipSource], Callable[[int, int], Batch]],
@@ -154,7 +147,7 @@ _maker: Callable[[int, int], Batch] | None = (
 
 
 def _start_process(
-    config: TrainConfig | BaselineTrainConfig,
+    config: TrainConfig,
     root: str,
     maker: Callable[[ClipSource], Callable[[int, int], Batch]],
     open_source: Callable[..., ClipSource],

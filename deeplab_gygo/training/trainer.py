@@ -18,8 +18,6 @@ import numpy as np
 from tqdm import tqdm
 
 from deeplab_gygo import backend
-from deeplab_gygo.baselines.shared.config import BaselineTrainConfig
-from deeplab_gygo.data.shards import local_material
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.models.weight_file import assign, save_parent, variables_by_name
@@ -79,12 +77,12 @@ class Trainer(ABC):
     """
 
     def __init__(
-        self, config: TrainConfig | BaselineTrainConfig, folder: str | Path, progress: bool
+        self, config: TrainConfig, folder: str | Path, progress: bool
     ):
         self.config, self.folder, self.progress = config, Path(folder), progress
         self.folder.mkdir(parents=True, exist_ok=True)
         cv2.setNumThreads(1)  # the examples' threads are the parallelism
-        self.root = local_material(data_root(config.data_root), progress=progress)
+        self.root = data_root(config.data_root)
         self.source = self._open_source()
         self.precision = backend.set_precision(config.precision)
         self._choose_devices()
