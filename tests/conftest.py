@@ -18,26 +18,20 @@ pytest_plugins = ["material", "squares"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def _material(variable: str, folder: str) -> Path:
-    place = Path(os.environ.get(variable, REPOSITORY.parent / "shared" / folder))
-    if not place.is_dir():
-        pytest.skip(f"material for measuring is not at hand: set {variable} to its folder")
-    return place
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder with DAVIS-2016 and the other measuring material; skips where it is absent."""
-    return _material("DEEPLAB_GYGO_DATA", "data")
+    """Folder with DAVIS-2016 and other data for measurements; skips if absent."""
+    variable = "DEEPLAB_GYGO_DATA"
+    folder = Path(os.environ.get(variable, REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no data for measurements: set {variable} to its folder")
+    return folder
 
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """Folder with values of the official evaluation; skips where it is absent."""
-    return _material("DEEPLAB_GYGO_GOLDEN", "golden")
-
-
-# === A network that is quick to build and to run ===
+    """Folder of values and masks of the official evaluation."""
+    return REPOSITORY / "tests" / "golden"
 
 
 @pytest.fixture(scope="session")
@@ -64,8 +58,6 @@ def thin_trunks():
         patch.syspath_prepend(str(Path(__file__).parent))
         return importlib.import_module("small_trunks").thin_trunks
 
-
-# === The real command, on small material ===
 
 FRAME_SIZE = (64, 96)  # height and width; small, so that a command takes seconds
 

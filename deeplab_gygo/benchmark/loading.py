@@ -13,7 +13,7 @@ from deeplab_gygo.benchmark.plan import BenchmarkConfig, BenchmarkRow, Cell
 from deeplab_gygo.benchmark.results import CellResult, SequenceResult, mean
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import InputError
-from deeplab_gygo.evaluation import DatasetScore, Statistics, evaluate_results, write_report
+from deeplab_gygo.evaluation import DatasetScore, Statistics, evaluate, write_report
 from deeplab_gygo.io.atomic import replacing
 from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.runs.run_record import RECORD_NAME
@@ -54,7 +54,7 @@ def load_cell(cell: Cell, config: BenchmarkConfig, dataset: Dataset | None = Non
     if document is None:
         if dataset is None:
             return CellResult(cell, "not scored, and the data is not at hand")
-        document = keep_scores(cell, evaluate_results(dataset, cell.dataset.split, cell.folder))
+        document = keep_scores(cell, evaluate(cell.folder, dataset, split=cell.dataset.split))
     try:
         return _with_scores(cell, online, document, done)
     except (KeyError, TypeError) as error:

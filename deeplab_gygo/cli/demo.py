@@ -70,10 +70,10 @@ def run(options: Namespace) -> int:
 
 def _measure(out: Path) -> SequenceScore:
     """Measures against the exact masks; of all frames but the given one."""
-    from deeplab_gygo.evaluation import evaluate_folders, write_report
+    from deeplab_gygo.evaluation import evaluate, write_report
 
-    scores = evaluate_folders(
-        out / "clip" / "masks", out / "result" / "masks", frames="drop-first", multi_object=False
+    scores = evaluate(
+        out / "result" / "masks", out / "clip" / "masks", frames="drop-first", multi_object=False
     )
     write_report(scores, out / "scores")
     return scores.sequences[0]

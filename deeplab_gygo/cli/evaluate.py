@@ -64,24 +64,24 @@ def run(options: Namespace) -> int:
 
 def _against_dataset(options: Namespace):
     from deeplab_gygo.datasets.registry import open_dataset
-    from deeplab_gygo.evaluation import evaluate_results
+    from deeplab_gygo.evaluation import evaluate
 
     dataset = open_dataset(options.dataset, options.root, options.resolution)
     total = len(dataset.names(options.split))
     with _bar(options, total) as bar:
-        return evaluate_results(
-            dataset, options.split, Path(options.results).expanduser(),
+        return evaluate(
+            Path(options.results).expanduser(), dataset, split=options.split,
             frames=options.frames, jobs=options.jobs, ignore_void=options.ignore_void,
             progress=lambda score: bar.update(),
         )  # fmt: skip
 
 
 def _against_folder(options: Namespace):
-    from deeplab_gygo.evaluation import evaluate_folders
+    from deeplab_gygo.evaluation import evaluate
 
     with _bar(options, None) as bar:
-        return evaluate_folders(
-            Path(options.truth).expanduser(), Path(options.results).expanduser(),
+        return evaluate(
+            Path(options.results).expanduser(), Path(options.truth).expanduser(),
             frames=options.frames, jobs=options.jobs, ignore_void=options.ignore_void,
             progress=lambda score: bar.update(),
         )  # fmt: skip

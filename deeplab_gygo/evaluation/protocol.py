@@ -1,7 +1,7 @@
-"""Scores results on disk: of a data set's split, or of any folder of masks against another.
+"""Evaluates masks on disk against a dataset split or against a folder of ground-truth masks.
 
-A result lies at `<results>/<sequence>/<frame>.png`, as the DAVIS benchmark has it, or at
-`<results>/<sequence>/masks/<frame>.png`, where the segment command leaves it.
+The masks of a sequence are at `<results>/<sequence>/<frame>.png`, as in the DAVIS benchmark, or at
+`<results>/<sequence>/masks/<frame>.png`, as the segment command writes them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.evaluation.result_files import (
     MASK_SUBFOLDER,
@@ -33,34 +33,22 @@ from deeplab_gygo.evaluation.scores import (
 from deeplab_gygo.evaluation.streaming import evaluate_sequence
 from deeplab_gygo.io.masks import VOID, read_mask
 
-if TYPE_CHECKING:
-    from deeplab_gygo.datasets.registry import Dataset
-
-__all__ = [
-    "DatasetScore",
-    "FramePolicy",
-    "SequenceScore",
-    "evaluate_folders",
-    "evaluate_results",
-    "evaluate_sequence",
-]
-
 Progress = Callable[[SequenceScore], None]
 
 
 @dataclass(frozen=True)
 class _Task:
-    """What is needed to measure one sequence.
+    """One sequence to evaluate.
 
     Attributes:
         name: Name of the sequence.
-        frame_names: Names of the annotated frames in the order of time.
-        truths: One reader of a mask uint8 [H, W] per annotated frame.
-        folder: Where the results of the sequence are, or were looked for.
-        predictions: Files of the results by frame name.
-        multi_object: Whether ids tell objects apart.
-        object_ids: Objects to measure; None for those of the first truth.
-        void_label: Truth value whose pixels do not count; None for no such value.
+        frame_names: Names of the annotated frames in temporal order.
+        truths: One reader of a ground-truth mask uint8 [H, W] per annotated frame.
+        folder: Folder of the predictions, present or expected.
+        predictions: Prediction files by frame name.
+        multi_object: Whether mask values are object ids.
+        object_ids: Objects to measure; None takes those of the first ground-truth mask.
+        void_label: Ground-truth value of ignored pixels; None for no such value.
     """
 
     name: str
@@ -73,100 +61,105 @@ class _Task:
     void_label: int | None = None
 
     def missing(self, frames: FramePolicy) -> list[str]:
-        """Names of the frames that count and have no result."""
+        """Returns the names of the counted frames without a prediction."""
         names = (self.frame_names[index] for index in counted_frames(len(self.truths), frames))
         return [name for name in names if name not in self.predictions]
 
 
-def evaluate_results(
-    dataset: Dataset,
-    split: str | Path,
-    results_dir: str | Path,
+def evaluate(
+    results: str | Path,
+    ground_truth: str | Path | Dataset,
     *,
-    frames: FramePolicy = "official",
-    jobs: int = 1,
-    ignore_void: bool = False,
-    progress: Progress | None = None,
-) -> DatasetScore:
-    """Measures the results of a split by the protocol of its data set.
-
-    Args:
-        dataset: The data set with the annotations.
-        split: Name of one of its splits, or path of a list file.
-        results_dir: Folder with one folder of masks per sequence.
-        frames: Which frames count. The last frame is measured too where it has a result.
-        jobs: Number of sequences that are measured at a time, in threads.
-        ignore_void: Whether void pixels of the annotations do not count; the official code
-            takes them for background.
-        progress: Called with each score in the order of the split.
-
-    Returns:
-        The scores of all sequences of the split.
-
-    Raises:
-        InputError: Results or annotations are absent or unusable; the message lists all
-            incomplete sequences.
-        UsageError: There is no such frame policy, or `jobs` is below 1.
-    """
-    check_frame_policy(frames)
-    results_dir = _existing_folder(results_dir, "results")
-    tasks = [
-        _dataset_task(dataset, name, results_dir, ignore_void) for name in dataset.names(split)
-    ]
-    scores = _measure_all(tasks, frames, jobs, progress)
-    return DatasetScore(dataset.kind, Path(split).name.removesuffix(".txt"), scores, frames)
-
-
-def evaluate_folders(
-    truth_dir: str | Path,
-    prediction_dir: str | Path,
-    *,
+    dataset: str | None = None,
+    split: str | Path = "val",
     frames: FramePolicy = "official",
     multi_object: bool | None = None,
-    jobs: int = 1,
     ignore_void: bool = False,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> DatasetScore:
-    """Measures a folder of masks against another, frames paired by name.
+    """Computes J and F of a folder of masks by the official DAVIS protocol.
 
     Args:
-        truth_dir: Folder of the true masks of one sequence, or a tree of such folders, whose
-            paths below it are the names of the sequences.
-        prediction_dir: Folder of the predictions, of the same form.
-        frames: Which frames count.
-        multi_object: Whether ids tell objects apart; None decides per sequence by its first
-            mask: several objects where it holds an id above 1 that is not void.
-        jobs: Number of sequences that are measured at a time, in threads.
-        ignore_void: Whether void, the value 255 beside ids, does not count; else it is taken for
-            background.
-        progress: Called with each score, in the order of the names.
+        results: Folder of the predicted masks: one folder per sequence, or the masks of a single
+            sequence. Frames are paired with the ground truth by name.
+        ground_truth: A folder of ground-truth masks of the same form; the root of a dataset if
+            `dataset` is given; or an opened dataset.
+        dataset: Kind of the dataset at `ground_truth`: "gygo", "davis2016" or "davis2017".
+        split: Split of the dataset, or path of a list file; unused with a folder of masks.
+        frames: Frames that count. The last frame is measured too if it has a prediction.
+        multi_object: Whether mask values are object ids; a dataset defines this itself. None
+            decides per sequence: ids if the first mask holds a value above 1 that is not void.
+        ignore_void: Whether void pixels (255 beside ids) are ignored; by default they are
+            background, as in the official code.
+        jobs: Number of sequences evaluated in parallel, in threads.
+        progress: Called with the score of each sequence, in order.
 
     Returns:
-        The scores; the data set is the name of `truth_dir` and the split is "all".
+        The scores of all sequences. With a folder of masks the dataset is named after the folder
+        and the split is "all".
 
     Raises:
-        InputError: Folders or masks are absent or unusable.
-        UsageError: There is no such frame policy, or `jobs` is below 1.
+        InputError: Predictions or ground truth are absent or unusable; the message lists all
+            incomplete sequences.
+        UsageError: The dataset or the frame policy is unknown, or `jobs` is below 1.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import cv2
+        >>> import numpy as np
+        >>> mask = np.zeros((20, 20), np.uint8)
+        >>> mask[5:15, 5:15] = 255
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("truth", "found"):
+        ...         (Path(folder) / name).mkdir()
+        ...     for index in range(4):
+        ...         _ = cv2.imwrite(f"{folder}/truth/{index:05d}.png", mask)
+        ...         _ = cv2.imwrite(f"{folder}/found/{index:05d}.png", np.roll(mask, index))
+        ...     score = evaluate(f"{folder}/found", f"{folder}/truth")
+        >>> print(f"J {score.region.mean:.3f}  F {score.contour.mean:.3f}")
+        J 0.742  F 0.775
     """
     check_frame_policy(frames)
-    truth_dir = _existing_folder(truth_dir, "true masks")
-    prediction_dir = _existing_folder(prediction_dir, "predictions")
-    tasks = [
-        _folder_task(truth_dir, folder, prediction_dir, multi_object, ignore_void)
-        for folder in folders_with_masks(truth_dir)
-    ]
-    if not tasks:
-        raise InputError("A folder of true masks holds images", met="none", where=truth_dir)
-    scores = _measure_all(tasks, frames, jobs, progress)
-    return DatasetScore(truth_dir.resolve().name, "all", scores, frames)
+    if jobs < 1:
+        raise UsageError("jobs is at least 1", met=jobs)
+    results = _existing_folder(results, "predictions")
+    if isinstance(ground_truth, str | Path) and dataset is None:
+        truth = _existing_folder(ground_truth, "ground-truth masks")
+        tasks = [
+            _folder_task(truth, folder, results, multi_object, ignore_void)
+            for folder in folders_with_masks(truth)
+        ]
+        if not tasks:
+            raise InputError("A folder of ground-truth masks holds images", met="none", where=truth)
+        title, split = truth.resolve().name, "all"
+    else:
+        if isinstance(ground_truth, str | Path):
+            ground_truth = open_dataset(str(dataset), ground_truth)
+        tasks = [
+            _dataset_task(ground_truth, name, results, ignore_void)
+            for name in ground_truth.names(split)
+        ]
+        title, split = ground_truth.kind, Path(split).name.removesuffix(".txt")
+    _check_complete(tasks, frames)
+    measure = partial(_measure, frames=frames)
+    scores = []
+    # PNG decoding and dilation release the interpreter lock, so threads are enough.
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        for score in map(measure, tasks) if jobs == 1 else pool.map(measure, tasks):
+            scores.append(score)
+            if progress:
+                progress(score)
+    return DatasetScore(title, split, tuple(scores), frames)
 
 
-def _dataset_task(dataset: Dataset, name: str, results_dir: Path, ignore_void: bool) -> _Task:
+def _dataset_task(dataset: Dataset, name: str, results: Path, ignore_void: bool) -> _Task:
     sequence = dataset.sequence(name)
     indices = sorted(sequence.annotations)
     if not indices:
         raise InputError(
-            "A sequence to be measured has annotations",
+            "A sequence to evaluate has annotations",
             met="none",
             where=name,
             remedy="Choose a split whose annotations are published",
@@ -176,7 +169,7 @@ def _dataset_task(dataset: Dataset, name: str, results_dir: Path, ignore_void: b
     if dataset.multi_object:
         # The official DAVIS-2017 code takes every id up to the highest of the first frame.
         object_ids = range(1, 1 + _highest_id(dataset.annotation(name, indices[0])))
-    folder, predictions = find_predictions(results_dir / name, frame_names)
+    folder, predictions = find_predictions(results / name, frame_names)
     return _Task(
         name=name,
         frame_names=frame_names,
@@ -190,20 +183,20 @@ def _dataset_task(dataset: Dataset, name: str, results_dir: Path, ignore_void: b
 
 
 def _folder_task(
-    truth_dir: Path,
+    truth: Path,
     truth_folder: Path,
-    prediction_dir: Path,
+    results: Path,
     multi_object: bool | None,
     ignore_void: bool,
 ) -> _Task:
-    relative = truth_folder.relative_to(truth_dir)
+    relative = truth_folder.relative_to(truth)
     files = list_masks(truth_folder)
     if multi_object is None:
         multi_object = _highest_id(read_mask(next(iter(files.values())))) > 1
     read = partial(read_mask, mask_format="ids" if multi_object else "auto", keep_void=ignore_void)
-    folder, predictions = find_predictions(prediction_dir / relative, list(files))
+    folder, predictions = find_predictions(results / relative, list(files))
     return _Task(
-        name=relative.as_posix() if relative.parts else truth_dir.resolve().name,
+        name=relative.as_posix() if relative.parts else truth.resolve().name,
         frame_names=list(files),
         truths=[partial(read, path) for path in files.values()],
         folder=folder,
@@ -216,7 +209,7 @@ def _folder_task(
 def _measure(task: _Task, frames: FramePolicy) -> SequenceScore:
     def predictions() -> Iterator[NDArray[np.uint8] | None]:
         for index, name in enumerate(task.frame_names):
-            # The first frame was given: unless it counts, whatever lies there is not looked at.
+            # The first mask was given: unless the frame counts, a file for it is not read.
             is_given = index == 0 and frames != "all"
             path = None if is_given else task.predictions.get(name)
             yield None if path is None else _read_prediction(path)
@@ -234,47 +227,26 @@ def _measure(task: _Task, frames: FramePolicy) -> SequenceScore:
 
 
 def _read_prediction(path: Path) -> NDArray[np.uint8]:
-    """Reads a result: a PNG as it is stored, as the official code does; else what it means."""
+    """Reads a predicted mask; the values of a PNG are ids as stored, as in the official code."""
     return read_mask(path, mask_format="ids" if path.suffix.lower() == ".png" else "auto")
 
 
-def _measure_all(
-    tasks: Sequence[_Task],
-    frames: FramePolicy,
-    jobs: int,
-    progress: Progress | None,
-) -> tuple[SequenceScore, ...]:
-    """Measures all sequences, after it is sure that no result is absent."""
-    if jobs < 1:
-        raise UsageError("The number of jobs is at least 1", met=jobs)
-    _check_complete(tasks, frames)
-    measure = partial(_measure, frames=frames)
-    scores = []
-    # Reading PNGs and dilation release the interpreter lock, so threads are enough.
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        for score in map(measure, tasks) if jobs == 1 else pool.map(measure, tasks):
-            scores.append(score)
-            if progress:
-                progress(score)
-    return tuple(scores)
-
-
 def _check_complete(tasks: Sequence[_Task], frames: FramePolicy) -> None:
-    complaints = []
+    incomplete = []
     for task in tasks:
         missing = task.missing(frames)
         if missing and not task.predictions:
-            complaints.append((task, "no masks"))
+            incomplete.append((task, "no masks"))
         elif missing:
-            complaints.append((task, f"{len(missing)} frames missing, first {missing[0]}"))
-    if complaints:
-        listed = "; ".join(f"{task.name}: {text}" for task, text in complaints[:5])
+            incomplete.append((task, f"{len(missing)} frames missing, first {missing[0]}"))
+    if incomplete:
+        listed = "; ".join(f"{task.name}: {text}" for task, text in incomplete[:5])
         raise InputError(
-            "Every frame that counts has a result <results>/<sequence>/<frame>.png or "
+            "Every counted frame has a prediction <results>/<sequence>/<frame>.png or "
             f"<results>/<sequence>/{MASK_SUBFOLDER}/<frame>.png",
-            met=f"{len(complaints)} of {len(tasks)} sequences incomplete: {listed}"
-            + ("; ..." if len(complaints) > 5 else ""),
-            where=complaints[0][0].folder,
+            met=f"{len(incomplete)} of {len(tasks)} sequences incomplete: {listed}"
+            + ("; ..." if len(incomplete) > 5 else ""),
+            where=incomplete[0][0].folder,
             remedy="Segment these sequences first, or give the folder that holds their folders",
         )
 

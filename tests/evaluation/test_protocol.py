@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import shutil
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import pytest
 
 from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.errors import InputError, UsageError
-from deeplab_gygo.evaluation import evaluate_folders, evaluate_results
+from deeplab_gygo.evaluation import evaluate, protocol
 
 
 def write_masks(folder: Path, masks: Mapping[str, np.ndarray]) -> Path:
@@ -60,9 +61,7 @@ def test_results_in_either_layout_and_coding(tmp_path, below, factor, clip):
         write_masks(tmp_path / name / below, numbered(predictions, factor))
     dataset = MasksInMemory({name: truths for name, (_, truths) in masks.items()})
     seen = []
-    score = evaluate_results(
-        dataset, "val", tmp_path, progress=lambda sequence: seen.append(sequence.name)
-    )
+    score = evaluate(tmp_path, dataset, progress=lambda sequence: seen.append(sequence.name))
     assert seen == list(shares)
     assert (score.dataset, score.split) == ("gygo", "val")
     # Mean of the sequences' means, .7 and .4, not of all frames.
@@ -79,7 +78,7 @@ def test_jobs_do_not_change_the_score(tmp_path, clip):
     for name, (predictions, _) in masks.items():
         write_masks(tmp_path / name, numbered(predictions))
     dataset = MasksInMemory({name: truths for name, (_, truths) in masks.items()})
-    one, many = (evaluate_results(dataset, "val", tmp_path, jobs=jobs) for jobs in (1, 3))
+    one, many = (evaluate(tmp_path, dataset, jobs=jobs) for jobs in (1, 3))
     assert [row.label for row in one.objects()] == [row.label for row in many.objects()]
     assert one.objects() == many.objects()
 
@@ -89,7 +88,7 @@ def test_a_sequence_without_counted_frames_is_left_out_of_the_means(tmp_path, cl
     for name, (predictions, _) in masks.items():
         write_masks(tmp_path / name, numbered(predictions))
     dataset = MasksInMemory({name: truths for name, (_, truths) in masks.items()})
-    assert evaluate_results(dataset, "val", tmp_path).region.mean == pytest.approx(0.6)
+    assert evaluate(tmp_path, dataset).region.mean == pytest.approx(0.6)
 
 
 def test_the_given_frame_is_not_looked_at_and_the_last_may_be_absent(tmp_path, clip):
@@ -98,11 +97,11 @@ def test_the_given_frame_is_not_looked_at_and_the_last_may_be_absent(tmp_path, c
     (folder / "00000.png").write_bytes(b"not an image")
     (folder / "00003.png").unlink()
     dataset = MasksInMemory({"clip": truths})
-    score = evaluate_results(dataset, "val", tmp_path)
+    score = evaluate(tmp_path, dataset)
     assert score.region.mean == pytest.approx(0.6)
     assert score.with_last_frame() is None
     with pytest.raises(InputError, match="1 frames missing, first 00003"):
-        evaluate_results(dataset, "val", tmp_path, frames="drop-first")
+        evaluate(tmp_path, dataset, frames="drop-first")
 
 
 def test_all_incomplete_sequences_are_named_at_once(tmp_path, clip):
@@ -111,7 +110,7 @@ def test_all_incomplete_sequences_are_named_at_once(tmp_path, clip):
     write_masks(tmp_path / "begun", numbered(predictions[:3]))
     dataset = MasksInMemory({"done": truths, "begun": truths, "absent": truths})
     with pytest.raises(InputError) as caught:
-        evaluate_results(dataset, "val", tmp_path)
+        evaluate(tmp_path, dataset)
     message = str(caught.value)
     assert "2 of 3 sequences" in message
     assert "begun: 2 frames missing, first 00003" in message
@@ -124,7 +123,7 @@ def test_a_result_of_another_size_is_refused(tmp_path, clip):
     predictions[2] = np.zeros((10, 20), dtype=np.uint8)
     write_masks(tmp_path / "clip", numbered(predictions))
     with pytest.raises(InputError, match=r"20 x 20; met: 20 x 10 \(clip, frame 00002\)"):
-        evaluate_results(MasksInMemory({"clip": truths}), "val", tmp_path)
+        evaluate(tmp_path, MasksInMemory({"clip": truths}))
 
 
 def test_an_unreadable_result_is_refused(tmp_path, clip):
@@ -132,15 +131,15 @@ def test_an_unreadable_result_is_refused(tmp_path, clip):
     folder = write_masks(tmp_path / "clip", numbered(predictions))
     (folder / "00001.png").write_bytes((folder / "00001.png").read_bytes()[:40])
     with pytest.raises(InputError, match="00001.png"):
-        evaluate_results(MasksInMemory({"clip": truths}), "val", tmp_path)
+        evaluate(tmp_path, MasksInMemory({"clip": truths}))
 
 
 def test_an_absent_folder_and_no_jobs_are_refused(tmp_path):
     dataset = MasksInMemory({})
     with pytest.raises(InputError, match="no folder"):
-        evaluate_results(dataset, "val", tmp_path / "nowhere")
+        evaluate(tmp_path / "nowhere", dataset)
     with pytest.raises(UsageError, match="jobs"):
-        evaluate_results(dataset, "val", tmp_path, jobs=0)
+        evaluate(tmp_path, dataset, jobs=0)
 
 
 def test_results_with_several_objects(tmp_path, two_objects):
@@ -151,7 +150,7 @@ def test_results_with_several_objects(tmp_path, two_objects):
     predictions = [missed, missed, alone, missed]
     write_masks(tmp_path / "pair", numbered([mask.astype(np.uint8) for mask in predictions]))
     dataset = MasksInMemory({"pair": [truth] * 4}, kind="davis2017")
-    score = evaluate_results(dataset, "val", tmp_path)
+    score = evaluate(tmp_path, dataset)
     assert [row.label for row in score.objects()] == ["pair_1", "pair_2"]
     assert [row.region.mean for row in score.objects()] == [0.5, 0.5]
     assert score.region.mean == 0.5
@@ -162,7 +161,7 @@ def test_mask_of_0_and_255_for_several_objects_is_explained(tmp_path, two_object
     write_masks(tmp_path / "pair", numbered([(truth > 0).astype(np.uint8)] * 4, 255))
     dataset = MasksInMemory({"pair": [truth] * 4}, kind="davis2017")
     with pytest.raises(InputError, match="single object"):
-        evaluate_results(dataset, "val", tmp_path)
+        evaluate(tmp_path, dataset)
 
 
 def test_folders_of_one_sequence(tmp_path, clip):
@@ -171,7 +170,7 @@ def test_folders_of_one_sequence(tmp_path, clip):
     flat = write_masks(tmp_path / "flat", numbered(predictions))
     write_masks(tmp_path / "run" / "masks", numbered(predictions, 255))
     for folder in (flat, tmp_path / "run"):
-        score = evaluate_folders(truth, folder)
+        score = evaluate(folder, truth)
         assert [sequence.name for sequence in score.sequences] == ["truth"]
         assert score.region.mean == pytest.approx(0.7)
 
@@ -181,7 +180,7 @@ def test_other_files_beside_the_masks_do_not_matter(tmp_path, clip):
     write_masks(tmp_path / "clip" / "masks", numbered(predictions))
     write_masks(tmp_path / "clip", {"contact_sheet": truths[0], "00000": truths[0]})
     (tmp_path / "clip" / "run.json").write_text("{}", encoding="utf-8")
-    score = evaluate_results(MasksInMemory({"clip": truths}), "val", tmp_path)
+    score = evaluate(tmp_path, MasksInMemory({"clip": truths}))
     assert score.region.mean == pytest.approx(0.7)
 
 
@@ -191,8 +190,8 @@ def test_void_of_folders_is_background_unless_left_out(tmp_path, clip):
     prediction[0:5, 5:15] = 1
     folder = write_masks(tmp_path / "truth", numbered([truth] * 3))
     found = write_masks(tmp_path / "found", numbered([prediction] * 3))
-    assert evaluate_folders(folder, found).region.mean == pytest.approx(100 / 150)
-    assert evaluate_folders(folder, found, ignore_void=True).region.mean == 1.0
+    assert evaluate(found, folder).region.mean == pytest.approx(100 / 150)
+    assert evaluate(found, folder, ignore_void=True).region.mean == 1.0
 
 
 def test_folders_of_many_sequences(tmp_path, clip):
@@ -201,7 +200,7 @@ def test_folders_of_many_sequences(tmp_path, clip):
         write_masks(tmp_path / "truth" / name, numbered(truths))
         write_masks(tmp_path / "found" / name, numbered(predictions))
     (tmp_path / "truth" / ".DS_Store").write_bytes(b"")
-    score = evaluate_folders(tmp_path / "truth", tmp_path / "found", jobs=2)
+    score = evaluate(tmp_path / "found", tmp_path / "truth", jobs=2)
     assert [sequence.name for sequence in score.sequences] == ["a/x", "a/y", "b"]
     assert score.region.mean == pytest.approx(0.7)
 
@@ -211,8 +210,8 @@ def test_folders_with_several_objects_are_recognized(tmp_path, two_objects):
     exchanged = np.choose(truth, [0, 2, 1]).astype(np.uint8)
     folder = write_masks(tmp_path / "truth", numbered([truth] * 3))
     found = write_masks(tmp_path / "found", numbered([exchanged] * 3))
-    assert evaluate_folders(folder, found).region.mean == 0.0
-    assert evaluate_folders(folder, found, multi_object=False).region.mean == 1.0
+    assert evaluate(found, folder).region.mean == 0.0
+    assert evaluate(found, folder, multi_object=False).region.mean == 1.0
 
 
 def test_frames_are_in_the_order_of_their_numbers(tmp_path, clip):
@@ -220,15 +219,27 @@ def test_frames_are_in_the_order_of_their_numbers(tmp_path, clip):
     names = [f"frame{index}" for index in range(1, 12)]
     folder = write_masks(tmp_path / "truth", dict(zip(names, truths, strict=True)))
     found = write_masks(tmp_path / "found", dict(zip(names, predictions, strict=True)))
-    (sequence,) = evaluate_folders(folder, found).sequences
+    (sequence,) = evaluate(found, folder).sequences
     assert list(sequence.frame_names) == names
     np.testing.assert_allclose(sequence.region[0, 1:], np.arange(9, -1, -1) / 10)
+
+
+def test_the_root_of_a_dataset_is_opened_by_its_kind(tmp_path, make_dataset):
+    root = make_dataset(tmp_path / "data", {"batch/cup": 4})
+    score = evaluate(root / "Annotations" / "480p", root, dataset="gygo", split="val")
+    assert (score.dataset, score.split, score.mean) == ("gygo", "val", 1.0)
+    with pytest.raises(UsageError, match="gygo, davis2016, davis2017"):
+        evaluate(root / "Annotations" / "480p", root, dataset="coco")
+
+
+def test_the_example_of_the_documentation():
+    assert doctest.testmod(protocol) == (0, 8)
 
 
 def test_a_folder_without_masks_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds images"):
-        evaluate_folders(tmp_path / "empty", tmp_path)
+        evaluate(tmp_path, tmp_path / "empty")
 
 
 def test_first_mask_copied_scores_as_recorded(golden, shared_data, tmp_path):
@@ -243,7 +254,7 @@ def test_first_mask_copied_scores_as_recorded(golden, shared_data, tmp_path):
         (tmp_path / name).mkdir()
         for frame in sequence.frame_names:
             shutil.copy(sequence.annotations[0], tmp_path / name / f"{frame}.png")
-    score = evaluate_results(dataset, listed, tmp_path, jobs=2)
+    score = evaluate(tmp_path, dataset, split=listed, jobs=2)
     assert score.split == "few"
     for row in score.objects():
         assert row.region.mean == pytest.approx(expected[row.sequence]["J_mean"], abs=6e-5)
