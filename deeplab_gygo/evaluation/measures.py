@@ -1,16 +1,16 @@
-"""Region similarity J, contour accuracy F and their statistics, as the DAVIS benchmark has them.
+"""Region similarity J, contour accuracy F and their statistics, as in the DAVIS benchmark.
 
 The measures are those of Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Video
 Object Segmentation", CVPR 2016, in the form of the official code (davisvideochallenge/
 davis2017-evaluation, `metrics.py` and `utils.py`). Values agree with that code to the last digit;
-where it is undefined or wrong (clips above 256 frames, absent values), the docstrings say so.
+the docstrings note where that code is undefined or wrong (clips above 256 frames, NaN).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,21 +22,20 @@ BOUNDARY_TOLERANCE = 0.008
 """Tolerance of F as a fraction of the image diagonal (`bound_th` of the official code)."""
 
 RECALL_THRESHOLD = 0.5
-"""A frame is recalled when its value is above this (`db_statistics` of the official code)."""
+"""Recall is the fraction of frames above this value (`db_statistics` of the official code)."""
 
 DECAY_BINS = 4
-"""Parts of a sequence; decay is the first one's mean minus the last one's (official code)."""
+"""Temporal bins; decay is the mean of the first minus that of the last (official code)."""
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """What a sequence of values is boiled down to.
+class Statistics(NamedTuple):
+    """Mean, recall and decay of the values of a sequence.
 
     Attributes:
-        mean: Mean value; higher is better. NaN when nothing was measured.
-        recall: Fraction of the values above 0.5. NaN when nothing was measured.
+        mean: Mean value; higher is better. NaN without measured values.
+        recall: Fraction of the values above 0.5. NaN without measured values.
         decay: Mean of the first quarter minus mean of the last; lower is better, negative when
-            the result improves with time. NaN when a quarter holds no measured value.
+            the result improves with time. NaN if a quarter holds no measured value.
     """
 
     mean: float
@@ -48,15 +47,15 @@ def jaccard(prediction: ArrayLike, truth: ArrayLike, void: ArrayLike | None = No
     """Computes region similarity J, the intersection over the union of two masks.
 
     Args:
-        prediction: [H, W] of any number type or bool; the object is where it is not 0.
+        prediction: [H, W] of any number type or bool; nonzero is object.
         truth: [H, W], likewise.
-        void: [H, W], not 0 where pixels do not count; None counts all.
+        void: [H, W], nonzero marks ignored pixels; None ignores none.
 
     Returns:
-        J in [0, 1]; 1 when both masks are empty.
+        J in [0, 1]; 1 if both masks are empty.
 
     Raises:
-        InputError: The arrays are not of two dimensions or differ in size.
+        InputError: The arrays are not two-dimensional or differ in size.
     """
     predicted, true = _object_maps(prediction, truth, void)
     union = int(np.count_nonzero(predicted | true))
@@ -71,29 +70,29 @@ def boundary_measure(
 ) -> float:
     """Computes contour accuracy F, the harmonic mean of boundary precision and recall.
 
-    A boundary pixel is matched when the other boundary comes within the tolerance of it; this is
-    the official approximation by dilation, not an assignment one to one.
+    A boundary pixel is matched if a pixel of the other boundary is within the tolerance: the
+    official approximation by dilation, not a one-to-one assignment.
 
     Args:
-        prediction: [H, W] of any number type or bool; the object is where it is not 0.
+        prediction: [H, W] of any number type or bool; nonzero is object.
         truth: [H, W], likewise.
-        void: [H, W], not 0 where pixels count as background in both masks, so that the edge of a
-            void region can be a boundary, as in the official code; None for no such pixels.
-        bound: Tolerance: below 1 a fraction of the image diagonal, rounded up to whole pixels
-            (8 pixels at 854 x 480); from 1 on, pixels.
+        void: [H, W], nonzero marks pixels set to background in both masks, so that the edge of
+            a void region can be a boundary, as in the official code; None for no such pixels.
+        bound: Tolerance; below 1 a fraction of the image diagonal, rounded up to whole pixels
+            (8 pixels at 854 x 480), otherwise pixels.
 
     Returns:
-        F in [0, 1]; 1 when neither mask has a boundary (empty, or filling the whole frame),
-        0 when only one of them has.
+        F in [0, 1]; 1 if neither mask has a boundary (empty, or filling the whole frame), 0 if
+        only one of them has.
 
     Raises:
-        InputError: The arrays are not of two dimensions or differ in size, or the tolerance is
+        InputError: The arrays are not two-dimensional or differ in size, or the tolerance is
             not above 0.
     """
     predicted, true = (_boundary(mask) for mask in _object_maps(prediction, truth, void))
     radius = _tolerance_in_pixels(predicted.shape, bound)
-    # Matches can only lie on a boundary and only come from a boundary: outside of the rectangle
-    # that holds both there is nothing to dilate and nothing to count, so the crop is exact.
+    # Only boundary pixels match and are matched: outside the bounding box of both boundaries
+    # there is nothing to dilate or count, so the crop is exact.
     left, top, width, height = cv2.boundingRect(predicted | true)
     area = np.s_[top : top + height, left : left + width]
     predicted, true = predicted[area], true[area]
@@ -109,29 +108,28 @@ def boundary_measure(
 
 
 def statistics(values: ArrayLike) -> Statistics:
-    """Boils the values of a sequence down to mean, recall and decay.
+    """Computes mean, recall and decay of the values of a sequence.
 
-    The four bins of the decay are the official ones: their edges are frames, each shared by the
-    two bins that meet there. The formula is kept for short clips too, where the bins shrink:
-    with 3 values the first bin holds two of them and the last bin one, with 2 values decay is
-    the first minus the second, with 1 value both bins are that value and decay is 0.
-    Below 5 values a decay therefore says little. Frame numbers are 64 bits wide; the official
-    code keeps them in 8 bits and goes wrong above 256 values.
+    The four bins of the decay are the official ones: their edges are frames, shared by adjacent
+    bins. The formula also holds for short clips, where the bins shrink: with 3 values the first
+    bin has two of them and the last bin one, with 2 values decay is the first minus the second,
+    with 1 value decay is 0. Below 5 values decay is therefore unreliable. Frame indices have 64
+    bits; the official code stores them in 8 bits and is wrong above 256 values.
 
     Args:
-        values: float [frames], in the order of time. NaN marks a frame that was not measured: at
-            the ends it is stripped (the padding of the DAVIS-2016 code), in between it is left
-            out of every average but keeps its place in time.
+        values: float [frames] in temporal order. NaN marks a frame that was not measured: it is
+            stripped at the ends (the padding of the DAVIS-2016 code); in between it is left out
+            of every average but keeps its position in time.
 
     Returns:
-        The statistics; all NaN where no value is left.
+        The statistics; all NaN if no value is left.
 
     Raises:
-        InputError: The values are not one row.
+        InputError: The values are not one-dimensional.
     """
     row = np.asarray(values, dtype=np.float64)
     if row.ndim != 1:
-        raise InputError("Statistics are taken of one row of values", met=f"shape {row.shape}")
+        raise InputError("Statistics take a one-dimensional array", met=f"shape {row.shape}")
     measured = np.flatnonzero(~np.isnan(row))
     if not measured.size:
         return Statistics(math.nan, math.nan, math.nan)
@@ -155,7 +153,7 @@ def _mean(values: NDArray[np.float64]) -> float:
 def _object_maps(
     prediction: ArrayLike, truth: ArrayLike, void: ArrayLike | None
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Checks two masks and returns them as bool [H, W] with void pixels set to background."""
+    """Checks two masks; returns them as bool [H, W] with void pixels set to background."""
     predicted, true = np.asarray(prediction) != 0, np.asarray(truth) != 0
     counted = None if void is None else np.asarray(void) == 0
     for name, array in (("prediction", predicted), ("truth", true), ("void", counted)):
@@ -163,7 +161,7 @@ def _object_maps(
             continue
         if array.ndim != 2 or not array.size:
             raise InputError(
-                "A mask to be measured is an array [H, W]", met=f"{name} of shape {array.shape}"
+                "A mask to evaluate is an array [H, W]", met=f"{name} of shape {array.shape}"
             )
         if array.shape != true.shape:
             raise InputError(
@@ -178,8 +176,8 @@ def _object_maps(
 def _boundary(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Marks the pixels that differ from their east, south or south-east neighbor.
 
-    Only the neighbors inside of the frame are asked: one in the last row and the last column,
-    none in the corner (`_seg2bmap` of the official code).
+    Only neighbors inside the frame are compared: one in the last row and the last column, none in
+    the corner (`_seg2bmap` of the official code).
 
     Args:
         mask: bool [H, W].
@@ -202,7 +200,7 @@ def _tolerance_in_pixels(shape: tuple[int, int], bound: float) -> float:
 
 @lru_cache(maxsize=8)
 def _disk(radius: float) -> NDArray[np.uint8]:
-    """Makes the structuring element x^2 + y^2 <= radius^2 (scikit-image's `disk`), 0 or 1."""
+    """Returns the structuring element x^2 + y^2 <= radius^2 (scikit-image's `disk`), 0 or 1."""
     reach = math.floor(radius)
     squares = np.arange(-reach, reach + 1, dtype=np.int64) ** 2
     return (squares[:, None] + squares[None, :] <= radius**2).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Published values that stand beside measured ones, with their sources: `quoted.yaml`."""
+"""Published scores that tables show beside measured ones, with their sources (`quoted.yaml`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deeplab_gygo.io.config_file import load_yaml
 
 @dataclass
 class QuotedSource:
-    """Where values were published.
+    """A publication.
 
     Attributes:
         text: Authors, title, place.
@@ -27,10 +27,10 @@ class QuotedSource:
 
 @dataclass
 class QuotedSet:
-    """A set of sequences that values are of.
+    """A set of sequences with published scores.
 
     Attributes:
-        label: Its name in tables.
+        label: Name in tables.
         sequences: Number of sequences.
     """
 
@@ -40,21 +40,21 @@ class QuotedSet:
 
 @dataclass
 class QuotedValue:
-    """The published values of one method in one mode on one set.
+    """Published scores of one method in one mode on one set.
 
     Attributes:
         method: Name of the method.
-        set: Name of the set.
-        source: Name of the source.
-        mode: `zero-shot`, `one-shot` or `fine-tune`; empty where the source has no such word.
-        J: Mean of region similarity, 0..1; likewise `J_recall`, `J_decay`.
-        F: Mean of contour accuracy, 0..1; likewise `F_recall`, `F_decay`.
-        fps: Frames a second, adaptation included.
+        set: Key of the set.
+        source: Key of the source.
+        mode: `zero-shot`, `one-shot` or `fine-tune`; empty if the source names none.
+        J: Mean region similarity in [0, 1]; likewise `J_recall`, `J_decay`.
+        F: Mean contour accuracy in [0, 1]; likewise `F_recall`, `F_decay`.
+        fps: Frames per second, adaptation included.
         approximate: Whether the source calls `fps` approximate.
-        decimals: Digits behind the point that the source gives of J.
-        hardware: What it was measured on.
-        note: What a reader must know.
-        sequences: J by sequence, where it is published.
+        decimals: Number of published decimals of J.
+        hardware: Hardware of the measurement.
+        note: Remark for readers.
+        sequences: J by sequence, if published.
     """
 
     method: str
@@ -76,18 +76,18 @@ class QuotedValue:
 
     @property
     def title(self) -> str:
-        """Method and mode in one."""
+        """Method and mode."""
         return f"{self.method} {self.mode}".strip()
 
 
 @dataclass
 class Quotations:
-    """Published values and what they refer to.
+    """Published scores with their sets and sources.
 
     Attributes:
-        sources: By name.
-        sets: By name.
-        values: In the order of tables.
+        sources: Sources by key.
+        sets: Sets by key.
+        values: Scores in the order of tables.
     """
 
     sources: dict[str, QuotedSource] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Quotations:
     values: list[QuotedValue] = field(default_factory=list)
 
     def only(self, sets: Sequence[str]) -> Quotations:
-        """Takes the values of some sets, in the order of these sets, and their sources."""
+        """Returns the scores on some sets, in the order of these sets, and their sources."""
         values = [value for name in sets for value in self.values if value.set == name]
         used = {value.source for value in values}
         sources = {name: source for name, source in self.sources.items() if name in used}
@@ -104,20 +104,17 @@ class Quotations:
 
 @cache
 def read_quotations() -> Quotations:
-    """Reads the published values that the package carries.
-
-    Returns:
-        The values; not to be changed.
+    """Reads the published scores of the package; the result is shared and must not be changed.
 
     Raises:
-        InputError: The file names a set or a source that it does not describe.
+        InputError: A value names a set or a source that the file lacks.
     """
     path = Path(str(resources.files("deeplab_gygo") / "evaluation" / "quoted.yaml"))
     quotations = load_yaml(Quotations, path)
     for value in quotations.values:
         if value.set not in quotations.sets or value.source not in quotations.sources:
             raise InputError(
-                "A quoted value names a set and a source that the file describes",
+                "A quoted value names a set and a source of the file",
                 met=f"{value.set}, {value.source}",
                 where=path,
             )

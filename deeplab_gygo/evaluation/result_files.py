@@ -1,31 +1,27 @@
-"""Where the masks of a result lie and how their names pair with frames."""
+"""Locates the masks of a result and pairs them with frames by name."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deeplab_gygo.datasets.layout import is_stray
+from deeplab_gygo.io.listing import is_stray, natural_key
 from deeplab_gygo.io.masks import MASK_SUFFIXES
 
 MASK_SUBFOLDER = "masks"
-"""Folder below a sequence's folder where the segment command writes its masks."""
-
-# A folder of results may hold the JSON record of a run beside them.
-_PICTURE_SUFFIXES = tuple(suffix for suffix in MASK_SUFFIXES if suffix != ".json")
+"""Folder of the masks below the folder of a sequence, as the segment command writes them."""
 
 
 def find_predictions(folder: Path, frame_names: Sequence[str]) -> tuple[Path, dict[str, Path]]:
-    """Finds the results of a sequence in the subfolder for masks or, if none is there, beside it.
+    """Finds the masks of a sequence in the subfolder for masks or else in the folder itself.
 
     Args:
-        folder: The folder of the sequence among the results.
-        frame_names: Frames that are looked for; other files do not matter.
+        folder: Result folder of the sequence.
+        frame_names: Names of the frames; other files are ignored.
 
     Returns:
-        The folder they are in, or should be, and frame name -> file.
+        The folder of the masks, present or expected, and the files by frame name.
     """
     for place in (folder / MASK_SUBFOLDER, folder):
         files = list_masks(place)
@@ -36,7 +32,7 @@ def find_predictions(folder: Path, frame_names: Sequence[str]) -> tuple[Path, di
 
 
 def folders_with_masks(root: Path) -> Iterator[Path]:
-    """Walks the folders with pictures in the order of their names, but not below such a folder."""
+    """Yields the topmost folders with images below `root`, sorted by name."""
     for place, folders, _ in os.walk(root):
         folders[:] = sorted(name for name in folders if not is_stray(name))
         if list_masks(Path(place)):
@@ -45,20 +41,13 @@ def folders_with_masks(root: Path) -> Iterator[Path]:
 
 
 def list_masks(folder: Path) -> dict[str, Path]:
-    """Lists the pictures of a folder, of the first suffix that occurs: stem -> file.
-
-    Numbers in the names are in their own order, so that 10 comes after 9.
-    """
+    """Returns the images of a folder by stem, in natural order, of the first suffix present."""
     if not folder.is_dir():
         return {}
     files = [path for path in folder.iterdir() if not is_stray(path.name) and path.is_file()]
-    for suffix in _PICTURE_SUFFIXES:
+    for suffix in MASK_SUFFIXES:
         chosen = [path for path in files if path.suffix.lower() == suffix]
-        if chosen:
-            return {path.stem: path for path in sorted(chosen, key=_natural_order)}
+        # A folder of results may also hold the JSON record of a run.
+        if chosen and suffix != ".json":
+            return {path.stem: path for path in sorted(chosen, key=lambda p: natural_key(p.stem))}
     return {}
-
-
-def _natural_order(path: Path) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", path.stem)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

@@ -1,9 +1,9 @@
-"""The scores of sequences and sets of them, and which frames count in them.
+"""Scores of sequences and datasets, and the frames that count in them.
 
 The official protocol (davisvideochallenge/davis2017-evaluation, `evaluation.py`, and the
-DAVIS-2016 code before it) leaves out the first frame, whose mask is given, and the last one.
-Statistics are taken per object of a sequence, then averaged over all of them; with one object a
-sequence (DAVIS-2016, GyGO) that is the mean over sequences.
+DAVIS-2016 code before it) leaves out the first frame, of which the mask is given, and the last
+one. Statistics are computed per object of a sequence, then averaged over all objects; with one
+object per sequence (DAVIS-2016, GyGO) that is the mean over sequences.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from deeplab_gygo.errors import UsageError
 from deeplab_gygo.evaluation.measures import DECAY_BINS, Statistics, statistics
 
 FramePolicy = Literal["official", "all", "drop-first"]
-"""Frames that count: all but first and last; all; all but the first."""
+"""Counted frames: all but first and last; all; all but the first."""
 
 FRAME_POLICIES: dict[str, str] = {
     "official": "first and last frame of every sequence left out (official DAVIS protocol)",
     "all": "all frames, the given first one included (not the official protocol)",
     "drop-first": "first frame of every sequence left out (not the official protocol)",
 }
-"""Policy -> what a table says about it."""
+"""Description of every policy, for tables."""
 
 FEW_FRAMES = DECAY_BINS + 1
-"""With fewer values than this the bins of the decay no longer hold two frames each."""
+"""Below this number of values a bin of the decay holds fewer than two frames."""
 
 
 class ObjectScore(NamedTuple):
-    """One row of a table: an object of a sequence.
+    """Statistics of one object of a sequence.
 
     Attributes:
         sequence: Name of the sequence.
         object_id: Id of the object, from 1.
-        frame_count: Frames that count.
+        frame_count: Number of counted frames.
         region: Statistics of region similarity J.
         contour: Statistics of contour accuracy F.
     """
@@ -53,21 +53,26 @@ class ObjectScore(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Name in the official tables: `<sequence>_<object>`."""
+        """Name in the official tables, `<sequence>_<object>`."""
         return f"{self.sequence}_{self.object_id}"
+
+    @property
+    def mean(self) -> float:
+        """J&F, the mean of mean J and mean F."""
+        return (self.region.mean + self.contour.mean) / 2
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceScore:
-    """J and F of every frame and object of a sequence, and which frames count.
+    """J and F of every frame and object of a sequence.
 
     Attributes:
         name: Name of the sequence.
-        frame_names: Names of the annotated frames, in the order of time.
+        frame_names: Names of the annotated frames in temporal order.
         object_ids: Ids of the objects, from 1.
-        region: float64 [objects, frames], J in [0, 1]; NaN where not measured.
-        contour: float64 [objects, frames], F in [0, 1]; NaN where not measured.
-        frames: Which frames count.
+        region: float64 [objects, frames], J in [0, 1]; NaN if not measured.
+        contour: float64 [objects, frames], F in [0, 1]; NaN if not measured.
+        frames: Frames that count.
     """
 
     name: str
@@ -79,20 +84,16 @@ class SequenceScore:
 
     @property
     def counted(self) -> range:
-        """Positions in `frame_names` of the frames that count."""
+        """Indices of the counted frames in `frame_names`."""
         return counted_frames(len(self.frame_names), self.frames)
 
     @property
     def is_short(self) -> bool:
-        """Whether so few frames count that the decay says little, or nothing is left."""
+        """Whether too few frames count for a reliable decay."""
         return len(self.counted) < FEW_FRAMES
 
     def objects(self) -> list[ObjectScore]:
-        """Takes the statistics over the frames that count.
-
-        Returns:
-            One row per object; its statistics are NaN where no frame counts.
-        """
+        """Returns the statistics of every object over the counted frames; NaN if none counts."""
         columns = slice(self.counted.start, self.counted.stop)
         return [
             ObjectScore(
@@ -108,12 +109,7 @@ class SequenceScore:
         ]
 
     def with_last_frame(self) -> SequenceScore | None:
-        """Counts the last frame too.
-
-        Returns:
-            The same values with only the first frame left out; None where the last frame was
-            not measured because it has no prediction.
-        """
+        """Returns the score with the last frame counted; None if it has no prediction."""
         if np.isnan(self.region[:, -1:]).any():
             return None
         return dataclasses.replace(self, frames="drop-first")
@@ -121,13 +117,13 @@ class SequenceScore:
 
 @dataclass(frozen=True, eq=False)
 class DatasetScore:
-    """The scores of several sequences and their means.
+    """Scores of several sequences and their means.
 
     Attributes:
-        dataset: What was measured, for the caption: a kind of data set or a folder.
-        split: Split or other name that tells this set from others.
-        sequences: The scores, in the order of the split.
-        frames: Which frames count.
+        dataset: Kind of the dataset, or name of a folder.
+        split: Name of the split.
+        sequences: Scores in the order of the split.
+        frames: Frames that count.
     """
 
     dataset: str
@@ -136,33 +132,33 @@ class DatasetScore:
     frames: FramePolicy = "official"
 
     def objects(self) -> list[ObjectScore]:
-        """Lists the objects of all sequences with their statistics."""
+        """Returns the statistics of the objects of all sequences."""
         return [row for sequence in self.sequences for row in sequence.objects()]
 
     @property
     def region(self) -> Statistics:
-        """Mean over all objects of the statistics of J; those without a counted frame left out."""
+        """Statistics of J, averaged over all objects with a counted frame."""
         return _mean_statistics([row.region for row in self.objects()])
 
     @property
     def contour(self) -> Statistics:
-        """Mean over all objects of the statistics of F; those without a counted frame left out."""
+        """Statistics of F, averaged over all objects with a counted frame."""
         return _mean_statistics([row.contour for row in self.objects()])
 
     @property
     def mean(self) -> float:
-        """J&F: the mean of J's mean and F's mean."""
+        """J&F, the mean of mean J and mean F."""
         return (self.region.mean + self.contour.mean) / 2
 
     @property
     def frames_statement(self) -> str:
-        """Which and how many frames count, as a sentence for a table."""
+        """Sentence on the frames that count, for tables."""
         counted = sum(len(sequence.counted) for sequence in self.sequences)
         total = sum(len(sequence.frame_names) for sequence in self.sequences)
         return f"Frames: {FRAME_POLICIES[self.frames]}; {counted} of {total} counted."
 
     def with_last_frame(self) -> DatasetScore | None:
-        """Counts the last frames too; None where one of them was not measured."""
+        """Returns the scores with the last frames counted; None if one has no prediction."""
         sequences = [sequence.with_last_frame() for sequence in self.sequences]
         if any(sequence is None for sequence in sequences):
             return None
@@ -170,17 +166,10 @@ class DatasetScore:
 
 
 def counted_frames(count: int, frames: FramePolicy) -> range:
-    """Says which of a sequence's annotated frames count.
-
-    Args:
-        count: Number of annotated frames.
-        frames: The policy.
-
-    Returns:
-        Their positions; empty where the policy leaves nothing.
+    """Returns the indices of the counted frames among `count` annotated ones.
 
     Raises:
-        UsageError: There is no such policy.
+        UsageError: The policy is unknown.
     """
     check_frame_policy(frames)
     start = 0 if frames == "all" else 1
@@ -188,7 +177,7 @@ def counted_frames(count: int, frames: FramePolicy) -> range:
 
 
 def check_frame_policy(frames: str) -> None:
-    """Raises `UsageError` unless there is a frame policy of this name."""
+    """Raises `UsageError` if the frame policy is unknown."""
     if frames not in FRAME_POLICIES:
         raise UsageError(f"frames is one of {', '.join(FRAME_POLICIES)}", met=repr(frames))
 

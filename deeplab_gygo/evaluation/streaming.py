@@ -1,4 +1,4 @@
-"""Measures one sequence from two streams of masks, in memory that does not grow with it."""
+"""Evaluates one sequence from two streams of masks, in constant memory."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ def evaluate_sequence(
     object_ids: Collection[int] | None = None,
     void_label: int | None = None,
 ) -> SequenceScore:
-    """Measures J and F of every frame of a sequence, holding two frames in memory at most.
+    """Computes J and F of every frame of a sequence, with at most two frames in memory.
 
-    With one object it is where the value is not 0, in truth and prediction, as in DAVIS-2016.
-    With several objects the ids of the first truth are measured one by one; 255 and ids
-    that join later count as background, as in the official semi-supervised DAVIS-2017 code.
+    With one object every nonzero value is the object, as in DAVIS-2016. With several objects the
+    ids of the first ground-truth mask are measured one by one; 255 and ids that appear later are
+    background, as in the official semi-supervised DAVIS-2017 code.
 
     Args:
-        predictions: Masks uint8 [H, W] of object ids, 0 = background, one per truth. None for a
-            frame that does not count and has no prediction.
-        truths: Masks uint8 [H, W] of the annotated frames, in the order of time.
+        predictions: Masks uint8 [H, W] of object ids, 0 = background, one per ground-truth mask;
+            None for an uncounted frame without a prediction.
+        truths: Ground-truth masks uint8 [H, W] of the annotated frames in temporal order.
         name: Name of the sequence.
-        frame_names: Names of the annotated frames; by default their positions in five digits.
-        frames: Which frames count. What is predicted is measured, whether it counts or not.
-        multi_object: Whether the ids tell objects apart.
-        object_ids: Objects to measure instead of those of the first truth; with several only.
-        void_label: Truth value whose pixels do not count at all; None, the official way, for
-            no such value.
+        frame_names: Names of the annotated frames; by default their indices in five digits.
+        frames: Frames that count; uncounted frames with a prediction are measured too.
+        multi_object: Whether mask values are object ids.
+        object_ids: Objects to measure; None takes those of the first ground-truth mask.
+        void_label: Ground-truth value of ignored pixels; None, as in the official code, for no
+            such value.
 
     Returns:
         The score.
 
     Raises:
-        InputError: There is no frame; the numbers of masks and names differ; a prediction that
-            counts is absent; sizes differ; a prediction holds ids that are no objects.
-        UsageError: There is no such policy.
+        InputError: There is no frame; the numbers of masks and names differ; a counted frame has
+            no prediction; sizes differ; a prediction holds unknown ids.
+        UsageError: The frame policy is unknown.
     """
     check_frame_policy(frames)
     names = None if frame_names is None else list(frame_names)
@@ -70,11 +70,11 @@ def evaluate_sequence(
             void = None if void_label is None else truth == void_label
             rows.append(_measure(prediction, truth, void, ids if multi_object else None))
         elif frames == "all" or (index > 0 and not (is_last and frames == "official")):
-            raise InputError("Every frame that counts needs a prediction", where=where)
+            raise InputError("Every counted frame needs a prediction", where=where)
         else:
             rows.append([(math.nan, math.nan)] * len(ids))
     if not rows:
-        raise InputError("A sequence to be measured has annotated frames", met="none", where=name)
+        raise InputError("A sequence to evaluate has annotated frames", met="none", where=name)
     if names is not None and len(names) != len(rows):
         raise InputError(
             "A sequence has one name per annotated frame",
@@ -90,7 +90,7 @@ def _frames(
     truths: Iterable[NDArray[np.uint8]],
     name: str,
 ) -> Iterator[tuple[NDArray[np.uint8] | None, NDArray[np.uint8], bool]]:
-    """Walks predictions and truths in step; says of each frame whether it is the last."""
+    """Yields prediction, ground truth and whether the frame is the last one."""
     absent = object()
     held = None
     for prediction, truth in itertools.zip_longest(predictions, truths, fillvalue=absent):
@@ -113,7 +113,7 @@ def _measure(
     void: NDArray[np.bool_] | None,
     ids: tuple[int, ...] | None,
 ) -> list[tuple[float, float]]:
-    """Measures (J, F) of each object of a frame; `ids` is None where all ids are one object."""
+    """Computes (J, F) of each object of a frame; all ids are one object if `ids` is None."""
     if ids is None:
         return [(jaccard(prediction, truth, void), boundary_measure(prediction, truth, void))]
     values = []
@@ -138,7 +138,7 @@ def _check_prediction(
     ids: tuple[int, ...] | None,
     where: str,
 ) -> None:
-    """Raises `InputError` where a prediction has another size or ids that are no objects."""
+    """Raises `InputError` if a prediction has another size or unknown ids."""
     if prediction.shape != truth.shape:
         raise InputError(
             "A prediction has the size of its annotation, "

@@ -1,4 +1,4 @@
-"""Small masks whose scores are known."""
+"""Small masks of known scores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIDE = 20
 
 
 def _overlapping(share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction and truth uint8 [20, 20] whose J is `share`: the truth has 100 pixels."""
+    """Prediction and truth uint8 [20, 20] with J equal to `share`; the truth has 100 pixels."""
     truth = np.zeros((SIDE, SIDE), dtype=np.uint8)
     truth[5:15, 5:15] = 1
     prediction = truth.copy()

@@ -1,4 +1,4 @@
-"""How results are found on disk, which of them are needed, and what unusable ones get."""
+"""Results on disk: layouts, completeness, errors of unusable ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def numbered(masks: list[np.ndarray], factor: int = 1) -> dict[str, np.ndarray]:
 
 
 class MasksInMemory:
-    """A data set of masks without images."""
+    """A dataset of masks without images."""
 
     def __init__(self, masks: dict[str, list[np.ndarray]], *, kind: str = "gygo"):
         self.kind, self.masks = kind, masks

@@ -1,4 +1,4 @@
-"""The files and tables of a report: official names, columns and decimals, and what they say."""
+"""Files and tables of a report: official names, columns and decimals, and remarks."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_official_tables(pair, tmp_path):
     )
 
 
-def test_table_of_frames_says_which_counted(pair, tmp_path):
+def test_table_of_frames_marks_the_counted_ones(pair, tmp_path):
     write_report(pair, tmp_path)
     with (tmp_path / "per-frame.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -119,7 +119,7 @@ def test_absent_means_are_empty_cells(tmp_path):
 
 
 @pytest.mark.parametrize("table", [text_table, markdown_table])
-def test_tables_say_which_frames_counted(pair, table):
+def test_tables_state_the_counted_frames(pair, table):
     text = table(pair)
     assert "first and last frame of every sequence left out" in text
     assert "10 of 14 counted" in text
@@ -128,10 +128,10 @@ def test_tables_say_which_frames_counted(pair, table):
 
 
 @pytest.mark.parametrize("table", [text_table, markdown_table])
-def test_tables_say_what_short_clips_do(short, table):
+def test_tables_remark_on_short_clips(short, table):
     text = table(short)
     assert "No frame counted, left out of the means: two." in text
-    assert "Fewer than 5 frames counted, decay says little: four (2)." in text
+    assert "Fewer than 5 frames counted, decay is unreliable: four (2)." in text
     assert "With the last frames counted: J&F 0.533, J 0.533, F 0.533." in text
 
 
@@ -177,7 +177,7 @@ def test_several_objects_have_a_row_each(tmp_path):
     assert "dogs_2" in text_table(score)
 
 
-def test_a_place_that_cannot_be_written_is_explained(pair, tmp_path):
+def test_an_unwritable_folder_is_refused(pair, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="report"):
+    with pytest.raises(StorageError, match="writable"):
         write_report(pair, tmp_path / "file")

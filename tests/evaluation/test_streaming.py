@@ -1,4 +1,4 @@
-"""Which frames and objects of a stream of masks count, and what unusable ones get."""
+"""Counted frames and objects of a stream of masks; errors of unusable masks."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_an_unknown_policy_is_refused(clip):
         evaluate_sequence(*clip([1.0]), frames="most")
 
 
-def test_masks_are_let_go_as_the_stream_goes_on(clip):
+def test_memory_does_not_grow_with_the_stream(clip):
     references: list[weakref.ref] = []
     most = 0
 
@@ -109,7 +109,7 @@ def test_one_object_is_everything_that_is_not_background(two_objects):
     assert score.objects()[0].region.mean == 1.0
 
 
-def test_several_objects_are_measured_apart(two_objects):
+def test_several_objects_are_measured_separately(two_objects):
     truth = two_objects()
     prediction = truth.copy()
     prediction[12:18, 12:15] = 0

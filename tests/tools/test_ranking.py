@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deeplab_gygo.evaluation.ranking import found_early, rank_correlation, ranks
+from ranking import found_early, rank_correlation, ranks
 
 
 def test_ties_share_their_mean_rank():
@@ -16,7 +16,7 @@ def test_any_increasing_map_correlates_fully():
     assert rank_correlation(values, -(values**3)) == pytest.approx(-1.0)
 
 
-def test_a_worked_example():
+def test_rank_correlation_by_hand():
     # Differences of ranks 1, 1, 1, 1, 0: 1 - 6 * 4 / (5 * 24).
     assert rank_correlation([1, 2, 3, 4, 5], [2, 1, 4, 3, 5]) == pytest.approx(0.8)
 

@@ -1,4 +1,4 @@
-"""Does confidence rank frames as their true J does?"""
+"""Rank statistics of confidence against true J."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def ranks(values: ArrayLike) -> np.ndarray:
 
 
 def rank_correlation(one: ArrayLike, other: ArrayLike) -> float:
-    """Spearman's rank correlation.
+    """Computes Spearman's rank correlation.
 
     Args:
         one: Values [N].
         other: Values [N].
 
     Returns:
-        -1..1; NaN where one of them has fewer than two different values.
+        -1..1; NaN if one of them has fewer than two different values.
     """
     first, second = ranks(one), ranks(other)
     first, second = first - first.mean(), second - second.mean()
@@ -30,18 +30,18 @@ def rank_correlation(one: ArrayLike, other: ArrayLike) -> float:
     return float(np.sum(first * second) / norm) if norm > 0 else float("nan")
 
 
-def found_early(confidence: ArrayLike, quality: ArrayLike, looked: float = 0.2) -> float:
-    """Share of the worst frames that one finds by looking at the least confident ones.
+def found_early(confidence: ArrayLike, quality: ArrayLike, fraction: float = 0.2) -> float:
+    """Computes the fraction of the worst frames among the least confident ones.
 
     Args:
         confidence: Values [N].
         quality: True J [N].
-        looked: Part of the frames that one looks at, and that count as the worst.
+        fraction: Fraction of the frames that are reviewed, and that count as the worst.
 
     Returns:
-        0..1; `looked` is what chance would find.
+        0..1; chance gives `fraction`.
     """
-    count = max(1, round(looked * np.size(confidence)))
-    seen = set(np.argsort(np.asarray(confidence), kind="stable")[:count].tolist())
+    count = max(1, round(fraction * np.size(confidence)))
+    reviewed = set(np.argsort(np.asarray(confidence), kind="stable")[:count].tolist())
     worst = set(np.argsort(np.asarray(quality), kind="stable")[:count].tolist())
-    return len(seen & worst) / count
+    return len(reviewed & worst) / count
