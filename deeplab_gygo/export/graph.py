@@ -15,9 +15,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
+from keras import ops
 
+from deeplab_gygo.models.config import DECODER_STRIDE
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.head import DECODER_STRIDE
+from deeplab_gygo.models.guide import encode_probability, guide_at_stride, mix_guides
 from deeplab_gygo.models.memory import Memory, build_reader
 from deeplab_gygo.models.target_model import TargetModel, target_guide
 
@@ -53,8 +55,8 @@ def segmentation_graph(
     specs = {"image": tf.TensorSpec([None, None, None, 3], tf.float32)}
     if guided:
         specs["guide"] = tf.TensorSpec([None, None, None, 1], tf.float32)
-    if target_model is not None:  # what the previous mask counts beside it
-        specs["share"] = tf.TensorSpec([], tf.float32)
+    if target_model is not None:
+        specs["known"] = tf.TensorSpec([], tf.bool)  # whether the guide codes a previous mask
     reader = None
     if memory is not None:
         reader = build_reader(parent.config.key_channels, parent.cell)
@@ -69,9 +71,8 @@ def segmentation_graph(
             recall = reader({"query": features["key"], "keys": keys, "values": values})
         guide = inputs.get("guide")
         if target_model is not None:
-            share, values = inputs["share"], tf.constant(target_model.values)
-            said = target_guide(features["high"], values, parent.cell)
-            guide = (1.0 - share) * said + share * guide
+            score = target_guide(features["high"], tf.constant(target_model.values), parent.cell)
+            guide = mix_guides(score, tf.where(inputs["known"], guide, score))
         told = parent.head_inputs(features, guide, recall)
         logits = parent.finest(features, parent.head(told, training=False))
         return tf.cast(logits, tf.float32)
@@ -88,7 +89,7 @@ def segmentation_graph(
         elif guided:
             inputs["guide"] = geometry.no_guide(frames)
         if target_model is not None:
-            inputs["share"] = tf.constant(0.0 if previous is None else 0.5)
+            inputs["known"] = tf.constant(previous is not None)
         probability = tf.sigmoid(geometry.logits(network(inputs)))
         return {"probability": probability, "mask": tf.cast(probability > threshold, tf.uint8)}
 
@@ -166,14 +167,11 @@ class GraphGeometry(NamedTuple):
             float32 [N, H'/4, W'/4, 1].
         """
         shrunk, _ = shrink(tf.expand_dims(previous, -1), self.working)
-        guide = 2.0 * self._padded(shrunk) - 1.0
-        rows, columns = self._at_decoder()
-        blocks = tf.reshape(guide, (-1, rows, DECODER_STRIDE, columns, DECODER_STRIDE, 1))
-        return tf.reduce_mean(blocks, axis=(2, 4))
+        return guide_at_stride(encode_probability(self._padded(shrunk)), ops=ops)
 
     def no_guide(self, frames: tf.Tensor) -> tf.Tensor:
         """Returns the guide that says that nothing is known: float32 [N, H'/4, W'/4, 1] zeros."""
-        rows, columns = self._at_decoder()
+        rows, columns = (side // DECODER_STRIDE for side in self.padded)
         return tf.zeros(tf.stack([tf.shape(frames)[0], rows, columns, 1]))
 
     def logits(self, coarse: tf.Tensor) -> tf.Tensor:
@@ -187,9 +185,6 @@ class GraphGeometry(NamedTuple):
         """
         fine = enlarge(coarse, self.padded)[:, : self.working[0], : self.working[1]]
         return enlarge(fine, self.frame)[..., 0]
-
-    def _at_decoder(self) -> tuple[tf.Tensor, tf.Tensor]:
-        return self.padded[0] // DECODER_STRIDE, self.padded[1] // DECODER_STRIDE
 
     def _padded(self, values: tf.Tensor) -> tf.Tensor:
         for axis, (padded, working) in enumerate(zip(self.padded, self.working, strict=True), 1):

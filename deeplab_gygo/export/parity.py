@@ -12,7 +12,7 @@ import numpy as np
 
 from deeplab_gygo import backend
 from deeplab_gygo.inference.geometry import Geometry, sigmoid
-from deeplab_gygo.inference.network import OnlineNetwork
+from deeplab_gygo.inference.network import ForwardPass
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
@@ -139,7 +139,7 @@ class PythonPath:
     ):
         self._parent, self._size, self._memory = parent, size, memory
         self._model = target_model
-        self._network = OnlineNetwork(parent)
+        self._network = ForwardPass(parent)
 
     def __call__(self, frames: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
         """Segments frames one by one.

@@ -8,8 +8,8 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
-from deeplab_gygo.models.deeplab import guide_at_stride
-from deeplab_gygo.models.head import DECODER_STRIDE
+from deeplab_gygo.models.config import DECODER_STRIDE
+from deeplab_gygo.models.guide import encode_probability, guide_at_stride
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Geometry:
         height, width = (side // DECODER_STRIDE for side in self.padded)
         if probability is None:
             return np.zeros((height, width, 1), np.float32)
-        return guide_at_stride(2.0 * self.soft_mask(probability)[..., None] - 1.0)
+        return guide_at_stride(encode_probability(self.soft_mask(probability)[..., None]))
 
     def labels(self, labels: np.ndarray) -> np.ndarray:
         """Brings labels, void among them, to the padded size.

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+DECODER_STRIDE = 4
+"""Stride of the low-level features, of the guide and of the decoder's logits."""
+
 Backbone = Literal[
     "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2", "resnet50"
 ]
@@ -53,6 +56,11 @@ class ModelConfig:
     refine_guides: int = 6
     batch_norm_momentum: float = 0.99
     batch_norm_epsilon: float = 1e-5
+
+    @property
+    def block_size(self) -> int:
+        """Side of the block of decoder positions that one position at the output stride covers."""
+        return self.output_stride // DECODER_STRIDE
 
     @property
     def trunk_name(self) -> str:

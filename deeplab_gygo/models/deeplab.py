@@ -16,8 +16,8 @@ import numpy as np
 from keras import layers, ops
 
 from deeplab_gygo.models.backbones import build_backbone
-from deeplab_gygo.models.config import ModelConfig
-from deeplab_gygo.models.head import DECODER_STRIDE, build_head, known_inputs
+from deeplab_gygo.models.config import DECODER_STRIDE, ModelConfig
+from deeplab_gygo.models.head import build_head, known_inputs
 from deeplab_gygo.models.inference_encoder import frozen_encoder
 from deeplab_gygo.models.memory import recall_channels
 from deeplab_gygo.models.refinement import REFINED_STRIDE, build_refiner
@@ -162,20 +162,6 @@ class DeepLabV3Plus:
     def stride(self) -> int:
         """Multiple that height and width of the encoder's input must have."""
         return max(self.config.output_stride, 16)
-
-
-def guide_at_stride(guide: np.ndarray, stride: int = DECODER_STRIDE) -> np.ndarray:
-    """Averages a guide over blocks, as the head takes it.
-
-    Args:
-        guide: float32 [H, W, 1] in -1..1; H and W are multiples of the stride.
-        stride: Side of a block, pixels.
-
-    Returns:
-        float32 [H/stride, W/stride, 1].
-    """
-    height, width = guide.shape[0] // stride, guide.shape[1] // stride
-    return guide.reshape(height, stride, width, stride, 1).mean((1, 3), dtype=np.float32)
 
 
 def _encoder(config: ModelConfig, weights: str | None) -> keras.Model:

@@ -1,4 +1,4 @@
-"""The guide of the decoder: how the mask of the previous frame is coded, and how it goes wrong.
+"""The guide of the decoder: coding of the previous mask, and its augmentation in training.
 
 A network that is trained with the true previous mask trusts it blindly, and online it gets its own
 prediction instead. `deform_guide` draws what such a prediction may look like: displaced, too large
@@ -9,10 +9,14 @@ CVPR 2017; the kinds of deformation here are our own.
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import Any
+
 import cv2
 import numpy as np
 
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.models.config import DECODER_STRIDE
 
 
 def encode_guide(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
@@ -34,6 +38,36 @@ def encode_guide(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
     if binary.shape != (height, width):
         binary = cv2.resize(binary, (width, height), interpolation=cv2.INTER_NEAREST)
     return (binary.astype(np.float32) * 2.0 - 1.0)[..., None]
+
+
+def encode_probability(probability: Any) -> Any:
+    """Codes probabilities in 0..1, an array or tensor of any shape, as a guide in -1..1."""
+    return 2.0 * probability - 1.0
+
+
+def guide_at_stride(coded: Any, stride: int = DECODER_STRIDE, ops: ModuleType = np) -> Any:
+    """Averages a coded mask over blocks, as the head takes it.
+
+    Args:
+        coded: float32 [..., H, W, 1] in -1..1; H and W are multiples of the stride.
+        stride: Side of a block, pixels.
+        ops: `numpy`, or `keras.ops` for tensors.
+
+    Returns:
+        float32 [..., H/stride, W/stride, 1].
+    """
+    *batch, height, width, channels = ops.shape(coded)
+    shape = (*batch, height // stride, stride, width // stride, stride, channels)
+    return ops.mean(ops.reshape(coded, shape), axis=(-4, -2))
+
+
+def mix_guides(score: Any, previous: Any) -> Any:
+    """Averages a target model's score and the previous mask, both coded in -1..1.
+
+    They differ where the object moved or a distractor resembles it; a mean near 0 there codes
+    that little is known.
+    """
+    return 0.5 * (score + previous)
 
 
 def deform_guide(mask: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:

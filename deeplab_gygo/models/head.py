@@ -11,15 +11,12 @@ from typing import Any
 import keras
 from keras import layers
 
-from deeplab_gygo.models.config import ModelConfig
+from deeplab_gygo.models.config import DECODER_STRIDE, ModelConfig
 from deeplab_gygo.models.layers import BroadcastLike, GuideMatching, ResizeToFeatures
 from deeplab_gygo.models.memory import FromCells, recall_channels
 
 ASPP_RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
 """Atrous rates by output stride (section 4 of the paper)."""
-
-DECODER_STRIDE = 4
-"""Stride of the low-level features, of the guide and of the logits."""
 
 
 def known_inputs(config: ModelConfig) -> dict[str, Any]:

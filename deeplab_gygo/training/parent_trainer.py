@@ -12,8 +12,8 @@ import keras
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.models.backbones import layers_up_to
-from deeplab_gygo.models.deeplab import KEY_LAYER, DeepLabV3Plus
 from deeplab_gygo.models.config import DECODER_STRIDE
+from deeplab_gygo.models.deeplab import KEY_LAYER, DeepLabV3Plus
 from deeplab_gygo.models.weight_file import assign, file_hash, load_parent, read_parent_file
 from deeplab_gygo.synthesis.clips import MOMENTS, ClipSource
 from deeplab_gygo.synthesis.material import build_source

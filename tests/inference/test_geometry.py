@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.inference.geometry import Geometry, sigmoid
-from deeplab_gygo.models.deeplab import guide_at_stride
+from deeplab_gygo.models.guide import guide_at_stride
 
 
 @pytest.mark.parametrize(

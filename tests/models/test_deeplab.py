@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.models.config import ModelConfig
-from deeplab_gygo.models.deeplab import DeepLabV3Plus, guide_at_stride
+from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.head import ASPP_RATES, build_head
 from deeplab_gygo.models.layers import GuideMatching
 from deeplab_gygo.models.memory import recall_channels
@@ -132,9 +132,3 @@ def test_without_a_guide_nothing_matches():
     embedding = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype(np.float32)
     matches = GuideMatching()([embedding, np.zeros((1, 4, 4, 1), np.float32)])
     assert not np.array(matches).any()
-
-
-def test_guide_is_averaged_over_blocks():
-    guide = -np.ones((8, 8, 1), np.float32)
-    guide[:4, :2] = 1.0
-    np.testing.assert_array_equal(guide_at_stride(guide)[..., 0], [[0.0, -1.0], [-1.0, -1.0]])

@@ -1,10 +1,17 @@
-"""The guide: its code, and previous masks that went wrong."""
+"""Coding, mixing and augmentation of the decoder's guide."""
 
 import numpy as np
 import pytest
+from keras import ops
 
 from deeplab_gygo.errors import InputError
-from deeplab_gygo.models.guide import deform_guide, encode_guide
+from deeplab_gygo.models.guide import (
+    deform_guide,
+    encode_guide,
+    encode_probability,
+    guide_at_stride,
+    mix_guides,
+)
 
 
 def _disk(height=120, width=160, center=(60, 80), radius=25):
@@ -31,6 +38,31 @@ def test_encoding_resizes():
     guide = encode_guide(_disk(), (60, 80))
     assert guide.shape == (60, 80, 1)
     assert (guide > 0).mean() == pytest.approx(_disk().mean(), rel=0.05)
+
+
+def test_guide_is_averaged_over_blocks():
+    guide = -np.ones((8, 8, 1), np.float32)
+    guide[:4, :2] = 1.0
+    averaged = guide_at_stride(guide)
+    assert averaged.dtype == np.float32 and averaged.shape == (2, 2, 1)
+    np.testing.assert_array_equal(averaged[..., 0], [[0.0, -1.0], [-1.0, -1.0]])
+
+
+def test_blocks_of_a_batch_and_of_tensors_are_averaged_alike():
+    guides = np.random.default_rng(0).uniform(-1, 1, (3, 8, 12, 1)).astype(np.float32)
+    batch = guide_at_stride(guides)
+    np.testing.assert_allclose(batch, np.stack([guide_at_stride(g) for g in guides]), atol=1e-7)
+    tensors = guide_at_stride(ops.convert_to_tensor(guides), ops=ops)
+    np.testing.assert_allclose(ops.convert_to_numpy(tensors), batch, atol=1e-7)
+
+
+def test_probabilities_are_coded_from_background_to_object():
+    np.testing.assert_array_equal(encode_probability(np.array([0.0, 0.25, 1.0])), [-1.0, -0.5, 1.0])
+
+
+def test_target_score_and_previous_mask_count_the_same():
+    mixed = mix_guides(np.float32([1.0, -0.5, 0.0]), np.float32([-1.0, 0.25, 1.0]))
+    np.testing.assert_array_equal(mixed, np.float32([0.0, -0.125, 0.5]))
 
 
 def test_encoding_refuses_channels():

@@ -6,7 +6,7 @@ import pytest
 
 from deeplab_gygo import backend
 from deeplab_gygo.errors import WeightsError
-from deeplab_gygo.inference.network import OnlineNetwork
+from deeplab_gygo.inference.network import ForwardPass
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.deeplab import KEY_LAYER, DeepLabV3Plus
 from deeplab_gygo.models.inference_encoder import frozen_encoder
@@ -97,9 +97,9 @@ def test_an_encoder_is_built_only_where_it_is_asked_for(parent_file, monkeypatch
     parent, _ = load_parent(parent_file)
     with monkeypatch.context() as patch:
         patch.setattr(DeepLabV3Plus, "encoder", property(lambda self: pytest.fail("built")))
-        quick = OnlineNetwork(parent, frozen=True).encode(_images())
+        quick = ForwardPass(parent, frozen=True).encode(_images())
     waiting = parent.frozen
-    built = OnlineNetwork(parent).encode(_images())
+    built = ForwardPass(parent).encode(_images())
     assert waiting is not None
     assert parent.frozen is None
     for key, value in backend.to_numpy(built).items():
@@ -110,10 +110,10 @@ def test_an_encoder_is_built_only_where_it_is_asked_for(parent_file, monkeypatch
 
 def test_weights_that_have_changed_are_what_is_frozen(parent_file):
     parent, _ = load_parent(parent_file)
-    before = backend.to_numpy(OnlineNetwork(parent, frozen=True).encode(_images()))
+    before = backend.to_numpy(ForwardPass(parent, frozen=True).encode(_images()))
     for variable in parent.encoder.trainable_variables:
         variable.assign(variable.numpy() * 0.5)
-    after = backend.to_numpy(OnlineNetwork(parent, frozen=True).encode(_images()))
+    after = backend.to_numpy(ForwardPass(parent, frozen=True).encode(_images()))
     assert np.abs(after["high"] - before["high"]).max() > 0.1 * np.abs(before["high"]).max()
 
 

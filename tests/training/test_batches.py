@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.errors import DeepLabGygoError, UsageError
-from deeplab_gygo.models.deeplab import guide_at_stride
+from deeplab_gygo.models.guide import guide_at_stride
 from deeplab_gygo.synthesis.config import SourceConfig
 from deeplab_gygo.synthesis.material import build_source
 from deeplab_gygo.training.batches import batches

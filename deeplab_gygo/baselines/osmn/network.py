@@ -31,7 +31,8 @@ from deeplab_gygo.baselines.shared.trunks import (
 )
 from deeplab_gygo.baselines.shared.vgg import CROP, VggSpec, apply_classifier, identity_scales
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.models.head import DECODER_STRIDE, build_head
+from deeplab_gygo.models.config import DECODER_STRIDE
+from deeplab_gygo.models.head import build_head
 from deeplab_gygo.models.memory import recall_channels
 from deeplab_gygo.models.refinement import REFINED_STRIDE, build_refiner
 
