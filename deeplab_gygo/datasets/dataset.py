@@ -17,17 +17,15 @@ from deeplab_gygo.datasets.layout import (
     ANNOTATION_FOLDER,
     IMAGE_FOLDER,
     LIST_FOLDER,
-    is_stray,
     read_split_list,
     require_dataset_root,
-    shorten,
     subfolders,
 )
 from deeplab_gygo.errors import InputError
-from deeplab_gygo.io.frame_folder import Annotations, natural_key
-from deeplab_gygo.io.images import IMAGE_SUFFIXES, image_size
+from deeplab_gygo.io.frame_folder import FolderSequence
+from deeplab_gygo.io.images import image_size
+from deeplab_gygo.io.listing import is_stray, list_images, shorten
 from deeplab_gygo.io.masks import read_mask
-from deeplab_gygo.io.sequence import FolderSequence
 
 
 class Dataset(ABC):
@@ -270,24 +268,6 @@ class AnnotatedSequence(FolderSequence):
         if index not in self.annotations:
             return super().annotation(index)  # which says what is missing
         return self._read_annotation(self.annotations[index], size=self.size, keep_void=False)
-
-    def with_annotations(self, annotations: Annotations) -> FolderSequence:
-        """Makes a sequence with masks from elsewhere, which may have any encoding."""
-        return FolderSequence(
-            self._files, self.size, name=self.name, source=self.source, annotations=annotations
-        )
-
-
-def list_images(folder: Path) -> list[Path]:
-    """Image files of a folder without stray ones, in natural order; none where it is absent."""
-    if not folder.is_dir():
-        return []
-    files = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not is_stray(path.name)
-    ]
-    return sorted(files, key=lambda path: (natural_key(path.stem), path.name))
 
 
 def _open_sequence(

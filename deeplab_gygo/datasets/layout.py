@@ -8,15 +8,14 @@ and single image paths. All are read to the same thing: sequence names in the or
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.listing import is_stray, shorten
 
 IMAGE_FOLDER = "JPEGImages"
 ANNOTATION_FOLDER = "Annotations"
 LIST_FOLDER = "ImageSets"
-_SHOWN = 12  # names in a message before it says "and N more"
 
 # A path to an image at the start of a line, perhaps followed by the path of its mask.
 _FRAME_LINE = re.compile(r"^(\S.*?\.(?:jpe?g|png|bmp|webp|tiff?))(?:\s|$)", re.IGNORECASE)
@@ -24,19 +23,6 @@ _COMMENT = re.compile(r"(?:^|\s)#.*$")
 # The makers of GyGO wrote early lists with `Frames/` where the archive has `JPEGImages/480p/`.
 _EARLY_IMAGE_FOLDER = "frames"
 _RESOLUTION = re.compile(r"^(?:\d+p|original|full-resolution)$", re.IGNORECASE)
-
-
-def is_stray(name: str) -> bool:
-    """Says whether a file or folder is litter of an operating system, not part of a data set.
-
-    Args:
-        name: Name without its folder.
-
-    Returns:
-        True for hidden entries (`.DS_Store`, AppleDouble `._x`), `Thumbs.db`, `desktop.ini` and
-        `__MACOSX`.
-    """
-    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini", "__macosx")
 
 
 def find_dataset_root(folder: str | Path) -> Path | None:
@@ -92,13 +78,6 @@ def subfolders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_stray(path.name))
-
-
-def shorten(names: Iterable[str]) -> str:
-    """Joins names by commas, the first ones only where there are many."""
-    names = list(names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def find_lists(folder: Path) -> dict[str, Path]:

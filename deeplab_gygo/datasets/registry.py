@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from deeplab_gygo.datasets.dataset import Dataset
-from deeplab_gygo.datasets.layout import LIST_FOLDER, find_lists, shorten, subfolders
+from deeplab_gygo.datasets.layout import LIST_FOLDER, find_lists, subfolders
 from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io.listing import shorten
 from deeplab_gygo.io.masks import VOID
 
 __all__ = ["Dataset", "Davis2016", "Davis2017", "Gygo", "KINDS", "open_dataset"]

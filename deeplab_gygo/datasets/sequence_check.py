@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deeplab_gygo.datasets.dataset import list_images
-from deeplab_gygo.datasets.layout import shorten
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.datasets.verify_report import ERROR, WARNING, Problem
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.images import image_size, open_picture, read_image
+from deeplab_gygo.io.listing import list_images, shorten
 from deeplab_gygo.io.masks import check_first_mask
 
 

@@ -1,8 +1,9 @@
-"""Output that appears whole or not at all."""
+"""Atomic output: files and folders are written beside their destination and renamed when whole."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,49 +14,97 @@ from deeplab_gygo.errors import StorageError
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Lets a file be written beside its destination and renames it when that went well.
+    """Yields a hidden side file to write; renames it to its destination when the body succeeds.
 
     Args:
-        path: Destination; its folder is made where it is absent. What lies there stays until the
-            new file is whole.
+        path: Destination; its folder is made where it is absent. An existing file stays until the
+            new one is complete.
 
     Yields:
-        The side file to write, hidden and in the folder of the destination.
+        The side file, in the folder of the destination, absent at first.
 
     Raises:
         StorageError: The file cannot be written: disk full, folder not writable. Any other error
             of the body passes through. In both cases nothing is left behind.
     """
     path = Path(path)
-    side = side_path(path)
+    side = _side_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield side
         os.replace(side, path)
-    except BaseException as error:
-        remove_side(side)
-        if isinstance(error, OSError):
-            raise storage_error(path, error) from error
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            side.unlink()
+
+
+@contextmanager
+def replacing_folder(path: str | Path, *, keep_existing: bool = False) -> Iterator[Path]:
+    """Yields a hidden side folder to fill; renames it to its destination when the body succeeds.
+
+    Args:
+        path: Destination. An existing folder stays until the new one is complete.
+        keep_existing: Discard the new folder if the destination exists by then, for caches that
+            several processes fill with the same content.
+
+    Yields:
+        The side folder, beside the destination, empty.
+
+    Raises:
+        StorageError: The folder cannot be written: disk full, parent not writable. Any other error
+            of the body passes through. In both cases the destination is as it was.
+    """
+    path = Path(path)
+    side = _side_path(path)
+    try:
+        shutil.rmtree(side, ignore_errors=True)  # left behind by a killed process of this number
+        side.mkdir(parents=True)
+        yield side
+        try:
+            if not (keep_existing and path.is_dir()):
+                move_folder(side, path)
+        except OSError:
+            if not (keep_existing and path.is_dir()):  # else another process was faster
+                raise
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        shutil.rmtree(side, ignore_errors=True)
+
+
+def move_folder(source: Path, destination: Path) -> None:
+    """Renames a folder; one that exists at the destination is replaced, or restored on failure.
+
+    Args:
+        source: Folder to move.
+        destination: Its new path, on the same file system.
+
+    Raises:
+        OSError: The folder cannot be renamed.
+    """
+    # A folder that is not empty cannot be renamed onto: it steps aside first.
+    former = destination.with_name(f".{destination.name}.former-{os.getpid()}")
+    exists = destination.exists()
+    if exists:
+        shutil.rmtree(former, ignore_errors=True)
+        os.replace(destination, former)
+    try:
+        os.replace(source, destination)
+    except BaseException:
+        if exists:
+            os.replace(former, destination)
         raise
-
-
-def side_path(path: Path) -> Path:
-    """Names the hidden file beside a destination that this thread writes before it is renamed."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-
-
-def remove_side(side: Path) -> None:
-    """Removes a side file if there is one; what led to the removal counts, not that it failed."""
-    with suppress(OSError):
-        side.unlink()
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def storage_error(path: str | Path, error: OSError) -> StorageError:
-    """Words the refusal of an operating system to write.
+    """Returns the package's error for a refusal of the operating system to write.
 
     Args:
-        path: The file that was to be written.
-        error: What the operating system said.
+        path: The file or folder that was to be written.
+        error: The error of the operating system.
 
     Returns:
         The error to raise.
@@ -66,3 +115,7 @@ def storage_error(path: str | Path, error: OSError) -> StorageError:
         where=path,
         remedy="Free space, or choose a folder that may be written",
     )
+
+
+def _side_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")

@@ -1,107 +1,102 @@
-"""Which files of a folder are frames, in which order, and which mask belongs to which frame."""
+"""Folders of image files as sequences."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from deeplab_gygo.datasets.layout import is_stray, shorten
-from deeplab_gygo.errors import InputError, UsageError
-from deeplab_gygo.io.images import IMAGE_SUFFIXES
-from deeplab_gygo.io.masks import MASK_SUFFIXES
+import numpy as np
 
-# Masks by index of frame, or a folder of masks named as the frames.
-Annotations = Mapping[int, str | Path] | str | Path | None
+from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.images import image_size, read_image
+from deeplab_gygo.io.listing import is_stray, list_images, shorten
+from deeplab_gygo.io.sequence import Annotations, Frame, Sequence
 
 
-def list_frames(folder: Path) -> list[Path]:
-    """Lists the images of a folder in natural order, 2 before 10.
+class FolderSequence(Sequence):
+    """Image files of a folder, one per frame. Access to any frame costs one decoding.
 
-    Hidden files and files of other kinds are ignored.
+    Args:
+        files: The images in order, all of one size.
+        size: Height and width in pixels, after EXIF orientation.
+        name: Name of the sequence.
+        source: The folder.
+        annotations: As in `Sequence`.
+    """
+
+    def __init__(
+        self,
+        files: list[Path],
+        size: tuple[int, int],
+        *,
+        name: str,
+        source: Path,
+        annotations: Annotations = None,
+    ):
+        super().__init__(name, source, size, [path.stem for path in files], annotations)
+        self._files = files
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self.frame(index) for index in range(len(self)))
+
+    def frame(self, index: int) -> Frame:
+        """Returns one frame, not decoded yet. See `Sequence.frame`."""
+        self._require(index)
+        return Frame(index, self.frame_names[index], decode=partial(self._decode, index))
+
+    def _decode(self, index: int) -> np.ndarray:
+        image = read_image(self._files[index])
+        if image.shape[:2] != self.size:
+            raise _mixed_sizes(self._files[index], image.shape[:2], self._files[0], self.size)
+        return image
+
+
+def sequence_from_folder(
+    folder: str | Path, *, name: str | None = None, annotations: Annotations = None
+) -> FolderSequence:
+    """Opens a folder of frames (JPEG, PNG, WebP, BMP) in natural order: 2 before 10.
+
+    Only the headers of the images are read. Hidden files and files of other kinds are ignored.
+    Frames with numeric names must follow each other in equal steps (1, or 5 as in YouTube-VOS).
 
     Args:
         folder: The folder.
+        name: Name of the sequence; by default that of the folder.
+        annotations: Masks by frame index, or a folder of masks named as the frames.
 
     Returns:
-        At least one file.
+        The sequence.
 
     Raises:
-        InputError: There is no image, two have one name, or names that are numbers alone have a
-            gap: they must follow each other in equal steps.
+        InputError: The folder is absent, has no frames, a gap, two files of one name, an
+            unreadable image or images of different sizes; or the masks do not fit, see `Sequence`.
+        UsageError: A mask belongs to no frame.
     """
-    files = _frame_files(folder)
-    _check_names(files, folder)
-    return files
-
-
-def pair_masks(annotations: Annotations, frame_names: list[str]) -> dict[int, Path]:
-    """Gives every mask its frame: a mapping by index, a folder by name.
-
-    Args:
-        annotations: Masks by index of frame, or a folder of masks named as the frames.
-        frame_names: Name of every frame, without suffix.
-
-    Returns:
-        Mask file by index of frame, in order. Masks in the folder that belong to no frame are left
-        out; of several for one frame the PNG is taken.
-
-    Raises:
-        InputError: The folder of masks is absent or has none for these frames.
-        UsageError: A mask is meant for a frame that does not exist.
-    """
-    if annotations is None:
-        return {}
-    if isinstance(annotations, Mapping):
-        strangers = [index for index in annotations if not 0 <= index < len(frame_names)]
-        if strangers:
-            raise UsageError(
-                f"A mask belongs to one of the frames 0 to {len(frame_names) - 1}",
-                met=f"a mask for frame {shorten(map(str, strangers))}",
-            )
-        return {index: Path(annotations[index]) for index in sorted(annotations)}
-    folder = Path(annotations)
+    folder = Path(folder)
     if not folder.is_dir():
-        raise InputError("The folder of masks must exist", met="no such folder", where=folder)
-    masks: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), key=_mask_precedence):
-        if path.suffix.lower() in MASK_SUFFIXES and not is_stray(path.name):
-            masks.setdefault(path.stem, path)
-    paired = {index: masks[name] for index, name in enumerate(frame_names) if name in masks}
-    if not paired:
         raise InputError(
-            f"Masks must be named as their frames, {frame_names[0]}.png for the first",
-            met=shorten(sorted(masks)) or "no masks",
+            "A folder of frames must exist",
+            met="a file" if folder.exists() else "no such folder",
             where=folder,
-            remedy="Rename the masks, or give the folder that holds them",
         )
-    return paired
-
-
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Key that sorts names with numbers as people do: frame2 before frame10.
-
-    Args:
-        name: A name.
-
-    Returns:
-        The key.
-    """
-    parts = re.split(r"([0-9]+)", name)
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
-
-
-def _frame_files(folder: Path) -> list[Path]:
-    entries = [path for path in folder.iterdir() if not is_stray(path.name)]
-    files = [path for path in entries if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    files = list_images(folder)
     if not files:
+        entries = sorted(path.name for path in folder.iterdir() if not is_stray(path.name))
         raise InputError(
             "A folder of frames must hold JPEG, PNG, WebP or BMP images",
-            met=shorten(sorted(path.name for path in entries)) or "an empty folder",
+            met=shorten(entries) or "an empty folder",
             where=folder,
             remedy="Give the folder that holds the frames themselves, or a video file",
         )
-    return sorted(files, key=lambda path: natural_key(path.stem))
+    _check_names(files, folder)
+    size = image_size(files[0])
+    for path in files[1:]:
+        if (other := image_size(path)) != size:
+            raise _mixed_sizes(path, other, files[0], size)
+    name = name or folder.resolve().name
+    return FolderSequence(files, size, name=name, source=folder, annotations=annotations)
 
 
 def _check_names(files: list[Path], folder: Path) -> None:
@@ -120,9 +115,9 @@ def _check_names(files: list[Path], folder: Path) -> None:
     steps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
     step = min(steps, default=1)
     if any(each % step for each in steps):
-        return  # moments rather than counted frames
+        return  # timestamps rather than frame numbers
     missing = [
-        _run_of_names(before + step, after - step, len(stems[0]))
+        _number_range(before + step, after - step, len(stems[0]))
         for before, after in zip(numbers, numbers[1:], strict=False)
         if after - before > step
     ]
@@ -135,10 +130,16 @@ def _check_names(files: list[Path], folder: Path) -> None:
         )
 
 
-def _run_of_names(first: int, last: int, digits: int) -> str:
+def _number_range(first: int, last: int, digits: int) -> str:
     return f"{first:0{digits}d}" + (f" to {last:0{digits}d}" if last > first else "")
 
 
-def _mask_precedence(path: Path) -> tuple[int, str]:
-    suffix = path.suffix.lower()
-    return (MASK_SUFFIXES.index(suffix) if suffix in MASK_SUFFIXES else -1, path.name)
+def _mixed_sizes(
+    path: Path, size: tuple[int, ...], first: Path, first_size: tuple[int, int]
+) -> InputError:
+    return InputError(
+        "All frames of a sequence must have one size",
+        met=f"{size[1]}x{size[0]}, but {first.name} is {first_size[1]}x{first_size[0]}",
+        where=path,
+        remedy="Put the frames of each size in a folder of their own",
+    )

@@ -23,6 +23,7 @@ __all__ = [
     "MASK_FORMATS",
     "MASK_SUFFIXES",
     "VOID",
+    "as_mask",
     "check_first_mask",
     "davis_palette",
     "fit_mask",
@@ -107,6 +108,38 @@ def read_mask_with_notes(
         mask, resized = fit_mask(mask, size, path)
         notes = notes + resized
     return mask, notes
+
+
+def as_mask(
+    mask: np.ndarray, *, size: tuple[int, int] | None = None, where: str | Path = "mask"
+) -> np.ndarray:
+    """Converts a mask in memory to object ids.
+
+    Args:
+        mask: bool or uint8 [H, W]: object ids, or 0 and 255 only.
+        size: Height and width of the frame in pixels; a mask of the same aspect is resized to it.
+        where: Name of the mask for messages.
+
+    Returns:
+        uint8 [H, W] of object ids, 0 background. 255 beside ids, void, becomes background.
+
+    Raises:
+        InputError: The array has another dtype or shape, or does not fit `size`.
+
+    Example:
+        >>> as_mask(np.array([[0, 255], [255, 0]], np.uint8)).tolist()
+        [[0, 1], [1, 0]]
+    """
+    mask = np.asarray(mask)
+    if mask.ndim != 2 or mask.dtype not in (np.uint8, np.bool_) or not mask.size:
+        raise InputError(
+            "A mask is bool or uint8 [H, W]", met=f"{mask.dtype} {list(mask.shape)}", where=where
+        )
+    ids = mask.astype(np.uint8)
+    ids[ids == VOID] = 0
+    if not ids.any():
+        ids = (mask != 0).astype(np.uint8)
+    return ids if size is None else fit_mask(ids, size, where)[0]
 
 
 def fit_mask(

@@ -37,7 +37,8 @@ def object_color(label: int, alone: bool) -> tuple[int, int, int]:
         return SINGLE_COLOR
     color = davis_palette()[label].astype(np.float32)
     bright = color * (255 / max(float(color.max()), 1.0))
-    return tuple(int(channel) for channel in bright)
+    red, green, blue = (int(channel) for channel in bright)
+    return red, green, blue
 
 
 def line_width(size: tuple[int, int]) -> int:

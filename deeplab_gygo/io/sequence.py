@@ -1,23 +1,26 @@
-"""Sequences of frames: what a video, a folder of images and a data set all become."""
+"""Sequences of frames: the common interface of videos, folders, datasets and arrays in memory."""
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from deeplab_gygo.datasets.layout import shorten
-from deeplab_gygo.errors import InputError
-from deeplab_gygo.io.frame_folder import Annotations, list_frames, pair_masks
-from deeplab_gygo.io.images import IMAGE_SUFFIXES, image_size, read_image
-from deeplab_gygo.io.masks import read_mask
+from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io.listing import is_stray, shorten
+from deeplab_gygo.io.masks import MASK_SUFFIXES, as_mask, read_mask
+
+MaskSource = str | Path | np.ndarray
+"""A mask file, or a mask as uint8 or bool [H, W] of object ids."""
+
+Annotations = Mapping[int, MaskSource] | str | Path | None
+"""Masks by frame index, or a folder of masks named as the frames."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,9 @@ class Frame:
 
     Attributes:
         index: Position in the sequence, from 0.
-        name: Name without suffix, e.g. "00000"; results carry it too.
-        time: When it is shown, in seconds; None where the source does not say.
-        decode: Makes the image.
+        name: Name without suffix, e.g. "00000"; also the name of its results.
+        time: Presentation time in seconds; None where the source has none.
+        decode: Returns the image.
     """
 
     index: int
@@ -38,7 +41,7 @@ class Frame:
 
     @cached_property
     def image(self) -> np.ndarray:
-        """uint8 [H, W, 3], RGB; decoded at the first request, kept with the frame, read-only.
+        """uint8 [H, W, 3], RGB; decoded at the first access and kept with the frame, read-only.
 
         Raises:
             InputError: The image is damaged or has another size than its sequence.
@@ -49,21 +52,21 @@ class Frame:
 
 
 class Sequence(ABC):
-    """Frames in the order of time, some with a mask. Iterating streams in constant memory.
+    """Frames in temporal order, some with a mask. Iteration streams in constant memory.
 
     Args:
         name: Name; may contain slashes.
-        source: The folder or video.
+        source: The folder or video; "<memory>" for arrays.
         size: Height and width of every frame in pixels.
         frame_names: Name of every frame, without suffix.
-        annotations: Masks by index of frame, or a folder of masks named as the frames.
+        annotations: Masks by frame index, or a folder of masks named as the frames.
 
     Attributes:
         name: As given.
         source: As given.
         size: As given.
         frame_names: As given.
-        annotations: Mask file of every annotated frame, by index, in order.
+        annotations: Mask of every annotated frame, by index, in order: a file, or an array.
 
     Raises:
         InputError: The folder of masks is absent or has none for these frames.
@@ -93,32 +96,29 @@ class Sequence(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        """Streams the frames from the first; several iterations do not disturb each other.
+        """Streams the frames from the first; iterations are independent of each other.
 
         Raises:
             InputError: The source is damaged.
         """
 
     def preview(self, start: int = 0) -> Generator[Frame]:
-        """Streams the frames to look over them, beside the iteration that results follow.
+        """Streams the frames independently of the iteration that yields the results.
 
         Args:
-            start: Index of the first frame to give.
+            start: Index of the first frame.
 
         Yields:
-            The frames from there on. Closing the generator ends the reading.
+            The frames from there on. Closing the generator closes the source.
         """
         yield from islice(iter(self), start, None)
 
     @abstractmethod
     def frame(self, index: int) -> Frame:
-        """Gives one frame; what it costs depends on the source.
+        """Returns one frame; the cost depends on the source.
 
         Args:
             index: From 0.
-
-        Returns:
-            The frame.
 
         Raises:
             IndexError: There is no such frame.
@@ -127,12 +127,12 @@ class Sequence(ABC):
 
     @property
     def frame_rate(self) -> Fraction | None:
-        """Average frames per second; None where the source does not say."""
+        """Average frames per second; None where the source has no times."""
         return None
 
     @property
     def times(self) -> list[float] | None:
-        """When each frame is shown, in seconds; None where the source does not say."""
+        """Presentation time of each frame in seconds; None where the source has none."""
         return None
 
     @property
@@ -158,10 +158,10 @@ class Sequence(ABC):
             index: Index of an annotated frame.
 
         Returns:
-            uint8 [H, W] of object ids, of the size of the frames; void is background.
+            uint8 [H, W] of object ids, of the size of the frames; void becomes background.
 
         Raises:
-            InputError: The frame has no mask, or it is no mask of this frame.
+            InputError: The frame has no mask, or the mask is damaged or does not fit the frame.
         """
         if index not in self.annotations:
             raise InputError(
@@ -169,150 +169,57 @@ class Sequence(ABC):
                 met=f"masks for the frames {shorten(map(str, self.annotations)) or 'none'}",
                 where=self.source,
             )
-        return read_mask(self.annotations[index], size=self.size)
-
-    def with_annotations(self, annotations: Annotations) -> Sequence:
-        """Makes the same sequence with other masks; nothing is read again.
-
-        Args:
-            annotations: Masks by index of frame, or a folder of masks named as the frames.
-
-        Returns:
-            The new sequence.
-
-        Raises:
-            InputError: As the constructor.
-            UsageError: As the constructor.
-        """
-        other = copy.copy(self)
-        other.annotations = pair_masks(annotations, self.frame_names)
-        return other
+        mask = self.annotations[index]
+        if isinstance(mask, Path):
+            return read_mask(mask, size=self.size)
+        return as_mask(mask, size=self.size, where=f"mask of frame {index} of {self.name}")
 
     def _require(self, index: int) -> None:
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of a sequence of {len(self)} frames ({self.source})")
 
 
-class FolderSequence(Sequence):
-    """Image files of a folder, one a frame. Access to any frame costs one decoding.
+def frame_name(index: int) -> str:
+    """Returns the name of a frame whose source names none: five digits, from 00000."""
+    return f"{index:05d}"
 
-    Args:
-        files: The images in order, all of one size.
-        size: Height and width in pixels, upright.
-        name: Name of the sequence.
-        source: The folder.
-        annotations: As in `Sequence`.
+
+def pair_masks(annotations: Annotations, frame_names: list[str]) -> dict[int, Path | np.ndarray]:
+    """Assigns every mask to its frame: a mapping by index, a folder by name.
+
+    Masks in the folder that belong to no frame are left out; of several for one frame the PNG is
+    taken.
     """
-
-    def __init__(
-        self,
-        files: list[Path],
-        size: tuple[int, int],
-        *,
-        name: str,
-        source: Path,
-        annotations: Annotations = None,
-    ):
-        super().__init__(name, source, size, [path.stem for path in files], annotations)
-        self._files = files
-
-    def __iter__(self) -> Iterator[Frame]:
-        return (self.frame(index) for index in range(len(self)))
-
-    def frame(self, index: int) -> Frame:
-        """Gives one frame; nothing is decoded yet. See `Sequence.frame`."""
-        self._require(index)
-        return Frame(index, self.frame_names[index], decode=partial(self._decode, index))
-
-    def _decode(self, index: int) -> np.ndarray:
-        image = read_image(self._files[index])
-        if image.shape[:2] != self.size:
-            raise _mixed_sizes(self._files[index], image.shape[:2], self._files[0], self.size)
-        return image
-
-
-def sequence_from_folder(
-    folder: str | Path, *, name: str | None = None, annotations: Annotations = None
-) -> FolderSequence:
-    """Opens a folder of frames (JPEG, PNG, WebP, BMP) in natural order: 2 before 10.
-
-    Only the headers of the images are read. Hidden files and files of other kinds are ignored.
-    Frames that are named by numbers alone must follow each other in equal steps (1, or 5 as in
-    YouTube-VOS).
-
-    Args:
-        folder: The folder.
-        name: Name of the sequence; by default that of the folder.
-        annotations: Masks by index of frame, or a folder of masks named as the frames.
-
-    Returns:
-        The sequence.
-
-    Raises:
-        InputError: The folder is absent, has no frames, a gap, two files of one name, an
-            unreadable image or images of different sizes; or the masks do not fit, see `Sequence`.
-        UsageError: A mask belongs to no frame.
-    """
-    folder = Path(folder)
+    if annotations is None:
+        return {}
+    if isinstance(annotations, Mapping):
+        unknown = [index for index in annotations if not 0 <= index < len(frame_names)]
+        if unknown:
+            raise UsageError(
+                f"A mask belongs to one of the frames 0 to {len(frame_names) - 1}",
+                met=f"a mask for frame {shorten(map(str, unknown))}",
+            )
+        given = {index: annotations[index] for index in sorted(annotations)}
+        return {
+            index: mask if isinstance(mask, np.ndarray) else Path(mask)
+            for index, mask in given.items()
+        }
+    folder = Path(annotations)
     if not folder.is_dir():
+        raise InputError("The folder of masks must exist", met="no such folder", where=folder)
+    masks: dict[str, Path] = {}
+    files = [path for path in folder.iterdir() if path.suffix.lower() in MASK_SUFFIXES]
+    for path in sorted(files, key=lambda p: (MASK_SUFFIXES.index(p.suffix.lower()), p.name)):
+        if not is_stray(path.name):
+            masks.setdefault(path.stem, path)
+    paired: dict[int, Path | np.ndarray] = {
+        index: masks[name] for index, name in enumerate(frame_names) if name in masks
+    }
+    if not paired:
         raise InputError(
-            "A folder of frames must exist",
-            met="a file" if folder.exists() else "no such folder",
+            f"Masks must be named as their frames, {frame_names[0]}.png for the first",
+            met=shorten(sorted(masks)) or "no masks",
             where=folder,
+            remedy="Rename the masks, or give the folder that holds them",
         )
-    files = list_frames(folder)
-    size = image_size(files[0])
-    for path in files[1:]:
-        if (other := image_size(path)) != size:
-            raise _mixed_sizes(path, other, files[0], size)
-    name = name or folder.resolve().name
-    return FolderSequence(files, size, name=name, source=folder, annotations=annotations)
-
-
-def open_input(
-    path: str | Path, *, name: str | None = None, annotations: Annotations = None
-) -> Sequence:
-    """Opens a folder of frames or a video.
-
-    Args:
-        path: The folder or file.
-        name: Name of the sequence; by default that of the folder, or of the video without suffix.
-        annotations: Masks by index of frame, or a folder of masks named as the frames.
-
-    Returns:
-        The sequence.
-
-    Raises:
-        InputError: There is nothing, or what is there is neither, or it is damaged.
-        UsageError: A mask belongs to no frame.
-    """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise InputError(
-            "The input must be a video or a folder of frames", met="no such file", where=path
-        )
-    if path.is_dir():
-        return sequence_from_folder(path, name=name, annotations=annotations)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise InputError(
-            "The input must be a video or a folder of frames",
-            met="a single image",
-            where=path,
-            remedy="Give the folder that holds the frames",
-        )
-    from deeplab_gygo.io.video import (
-        sequence_from_video,  # costs time that a folder of frames need not pay
-    )
-
-    return sequence_from_video(path, name=name, annotations=annotations)
-
-
-def _mixed_sizes(
-    path: Path, size: tuple[int, ...], first: Path, first_size: tuple[int, int]
-) -> InputError:
-    return InputError(
-        "All frames of a sequence must have one size",
-        met=f"{size[1]}x{size[0]}, but {first.name} is {first_size[1]}x{first_size[0]}",
-        where=path,
-        remedy="Put the frames of each size in a folder of their own",
-    )
+    return paired

@@ -7,22 +7,31 @@ HDR is tone mapped. Pixels are taken as square.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Self
+from weakref import WeakSet
 
 import av
 import numpy as np
 
 from deeplab_gygo.errors import InputError
-from deeplab_gygo.io.frame_folder import Annotations
-from deeplab_gygo.io.sequence import Frame, Sequence
+from deeplab_gygo.io.frame_folder import sequence_from_folder
+from deeplab_gygo.io.images import IMAGE_SUFFIXES
+from deeplab_gygo.io.sequence import Annotations, Frame, Sequence, frame_name
 from deeplab_gygo.io.tone_mapping import is_hdr, tone_map
-from deeplab_gygo.io.video_reading import decode_frames, incomplete, open_video, scan_video, upright
+from deeplab_gygo.io.video_reading import (
+    decode_frames,
+    incomplete,
+    open_container,
+    scan_video,
+    upright,
+)
 from deeplab_gygo.io.video_writer import VideoWriter
 
-__all__ = ["VideoSequence", "VideoWriter", "sequence_from_video"]
+__all__ = ["VideoSequence", "VideoWriter", "open_input", "open_video"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +59,13 @@ class VideoSequence(Sequence):
     ):
         path = Path(path)
         scan = scan_video(path)
-        names = [_name_of(index) for index in range(len(scan.times))]
+        names = [frame_name(index) for index in range(len(scan.times))]
         super().__init__(name or path.stem, path, scan.size, names, annotations)
         self._times = scan.times
         self._frame_rate = scan.frame_rate
         self._turn = scan.turn
         self._warned = False
+        self._iterations: WeakSet[Generator[Frame]] = WeakSet()
 
     @property
     def frame_rate(self) -> Fraction | None:
@@ -67,9 +77,22 @@ class VideoSequence(Sequence):
         """When each frame is shown, in seconds."""
         return self._times
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Ends unfinished iterations, which closes the file."""
+        for frames in list(self._iterations):
+            frames.close()
+
     def __iter__(self) -> Iterator[Frame]:
+        frames = self._decode()
+        self._iterations.add(frames)
+        return frames
+
+    def _decode(self) -> Generator[Frame]:
         index, time = 0, 0.0
-        with open_video(self.source) as (container, stream):
+        with open_container(self.source) as (container, stream):
             frames = decode_frames(container, stream)
             while True:
                 try:
@@ -80,7 +103,7 @@ class VideoSequence(Sequence):
                     break
                 time = self._time_of(decoded, index)
                 decode = partial(self._convert, decoded, index)
-                yield Frame(index, _name_of(index), time, decode=decode)
+                yield Frame(index, frame_name(index), time, decode=decode)
                 index += 1
         self._settle_length(index, time)
 
@@ -123,24 +146,24 @@ class VideoSequence(Sequence):
         if decoded < counted and last_time < self._times[-1] - 1e-6:
             raise incomplete(self.source, counted, decoded)
         logger.warning("%s has %d frames, not %d", self.source, decoded, counted)
-        self.frame_names = [_name_of(index) for index in range(decoded)]
+        self.frame_names = [frame_name(index) for index in range(decoded)]
         step = float(1 / self._frame_rate) if self._frame_rate else 0.0
         extra = [last_time + step * k for k in range(1, decoded - counted + 1)]
         self._times = self._times[:decoded] + extra
 
 
-def sequence_from_video(
+def open_video(
     path: str | Path, *, name: str | None = None, annotations: Annotations = None
 ) -> VideoSequence:
-    """Opens a video.
+    """Opens a video file as a sequence of frames that are decoded one at a time.
 
-    All packets are read once, to count the frames and to be sure that the file is whole, and one
-    frame is decoded.
+    All packets are read once, to count the frames and to check that the file is complete. The
+    sequence is a context manager: leaving it ends unfinished iterations, which closes the file.
 
     Args:
         path: The file.
         name: Name of the sequence; by default that of the file without suffix.
-        annotations: Masks by index of frame, or a folder of masks named 00000.png and so on.
+        annotations: Masks by frame index, or a folder of masks named 00000.png and so on.
 
     Returns:
         The sequence.
@@ -148,9 +171,54 @@ def sequence_from_video(
     Raises:
         InputError: The file is absent, no video, truncated or damaged; or the masks do not fit.
         UsageError: A mask belongs to no frame.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "clip.mp4"
+        >>> with VideoWriter(path, (32, 48), frame_rate=10) as writer:
+        ...     for level in (0, 128):
+        ...         writer.write(np.full((32, 48, 3), level, np.uint8))
+        >>> with open_video(path) as video:
+        ...     print(video, [frame.image.shape for frame in video])
+        VideoSequence('clip', 2 frames of 48x32) [(32, 48, 3), (32, 48, 3)]
     """
     return VideoSequence(path, name=name, annotations=annotations)
 
 
-def _name_of(index: int) -> str:
-    return f"{index:05d}"
+def open_input(
+    path: str | Path, *, name: str | None = None, annotations: Annotations = None
+) -> Sequence:
+    """Opens a video, or a folder of frames.
+
+    Args:
+        path: The file or folder.
+        name: Name of the sequence; by default that of the folder, or of the video without suffix.
+        annotations: Masks by frame index, or a folder of masks named as the frames.
+
+    Returns:
+        The sequence.
+
+    Raises:
+        InputError: The path is absent or damaged, or is neither a video nor a folder of frames.
+        UsageError: A mask belongs to no frame.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for index in range(3):
+        ...     Image.new("RGB", (48, 32)).save(folder / f"{index:05d}.png")
+        >>> open_input(folder, name="bag")
+        FolderSequence('bag', 3 frames of 48x32)
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return sequence_from_folder(path, name=name, annotations=annotations)
+    if not path.exists() or path.suffix.lower() in IMAGE_SUFFIXES:
+        raise InputError(
+            "The input must be a video or a folder of frames",
+            met="a single image" if path.exists() else "no such file",
+            where=path,
+            remedy="Give the folder that holds the frames" if path.exists() else None,
+        )
+    return open_video(path, name=name, annotations=annotations)

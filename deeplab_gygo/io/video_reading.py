@@ -49,7 +49,7 @@ class _Packets:
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_container(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Opens a file and finds its video stream; cover pictures of music are none.
 
     Args:
@@ -163,13 +163,13 @@ def scan_video(path: Path) -> VideoScan:
     Raises:
         InputError: The file is absent, no video, truncated or damaged.
     """
-    with open_video(path) as (container, stream):
+    with open_container(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate
         packets = _read_packets(container, stream, float(rate or 25))
         expected = _frames_expected(path, container, stream, packets)
         if expected is not None:
             raise incomplete(path, expected, len(packets.times))
-    with open_video(path) as (container, stream):
+    with open_container(path) as (container, stream):
         try:
             first = next(decode_frames(container, stream), None)
         except av.FFmpegError as error:

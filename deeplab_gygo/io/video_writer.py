@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +14,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from deeplab_gygo.errors import StorageError, UsageError
-from deeplab_gygo.io.atomic import remove_side, side_path, storage_error
-
-logger = logging.getLogger(__name__)
+from deeplab_gygo.io.atomic import replacing, storage_error
 
 DEFAULT_FRAME_RATE = Fraction(24)  # at which the sequences of DAVIS are played
 # Unit of times: that of MPEG methods, in which all usual frame rates are whole; that of Matroska.
@@ -68,7 +65,6 @@ class VideoWriter:
         self._format = _container_of(self.path, alpha)
         self._times = times
         self._rate = _rate_of(times, frame_rate)
-        self._side = side_path(self.path)
         self._time_base = (
             _MATROSKA_TIME_BASE if self._format in ("matroska", "webm") else _TIME_BASE
         )
@@ -76,13 +72,13 @@ class VideoWriter:
 
     def __enter__(self) -> Self:
         options = {"movflags": "+faststart"} if self._format in ("mp4", "mov") else {}
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._container = av.open(str(self._side), "w", format=self._format, options=options)
-            self._stream = self._add_stream()
-        except (av.FFmpegError, OSError) as error:
-            remove_side(self._side)
-            raise self._worded(error) from error
+        with ExitStack() as stack:
+            side = stack.enter_context(replacing(self.path))
+            with self._storage_errors():
+                self._container = av.open(str(side), "w", format=self._format, options=options)
+                stack.push(self._end)
+                self._stream = self._add_stream()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -91,11 +87,9 @@ class VideoWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            self._discard()
+        # What the body raises passes as it is: `replacing` would take any OSError for its own.
+        aborted = None if kind is None else Exception("the video is given up")
+        self._stack.__exit__(aborted and type(aborted), aborted, None)
 
     def write(self, image: np.ndarray) -> None:
         """Appends a frame.
@@ -115,11 +109,9 @@ class VideoWriter:
                 where=self.path,
             )
         frame = self._frame(image)
-        try:
+        with self._storage_errors():
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
-        except av.FFmpegError as error:
-            raise self._worded(error) from error
         self.frames_written += 1
 
     def _add_stream(self) -> av.VideoStream:
@@ -137,25 +129,25 @@ class VideoWriter:
         context.color_range = _LIMITED_RANGE
         return stream
 
-    def _finish(self) -> None:
-        """Writes what the encoder still holds and the index, and puts the file in its place."""
-        if not self.frames_written:
-            raise UsageError("A video needs at least one frame", where=self.path)
+    def _end(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Flushes the encoder and writes the index, unless an error ends the video; closes it."""
         try:
-            for packet in self._stream.encode():
-                self._container.mux(packet)
-            self._container.close()
-            os.replace(self._side, self.path)
-        except (av.FFmpegError, OSError) as error:
-            raise self._worded(error) from error
-
-    def _discard(self) -> None:
-        """Closes and removes what is left of a video that is given up; nothing after a rename."""
-        try:
-            self._container.close()
-        except (av.FFmpegError, OSError, ValueError) as error:
-            logger.debug("%s: %s", self._side, error)
-        remove_side(self._side)
+            if kind is not None:
+                return
+            if not self.frames_written:
+                raise UsageError("A video needs at least one frame", where=self.path)
+            with self._storage_errors():
+                for packet in self._stream.encode():
+                    self._container.mux(packet)
+                self._container.close()
+        finally:
+            with suppress(av.FFmpegError, OSError, ValueError):
+                self._container.close()
 
     def _frame(self, image: np.ndarray) -> av.VideoFrame:
         height, width = self.size
@@ -191,10 +183,14 @@ class VideoWriter:
         self._last_stamp = stamp
         return stamp
 
-    def _worded(self, error: Exception) -> StorageError:
-        if isinstance(error, OSError):
-            return storage_error(self.path, error)
-        return StorageError("A video must be writable", met=error, where=self.path)
+    @contextmanager
+    def _storage_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise storage_error(self.path, error) from error
+        except av.FFmpegError as error:
+            raise StorageError("A video must be writable", met=error, where=self.path) from error
 
 
 def _container_of(path: Path, alpha: bool) -> str:

@@ -185,15 +185,6 @@ def test_sequences_read_masks_as_the_data_set_means_them(build_set, kind, ids):
     root = build_set({"bear": 2}, lists, values=values, palette=True)
     sequence = open_dataset(kind, root).sequence("bear")
     assert set(np.unique(sequence.annotation(1))) == ids
-    with pytest.raises(InputError):
-        sequence.with_annotations({0: sequence.annotations[0]}).annotation(1)
-    # Masks from elsewhere may have any encoding, as those of any other sequence.
-    other = root / "drawn.png"
-    Image.fromarray(np.where(np.arange(16) > 8, 255, 0).astype(np.uint8)[None].repeat(12, 0)).save(
-        other
-    )
-    replaced = sequence.with_annotations({0: other})
-    assert replaced.annotation(0).sum() == 7 * 12
     assert list(sequence.annotations) == [0, 1]
 
 

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io.frame_folder import sequence_from_folder
 from deeplab_gygo.io.masks import write_mask
-from deeplab_gygo.io.sequence import Frame, open_input, sequence_from_folder
+from deeplab_gygo.io.sequence import Frame
+from deeplab_gygo.io.video import open_input
 
 
 def picture(seed: int, height: int = 24, width: int = 36) -> np.ndarray:
@@ -249,7 +251,7 @@ def test_masks_are_paired_by_name(tmp_path):
         sequence.annotation(0)
 
 
-def test_masks_by_index_and_other_masks_later(tmp_path):
+def test_masks_by_index(tmp_path):
     folder = folder_of(tmp_path / "frames", ["00000.jpg", "00001.jpg"])
     mask = np.eye(24, 36, dtype=np.uint8)
     write_mask(tmp_path / "any.png", mask)
@@ -257,11 +259,11 @@ def test_masks_by_index_and_other_masks_later(tmp_path):
     assert not bare.annotations
     with pytest.raises(InputError, match="must have a mask"):
         _ = bare.first_annotated
-    sequence = bare.with_annotations({0: tmp_path / "any.png"})
-    assert not bare.annotations and sequence.first_annotated == 0
+    sequence = sequence_from_folder(folder, annotations={0: tmp_path / "any.png"})
+    assert sequence.first_annotated == 0
     np.testing.assert_array_equal(sequence.annotation(0), mask)
     with pytest.raises(UsageError, match="a mask for frame 5"):
-        bare.with_annotations({5: tmp_path / "any.png"})
+        sequence_from_folder(folder, annotations={5: tmp_path / "any.png"})
 
 
 def test_a_folder_of_masks_without_partners_is_an_error(tmp_path):

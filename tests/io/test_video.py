@@ -17,9 +17,8 @@ from av.video.reformatter import ColorRange, Colorspace
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.io import video as video_module
 from deeplab_gygo.io.masks import write_mask
-from deeplab_gygo.io.sequence import open_input
 from deeplab_gygo.io.tone_mapping import HLG, PQ, tone_map
-from deeplab_gygo.io.video import sequence_from_video
+from deeplab_gygo.io.video import open_input, open_video
 
 CODECS = {".mp4": "libx264", ".mov": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9"}
 CODECS |= {".ts": "libx264", ".avi": "mpeg4"}
@@ -99,7 +98,7 @@ def truncate(path: Path, share: float) -> Path:
 @pytest.mark.parametrize("suffix", CODECS)
 def test_all_frames_come_in_order_the_delayed_ones_included(tmp_path, suffix):
     path = make_clip(tmp_path / f"clip{suffix}", 23)
-    sequence = sequence_from_video(path)
+    sequence = open_video(path)
     assert (len(sequence), sequence.size, sequence.name) == (23, (48, 64), "clip")
     assert sequence.frame_names == [f"{k:05d}" for k in range(23)]
     frames = [(frame.index, frame.name, number_of(frame.image)) for frame in sequence]
@@ -114,7 +113,7 @@ def test_the_clips_of_these_tests_have_b_frames(tmp_path):
 
 
 def test_an_image_is_rgb_uint8_with_the_right_colors(tmp_path):
-    image = sequence_from_video(make_clip(tmp_path / "clip.mp4")).frame(0).image
+    image = open_video(make_clip(tmp_path / "clip.mp4")).frame(0).image
     assert image.dtype == np.uint8 and image.flags.c_contiguous
     np.testing.assert_allclose(image[5, 5], (220, 20, 20), atol=4)
     np.testing.assert_allclose(image[40, 50], 0, atol=4)
@@ -122,7 +121,7 @@ def test_an_image_is_rgb_uint8_with_the_right_colors(tmp_path):
 
 @pytest.mark.parametrize("tags", [(1, 1, 1), (6, 6, 6)])
 def test_the_matrix_of_the_tags_is_used(tmp_path, tags):
-    image = sequence_from_video(make_clip(tmp_path / "clip.mp4", tags=tags)).frame(0).image
+    image = open_video(make_clip(tmp_path / "clip.mp4", tags=tags)).frame(0).image
     np.testing.assert_allclose(image[5, 5], (220, 20, 20), atol=4)
 
 
@@ -136,7 +135,7 @@ def test_rotation_is_applied(tmp_path, rotation, mirror, suffix):
         assert mirror or stored.rotation % 360 == rotation
         stored = stored.to_ndarray(format="rgb24")
     assert stored[5, 5, 0] > 200  # as stored, red is at the upper left
-    sequence = sequence_from_video(path)
+    sequence = open_video(path)
     assert sequence.size == ((48, 64) if rotation % 180 == 0 else (64, 48))
     expected = np.rot90(stored, rotation // 90)
     expected = expected[:, ::-1] if mirror else expected  # after the rotation, as FFmpeg does
@@ -148,7 +147,7 @@ def test_rotation_is_applied(tmp_path, rotation, mirror, suffix):
 def test_times_of_a_varying_frame_rate_are_kept(tmp_path):
     times = [0.0, 0.04, 0.1, 0.5, 0.52, 0.9, 1.7]
     for suffix in (".mp4", ".mkv"):
-        sequence = sequence_from_video(make_clip(tmp_path / f"clip{suffix}", 7, times=times))
+        sequence = open_video(make_clip(tmp_path / f"clip{suffix}", 7, times=times))
         assert sequence.times == pytest.approx(times, abs=1e-3)
         assert [frame.time for frame in sequence] == pytest.approx(times, abs=1e-3)
 
@@ -156,18 +155,18 @@ def test_times_of_a_varying_frame_rate_are_kept(tmp_path):
 @pytest.mark.parametrize("size", [(47, 64), (48, 63), (47, 63)])
 def test_odd_sizes(tmp_path, size):
     path = make_clip(tmp_path / "clip.webm", 3, size=size)
-    sequence = sequence_from_video(path)
+    sequence = open_video(path)
     assert sequence.size == size
     assert [frame.image.shape for frame in sequence] == [(*size, 3)] * 3
 
 
 def test_a_single_frame_is_a_video(tmp_path):
-    sequence = sequence_from_video(make_clip(tmp_path / "clip.mp4", 1))
+    sequence = open_video(make_clip(tmp_path / "clip.mp4", 1))
     assert len(sequence) == 1 and sequence.frame(0).image.shape == (48, 64, 3)
 
 
 def test_any_frame_can_be_asked_for(tmp_path):
-    sequence = sequence_from_video(make_clip(tmp_path / "clip.mp4"))
+    sequence = open_video(make_clip(tmp_path / "clip.mp4"))
     for index in (11, 0, 5):
         frame = sequence.frame(index)
         assert (frame.index, number_of(frame.image)) == (index, index)
@@ -177,7 +176,7 @@ def test_any_frame_can_be_asked_for(tmp_path):
 
 
 def test_two_iterations_do_not_disturb_each_other(tmp_path):
-    sequence = sequence_from_video(make_clip(tmp_path / "clip.mp4"))
+    sequence = open_video(make_clip(tmp_path / "clip.mp4"))
     pairs = [(number_of(a.image), number_of(b.image)) for a, b in zip(sequence, sequence)]  # noqa: B905
     assert pairs == [(k, k) for k in range(12)]
 
@@ -192,7 +191,7 @@ def test_masks_belong_to_numbered_frames(tmp_path):
 
 def test_frames_are_decoded_as_they_are_taken(tmp_path, monkeypatch):
     path = make_clip(tmp_path / "clip.mp4", 90)
-    sequence = sequence_from_video(path)
+    sequence = open_video(path)
     decoded = []
 
     def counting(container, stream):
@@ -214,7 +213,7 @@ def test_a_frame_is_freed_as_soon_as_it_is_let_go(tmp_path):
     def living() -> int:
         return sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
 
-    sequence = sequence_from_video(make_clip(tmp_path / "clip.mp4", 20, rotation=90))
+    sequence = open_video(make_clip(tmp_path / "clip.mp4", 20, rotation=90))
     gc.collect()
     before = living()
     gc.disable()  # what only the garbage collector frees piles up meanwhile
@@ -229,7 +228,7 @@ def test_a_frame_is_freed_as_soon_as_it_is_let_go(tmp_path):
 
 def test_memory_does_not_grow_with_the_length(tmp_path):
     def peak(count: int) -> int:
-        sequence = sequence_from_video(make_clip(tmp_path / f"{count}.mp4", count, size=(120, 160)))
+        sequence = open_video(make_clip(tmp_path / f"{count}.mp4", count, size=(120, 160)))
         tracemalloc.start()
         for frame in sequence:
             assert frame.image.shape == (120, 160, 3)
@@ -248,12 +247,12 @@ def test_a_truncated_video_says_how_much_is_missing(tmp_path, suffix, share):
     path = truncate(make_clip(tmp_path / f"clip{suffix}", 40, noise=True), share)
     if suffix == ".ts":  # says nowhere how long it is: what is there can be used
         try:
-            assert len(list(sequence_from_video(path))) < 40
+            assert len(list(open_video(path))) < 40
         except InputError as error:
             assert path.name in str(error)
         return
     with pytest.raises(InputError, match=r"4[01] frames expected, \d+ decoded") as caught:
-        for frame in sequence_from_video(path):
+        for frame in open_video(path):
             assert frame.image is not None
     assert str(path) in str(caught.value) and caught.value.exit_status == 65
 
@@ -261,16 +260,16 @@ def test_a_truncated_video_says_how_much_is_missing(tmp_path, suffix, share):
 @pytest.mark.parametrize("movflags", ["", "frag_keyframe+empty_moov+default_base_moof"])
 def test_other_layouts_of_mp4(tmp_path, movflags):
     path = make_clip(tmp_path / "clip.mp4", 30, noise=True, movflags=movflags)
-    assert len(list(sequence_from_video(path))) == 30
+    assert len(list(open_video(path))) == 30
     truncate(path, 0.6)
     with pytest.raises(InputError, match="truncated"):
-        for frame in sequence_from_video(path):
+        for frame in open_video(path):
             assert frame.image is not None
 
 
 def test_damage_in_the_middle_names_the_frames(tmp_path):
     path = make_clip(tmp_path / "clip.mp4", 40, noise=True)
-    sequence = sequence_from_video(path)
+    sequence = open_video(path)
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 6000] = bytes(6000)
     path.write_bytes(data)
@@ -281,7 +280,7 @@ def test_damage_in_the_middle_names_the_frames(tmp_path):
 
 def test_a_video_that_shrinks_after_it_was_opened(tmp_path):
     path = make_clip(tmp_path / "clip.mkv", 40, noise=True)
-    sequence = sequence_from_video(path)
+    sequence = open_video(path)
     truncate(path, 0.5)
     with pytest.raises(InputError, match=r"40 frames expected, \d+ decoded"):
         for frame in sequence:
@@ -289,7 +288,7 @@ def test_a_video_that_shrinks_after_it_was_opened(tmp_path):
 
 
 def test_a_wrong_count_without_damage_is_corrected(tmp_path, caplog):
-    sequence = sequence_from_video(make_clip(tmp_path / "clip.mp4"))
+    sequence = open_video(make_clip(tmp_path / "clip.mp4"))
     sequence.frame_names = sequence.frame_names + ["00012"]
     sequence._times = sorted([*sequence.times, 0.01])
     with caplog.at_level(logging.WARNING):
@@ -303,7 +302,7 @@ def test_what_is_no_video_is_refused(tmp_path, content, name):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(InputError, match="must be a video") as caught:
-        sequence_from_video(path)
+        open_video(path)
     assert name in str(caught.value)
 
 
@@ -316,9 +315,9 @@ def test_sound_alone_and_absent_files_are_refused(tmp_path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     with pytest.raises(InputError, match="without video"):
-        sequence_from_video(path)
+        open_video(path)
     with pytest.raises(InputError, match="No such file"):
-        sequence_from_video(tmp_path / "absent.mp4")
+        open_video(tmp_path / "absent.mp4")
 
 
 @pytest.mark.parametrize("transfer", [HLG, PQ])
@@ -326,7 +325,7 @@ def test_hdr_is_tone_mapped_with_one_warning(tmp_path, transfer, caplog):
     tags = (9, transfer, 9)
     path = make_clip(tmp_path / "clip.mp4", 5, tags=tags, pix_fmt="yuv420p10le")
     with caplog.at_level(logging.WARNING):
-        images = [frame.image for frame in sequence_from_video(path)]
+        images = [frame.image for frame in open_video(path)]
     assert sum("HDR" in record.message for record in caplog.records) == 1
     expected = tone_map(np.stack([numbered(4, 48, 64)[:1, :1]]).reshape(1, 1, 3), transfer)[0, 0]
     np.testing.assert_allclose(images[4][5, 5], expected, atol=8)

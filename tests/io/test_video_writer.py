@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.errors import InputError, StorageError, UsageError
-from deeplab_gygo.io.video import VideoWriter, sequence_from_video
+from deeplab_gygo.io.video import VideoWriter, open_video
 
 
 def image(index: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -31,7 +31,7 @@ def write(path: Path, count: int, size: tuple[int, int] = (48, 64), **options) -
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
 def test_frames_come_back(tmp_path, suffix):
-    sequence = sequence_from_video(write(tmp_path / f"new/o{suffix}", 14, frame_rate=10))
+    sequence = open_video(write(tmp_path / f"new/o{suffix}", 14, frame_rate=10))
     assert len(sequence) == 14 and sequence.size == (48, 64) and sequence.frame_rate == 10
     for index, frame in enumerate(sequence):
         np.testing.assert_allclose(frame.image[40, 50], 8 * index, atol=8)
@@ -57,7 +57,7 @@ def test_codec_pixel_format_and_color_tags(tmp_path):
 def test_times_are_kept(tmp_path, suffix):
     times = [0.0, 0.04, 0.1, 0.5, 0.52, 0.9, 1.7]
     path = write(tmp_path / f"o{suffix}", 7, times=times)
-    sequence = sequence_from_video(path)
+    sequence = open_video(path)
     assert sequence.times == pytest.approx(times, abs=1e-3)
     with av.open(str(path)) as container:  # a player stops there
         assert 1.7 < container.duration / av.time_base < 2.1
@@ -65,27 +65,27 @@ def test_times_are_kept(tmp_path, suffix):
 
 def test_times_that_do_not_begin_at_zero(tmp_path):
     times = [1.4 + k / 30 for k in range(5)]
-    sequence = sequence_from_video(write(tmp_path / "o.mp4", 5, times=times))
+    sequence = open_video(write(tmp_path / "o.mp4", 5, times=times))
     assert sequence.times == pytest.approx(times, abs=1e-3)
 
 
 def test_equal_times_stay_in_order(tmp_path):
     for suffix in (".mp4", ".webm"):
         path = write(tmp_path / f"o{suffix}", 4, times=[0.0, 0.1, 0.1, 0.2])
-        sequence = sequence_from_video(path)
+        sequence = open_video(path)
         assert sequence.times == pytest.approx([0.0, 0.1, 0.1, 0.2], abs=2e-3)
         assert len(list(sequence)) == 4
 
 
 @pytest.mark.parametrize("rate", [Fraction(30000, 1001), 29.97002997, 5])
 def test_frame_rates(tmp_path, rate):
-    sequence = sequence_from_video(write(tmp_path / "o.mp4", 4, frame_rate=rate))
+    sequence = open_video(write(tmp_path / "o.mp4", 4, frame_rate=rate))
     assert float(sequence.frame_rate) == pytest.approx(float(rate), rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [(47, 64), (48, 63), (47, 63), (1, 1)])
 def test_odd_sizes_grow_to_even(tmp_path, size):
-    sequence = sequence_from_video(write(tmp_path / "o.mp4", 3, size))
+    sequence = open_video(write(tmp_path / "o.mp4", 3, size))
     even = tuple(length + length % 2 for length in size)
     assert sequence.size == even
     last = sequence.frame(2).image
@@ -210,4 +210,4 @@ def test_what_was_written_is_checked_by_the_reader(tmp_path):
     path = write(tmp_path / "o.webm", 20)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(InputError):
-        list(sequence_from_video(path))
+        list(open_video(path))
