@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deeplab_gygo.io.sequence import sequence_from_folder
+from deeplab_gygo.io.frame_folder import sequence_from_folder
 
 
 def make_clip(frames: Path, length: int, folder: Path) -> Path:

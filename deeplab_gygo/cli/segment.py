@@ -87,7 +87,7 @@ def clip_from_options(options: Namespace, settings: RunSettings) -> Clip:
             return _unmasked(dataset.sequence(options.sequence), options)
         return open_dataset_clip(dataset, options.sequence, mask=options.mask, frame=options.frame)
     if not is_told:
-        from deeplab_gygo.io.sequence import open_input
+        from deeplab_gygo.io.video import open_input
 
         return _unmasked(open_input(options.input), options)
     if options.mask is None:

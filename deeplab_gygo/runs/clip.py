@@ -1,20 +1,27 @@
-"""One sequence with the mask that it starts from, checked before anything is computed."""
+"""One sequence with its annotated frame, checked before anything is computed."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from deeplab_gygo.datasets.registry import Dataset
-from deeplab_gygo.io.masks import (check_first_mask, read_mask_with_notes)
-from deeplab_gygo.io.sequence import (Sequence, open_input)
-from deeplab_gygo.datasets.dataset import list_images
-from deeplab_gygo.errors import (InputError, UsageError)
+from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io.listing import list_images
+from deeplab_gygo.io.masks import check_first_mask, read_mask_with_notes
+from deeplab_gygo.io.prefetch import prefetched
+from deeplab_gygo.io.sequence import Frame, Sequence
+from deeplab_gygo.io.video import open_input
+
+if TYPE_CHECKING:
+    from deeplab_gygo.datasets.dataset import Dataset
 
 logger = logging.getLogger(__name__)
 
@@ -25,18 +32,19 @@ class Clip:
 
     Attributes:
         sequence: The frames.
-        start: Index of the annotated frame; what comes before it is not segmented.
-        mask: uint8 [H, W] of object ids, of the size of the frames.
-        mask_source: The file of the mask.
-        truth: Gives the annotation uint8 [H, W] of a frame by index, for scores; None where not
+        start: Index of the annotated frame; frames before it are not segmented.
+        mask: uint8 [H, W] of object ids, of the size of the frames; None for zero-shot
+            segmentation without a mask.
+        mask_source: File of the mask, or "<memory>"; None without a mask.
+        truth: Returns the annotation uint8 [H, W] of a frame by index, for scores; None unless
             every frame from `start` on has one.
-        multi_object: Whether the ids of the annotations tell objects apart.
+        multi_object: Whether the ids of the annotations distinguish objects.
     """
 
     sequence: Sequence
-    start: int
-    mask: np.ndarray
-    mask_source: Path
+    start: int = 0
+    mask: np.ndarray | None = None
+    mask_source: Path | None = None
     truth: Callable[[int], np.ndarray] | None = None
     multi_object: bool = False
 
@@ -46,92 +54,120 @@ class Clip:
         return self.sequence.name
 
     @property
-    def objects(self) -> int:
-        """Number of objects in the mask."""
-        return len(np.unique(self.mask[self.mask > 0]))
+    def object_ids(self) -> list[int]:
+        """Ids of the objects in the mask; `[1]` without a mask."""
+        return [1] if self.mask is None else [int(i) for i in np.unique(self.mask) if i]
 
     def hashes(self) -> dict[str, str]:
-        """Returns the SHA-256 of the input and of the mask, in hexadecimal."""
-        shape = np.array([*self.mask.shape, self.start], np.int64).tobytes()
-        mask = hashlib.sha256(shape + np.ascontiguousarray(self.mask).tobytes())
-        return {"input": source_hash(self.sequence.source), "mask": mask.hexdigest()}
+        """Returns the SHA-256 of `input` and `mask`, hexadecimal."""
+        mask = hashlib.sha256()
+        if self.mask is not None:
+            mask.update(np.array(self.mask.shape, np.int64).tobytes())
+            mask.update(np.ascontiguousarray(self.mask).tobytes())
+        mask.update(np.array([self.start], np.int64).tobytes())
+        return {"input": _hash_frames(self.sequence), "mask": mask.hexdigest()}
 
 
 def open_clip(
-    source: str | Path,
-    mask: str | Path,
+    source: str | Path | Sequence,
+    mask: str | Path | np.ndarray | None,
     *,
     frame: str | None = None,
     name: str | None = None,
 ) -> Clip:
-    """Opens a video or a folder of frames with its first mask.
+    """Opens a video or a folder of frames with the mask of one frame.
 
     Args:
-        source: The video or folder.
-        mask: The mask, in any encoding that `data.masks` knows.
-        frame: Name or index of the frame that the mask belongs to; None is the first.
+        source: The video or folder, or an open sequence.
+        mask: Mask file in any encoding that `io.masks` reads, or uint8 [H, W] of object ids; None
+            for zero-shot segmentation.
+        frame: Name or index of the annotated frame; None is the first.
         name: Name of the sequence; by default that of the source.
 
-    Returns:
-        The clip.
-
     Raises:
-        InputError: The source or the mask cannot be used, or they do not fit.
-        UsageError: There is no such frame.
+        InputError: The source or the mask is unusable, or their sizes differ.
+        UsageError: There is no such frame, or a frame is named without a mask.
     """
-    sequence = open_input(source, name=name)
-    return _with_mask(sequence, Path(mask).expanduser(), frame)
+    sequence = source if isinstance(source, Sequence) else open_input(source, name=name)
+    if mask is None:
+        if frame is not None:
+            raise UsageError(
+                "--frame names the frame of the mask",
+                met="no mask",
+                where=sequence.source,
+                remedy="Give --mask, or leave --frame out",
+            )
+        return Clip(sequence)
+    start = 0 if frame is None else find_frame(sequence, frame)
+    if isinstance(mask, np.ndarray):
+        check_first_mask(mask, sequence.size, "mask")
+        return Clip(sequence, start, mask, Path("<memory>"))
+    path = Path(mask).expanduser()
+    ids, notes = read_mask_with_notes(path, size=sequence.size)
+    for note in notes:
+        logger.info("%s: %s", path, note)
+    if frame is None and path.stem in sequence.frame_names[1:]:
+        logger.warning(
+            "%s is named as frame %s but is used for the first one, %s; give --frame %s if it is "
+            "the mask of that frame", path, path.stem, sequence.frame_names[0], path.stem,
+        )  # fmt: skip
+    check_first_mask(ids, sequence.size, path)
+    return Clip(sequence, start, ids, path)
 
 
 def open_dataset_clip(
-    dataset: Dataset, name: str, *, mask: str | Path | None = None, frame: str | None = None
+    dataset: Dataset,
+    name: str,
+    *,
+    mask: str | Path | None = None,
+    frame: str | None = None,
+    needs_mask: bool = True,
 ) -> Clip:
-    """Opens a sequence of a data set.
+    """Opens a sequence of a dataset.
 
     Args:
-        dataset: The data set.
+        dataset: The dataset.
         name: Name of the sequence.
-        mask: Mask to start from instead of the data set's own first annotation.
+        mask: Mask to start from instead of the first annotation of the dataset.
         frame: Name or index of the frame to start from; None is the first annotated one, or the
             first where a mask is given.
+        needs_mask: Whether a sequence without any annotation is an error; else it has no mask.
 
     Returns:
-        The clip, with annotations for scores where every frame has one.
+        The clip, with annotations for scores if every frame has one.
 
     Raises:
-        InputError: The sequence is absent, has no mask, or cannot be used.
+        InputError: The sequence is absent, has no mask, or is unusable.
         UsageError: There is no such frame.
     """
     sequence = dataset.sequence(name)
-    if mask is not None:
-        clip = _with_mask(sequence, Path(mask).expanduser(), frame)
+    if mask is not None or not (needs_mask or sequence.annotations):
+        clip = open_clip(sequence, mask, frame=frame)
     else:
         start = sequence.first_annotated if frame is None else find_frame(sequence, frame)
-        annotation = sequence.annotation(start)
-        clip = _checked(sequence, start, annotation, sequence.annotations[start])
+        annotation, source = sequence.annotation(start), sequence.annotations[start]
+        check_first_mask(annotation, sequence.size, source)
+        clip = Clip(sequence, start, annotation, source)
     if any(index not in sequence.annotations for index in range(clip.start, len(sequence))):
         return clip
-    return Clip(
-        sequence,
-        clip.start,
-        clip.mask,
-        clip.mask_source,
+    return replace(
+        clip,
         truth=lambda index: dataset.annotation(name, index),
         multi_object=dataset.multi_object,
     )
 
 
 def find_frame(sequence: Sequence, frame: str) -> int:
-    """Finds a frame by its name, or else by its index.
+    """Returns the index of a frame by its name, or else by its index as text.
 
     Raises:
         UsageError: There is no such frame.
     """
-    if frame in sequence.frame_names:
-        return sequence.frame_names.index(frame)
-    if frame.isdecimal() and int(frame) < len(sequence):
-        return int(frame)
     names = sequence.frame_names
+    if frame in names:
+        return names.index(frame)
+    if frame.isdecimal() and int(frame) < len(names):
+        return int(frame)
     raise UsageError(
         f"A frame is a name from {names[0]} to {names[-1]}, or an index from 0 to {len(names) - 1}",
         met=frame,
@@ -140,20 +176,13 @@ def find_frame(sequence: Sequence, frame: str) -> int:
     )
 
 
-def source_hash(source: str | Path) -> str:
-    """Hashes a video file, or the names and contents of a folder's frames.
-
-    Args:
-        source: The file or folder.
-
-    Returns:
-        SHA-256, hexadecimal.
-
-    Raises:
-        InputError: A file cannot be read.
-    """
-    source = Path(source)
-    digest = hashlib.sha256()
+def _hash_frames(sequence: Sequence) -> str:
+    """Hashes a video file, the names and contents of a folder's frames, or frames in memory."""
+    source, digest = Path(sequence.source), hashlib.sha256()
+    if not source.exists():
+        for frame in sequence:
+            digest.update(frame.name.encode() + b"\0" + frame.image.tobytes())
+        return digest.hexdigest()
     try:
         for path in list_images(source) if source.is_dir() else [source]:
             with open(path, "rb") as file:
@@ -166,19 +195,56 @@ def source_hash(source: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _with_mask(sequence: Sequence, path: Path, frame: str | None) -> Clip:
-    start = 0 if frame is None else find_frame(sequence, frame)
-    mask, notes = read_mask_with_notes(path, size=sequence.size)
-    for note in notes:
-        logger.info("%s: %s", path, note)
-    if frame is None and path.stem in sequence.frame_names[1:]:
-        logger.warning(
-            "%s is named as frame %s but is taken for the first one, %s; say --frame %s if it is "
-            "not", path, path.stem, sequence.frame_names[0], path.stem,
-        )  # fmt: skip
-    return _checked(sequence, start, mask, path)
+class ClipStream(Sequence):
+    """The frames of a clip, decoded ahead, and kept until their results are written.
 
+    A context manager: leaving it ends the decoding.
 
-def _checked(sequence: Sequence, start: int, mask: np.ndarray, path: Path) -> Clip:
-    check_first_mask(mask, sequence.size, path)
-    return Clip(sequence, start, mask, path)
+    Args:
+        clip: The clip.
+        ahead: Number of frames decoded ahead.
+    """
+
+    def __init__(self, clip: Clip, ahead: int):
+        source = clip.sequence
+        # Without a mask the sequence has no annotation, and segmentation starts at frame 0.
+        masks = None if clip.mask is None else {clip.start: clip.mask}
+        super().__init__(source.name, source.source, source.size, source.frame_names, masks)
+        self._clip, self._ahead = clip, ahead
+        self._frames: Generator[Frame] | None = None
+        self._pending: deque[Frame] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._frames is not None:
+            self._frames.close()
+        self._pending.clear()
+
+    def __iter__(self) -> Iterator[Frame]:
+        start = self._clip.start
+        self._frames = prefetched(self._clip.sequence, depth=self._ahead, first=start)
+        for frame in self._frames:
+            if frame.index >= start:
+                self._pending.append(frame)
+            yield frame
+
+    def preview(self, start: int = 0) -> Generator[Frame]:
+        """Streams frames ahead of the results, without keeping them, see `Sequence.preview`."""
+        with closing(prefetched(self._clip.sequence, depth=self._ahead, first=start)) as frames:
+            yield from (frame for frame in frames if frame.index >= start)
+
+    def frame(self, index: int) -> Frame:
+        """Returns one frame, see `Sequence.frame`."""
+        return self._clip.sequence.frame(index)
+
+    def annotation(self, index: int) -> np.ndarray:
+        """Returns the mask of the annotated frame, uint8 [H, W] of object ids."""
+        return self._clip.mask
+
+    def take(self, index: int) -> Frame:
+        """Returns a frame that was iterated, and drops it and those before it."""
+        while self._pending[0].index < index:
+            self._pending.popleft()
+        return self._pending.popleft()

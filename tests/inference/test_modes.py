@@ -10,7 +10,7 @@ from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
 from deeplab_gygo.io.masks import write_mask
-from deeplab_gygo.io.sequence import sequence_from_folder
+from deeplab_gygo.io.frame_folder import sequence_from_folder
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 
 FRAMES, SIZE = 5, (64, 96)

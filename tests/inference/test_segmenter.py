@@ -8,7 +8,7 @@ from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
 from deeplab_gygo.io.masks import write_mask
-from deeplab_gygo.io.sequence import sequence_from_folder
+from deeplab_gygo.io.frame_folder import sequence_from_folder
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.weight_file import load_parent, variables_by_name
 

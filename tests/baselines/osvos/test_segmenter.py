@@ -8,7 +8,7 @@ from deeplab_gygo.baselines.osvos.config import OsvosModel, OsvosOnline
 from deeplab_gygo.baselines.osvos.network import Osvos
 from deeplab_gygo.baselines.osvos.segmenter import OsvosSegmenter
 from deeplab_gygo.io.masks import write_mask
-from deeplab_gygo.io.sequence import sequence_from_folder
+from deeplab_gygo.io.frame_folder import sequence_from_folder
 from deeplab_gygo.models.weight_file import variables_by_name
 
 
