@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -9,6 +11,7 @@ import keras
 from deeplab_gygo.errors import UsageError
 
 SUPPORTED = ("tensorflow", "jax")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 def name() -> str:
@@ -55,8 +58,10 @@ def set_precision(precision: str) -> str:
         The precision in force.
 
     Raises:
-        UsageError: float16 on a backend that does not scale the loss.
+        UsageError: An unknown precision, or float16 on a backend that does not scale the loss.
     """
+    if precision not in PRECISIONS:
+        raise UsageError(f"A precision is one of {', '.join(PRECISIONS)}", met=precision)
     chosen = precision
     if precision == "float16" and name() != "tensorflow":
         raise UsageError(
@@ -69,6 +74,29 @@ def set_precision(precision: str) -> str:
         chosen = "bfloat16" if devices() else "float32"
     keras.config.set_dtype_policy("float32" if chosen == "float32" else f"mixed_{chosen}")
     return chosen
+
+
+@contextmanager
+def policy(precision: str) -> Iterator[str]:
+    """Sets the precision for the networks that are built inside, and restores the caller's policy.
+
+    Layers keep the dtype policy that they are built under, so that a network made inside computes
+    in this precision for good. Keras holds its policy per thread: only this thread's is touched.
+
+    Args:
+        precision: As for `set_precision`.
+
+    Yields:
+        The precision in force.
+
+    Raises:
+        UsageError: As from `set_precision`.
+    """
+    before = keras.config.dtype_policy()
+    try:
+        yield set_precision(precision)
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def seed_everything(seed: int) -> None:

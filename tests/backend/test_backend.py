@@ -105,6 +105,28 @@ def test_float16_without_a_scaled_loss_is_refused():
     assert "UsageError" in done.stderr and "bfloat16" in done.stderr
 
 
+def test_a_policy_is_restored_after_its_block():
+    import keras
+
+    from deeplab_gygo import backend
+
+    before = keras.config.dtype_policy().name
+    with pytest.raises(RuntimeError), backend.policy("bfloat16") as precision:
+        assert precision == "bfloat16"
+        layer = keras.layers.Dense(2)
+        raise RuntimeError
+    assert keras.config.dtype_policy().name == before
+    assert layer.compute_dtype == "bfloat16"
+
+
+def test_an_unknown_precision_is_refused():
+    from deeplab_gygo import backend
+    from deeplab_gygo.errors import UsageError
+
+    with pytest.raises(UsageError, match="bfloat16"):
+        backend.set_precision("float8")
+
+
 def test_adam_by_one_operation_is_adam():
     import keras
     from keras import layers
