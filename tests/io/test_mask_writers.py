@@ -1,5 +1,4 @@
 import errno
-import os
 import threading
 import time
 from pathlib import Path
@@ -11,19 +10,10 @@ import pytest
 from PIL import Image
 
 from deeplab_gygo.errors import InputError, StorageError, UsageError
-from deeplab_gygo.io import overlay
 from deeplab_gygo.io.cutout_writers import CutoutWriter, SoftMaskWriter
 from deeplab_gygo.io.mask_writers import MaskWriter, ThreadedWriter
 from deeplab_gygo.io.masks import davis_palette, read_mask
-from deeplab_gygo.io.overlay import OverlayWriter
-from deeplab_gygo.io.sequence import Frame
-from deeplab_gygo.runs.contact_sheet import (
-    PREDICTION_COLOR,
-    TRUTH_COLOR,
-    contact_sheet,
-    mean_jaccard,
-)
-from deeplab_gygo.runs.output_directory import OutputDirectory
+from deeplab_gygo.io.overlay import OverlayWriter, overlay
 
 SIZE = (48, 64)
 
@@ -40,106 +30,6 @@ def picture(value: int = 90) -> np.ndarray:
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-class TestOutputDirectory:
-    def test_appears_only_at_the_end(self, tmp_path):
-        target = tmp_path / "deep" / "result"
-        with OutputDirectory(target) as folder:
-            (folder / "run.json").write_text("{}")
-            assert not target.exists()
-            assert folder.parent == target.parent and folder.name.startswith(".result.partial-")
-        assert names_in(target) == ["run.json"]
-        assert names_in(target.parent) == ["result"]
-
-    @pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), SystemExit(3)])
-    def test_an_error_leaves_nothing(self, tmp_path, error):
-        with pytest.raises(type(error)):
-            with OutputDirectory(tmp_path / "result") as folder:
-                (folder / "half.png").write_bytes(b"x")
-                raise error
-        assert names_in(tmp_path) == []
-
-    def test_an_error_leaves_the_former_result(self, tmp_path):
-        target = tmp_path / "result"
-        with OutputDirectory(target) as folder:
-            (folder / "run.json").write_text("1")
-        with pytest.raises(ValueError), OutputDirectory(target) as folder:
-            (folder / "run.json").write_text("2")
-            raise ValueError
-        assert (target / "run.json").read_text() == "1"
-        assert names_in(tmp_path) == ["result"]
-
-    def test_own_result_is_replaced_whole(self, tmp_path):
-        target = tmp_path / "result"
-        for content in ("old", "new"):
-            with OutputDirectory(target) as folder:
-                (folder / "run.json").write_text(content)
-                (folder / content).touch()
-        assert names_in(target) == ["new", "run.json"]
-        assert names_in(tmp_path) == ["result"]
-
-    def test_foreign_folder_is_refused_unless_asked(self, tmp_path):
-        target = tmp_path / "photos"
-        target.mkdir()
-        (target / "holiday.jpg").touch()
-        with pytest.raises(UsageError, match="photos"):
-            OutputDirectory(target)
-        assert names_in(target) == ["holiday.jpg"]
-        with OutputDirectory(target, overwrite=True) as folder:
-            (folder / "run.json").touch()
-        assert names_in(target) == ["run.json"]
-
-    def test_empty_folder_is_taken(self, tmp_path):
-        (tmp_path / "result").mkdir()
-        with OutputDirectory(tmp_path / "result") as folder:
-            (folder / "a").touch()
-        assert names_in(tmp_path / "result") == ["a"]
-
-    def test_file_and_working_directory_are_refused(self, tmp_path, monkeypatch):
-        (tmp_path / "file").touch()
-        with pytest.raises(UsageError):
-            OutputDirectory(tmp_path / "file", overwrite=True)
-        (tmp_path / "work").mkdir()
-        monkeypatch.chdir(tmp_path / "work")
-        for place in (".", "..", "/"):
-            with pytest.raises(UsageError):
-                OutputDirectory(place, overwrite=True)
-        assert (tmp_path / "work").is_dir()
-
-    def test_full_disk_names_file_and_remedy(self, tmp_path):
-        with pytest.raises(StorageError, match="No space left.*result.*Free space"):
-            with OutputDirectory(tmp_path / "result") as folder:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "a.png"))
-        assert names_in(tmp_path) == []
-
-    def test_unreadable_input_is_not_called_a_storage_error(self, tmp_path):
-        with pytest.raises(PermissionError), OutputDirectory(tmp_path / "result"):
-            raise PermissionError(errno.EACCES, "Permission denied", "/elsewhere/input.mp4")
-
-    def test_parent_that_is_a_file(self, tmp_path):
-        (tmp_path / "file").touch()
-        with pytest.raises(StorageError), OutputDirectory(tmp_path / "file" / "result"):
-            pass
-
-    def test_two_runs_of_one_process_do_not_share(self, tmp_path):
-        with OutputDirectory(tmp_path / "result") as folder:
-            with pytest.raises(UsageError), OutputDirectory(tmp_path / "result"):
-                pass
-            (folder / "kept").touch()
-        assert names_in(tmp_path / "result") == ["kept"]
-
-    def test_leftovers_of_killed_runs_go(self, tmp_path):
-        same_number = tmp_path / f".result.partial-{os.getpid()}"
-        long_dead, fresh = (tmp_path / f".result.partial-{n}" for n in (4999999, 4999998))
-        for folder in (same_number, long_dead, fresh):
-            folder.mkdir()
-            (folder / "half").touch()
-        os.utime(long_dead, (time.time() - 9999,) * 2)
-        with OutputDirectory(tmp_path / "result"):
-            pass
-        assert names_in(tmp_path) == [fresh.name, "result"]
-        assert names_in(tmp_path / "result") == []
 
 
 class TestThreadedWriter:
@@ -336,40 +226,3 @@ class TestOverlay:
                     raise RuntimeError
                 writer.write(picture(), np.zeros((4, 4), np.uint8))
         assert names_in(tmp_path) == []
-
-
-class TestContactSheet:
-    @staticmethod
-    def frames(count):
-        return [Frame(i, f"{i:05d}", decode=lambda: picture(60)) for i in range(count)]
-
-    def test_layout(self):
-        masks = [disc(30, 24, 10)] * 7
-        wide = contact_sheet(self.frames(7), masks, columns=4, tile_width=96)
-        narrow = contact_sheet(self.frames(7), masks, columns=2, tile_width=96)
-        assert wide.dtype == np.uint8 and wide.ndim == 3
-        assert 4 * 96 < wide.shape[1] < 5 * 96 and 2 * 96 < narrow.shape[1] < 3 * 96
-        assert narrow.shape[0] == pytest.approx(2 * wide.shape[0], abs=6)
-
-    def test_outlines_are_drawn_in_their_colors(self):
-        sheet = contact_sheet(
-            self.frames(1), [disc(20, 24, 8)], [disc(44, 24, 8)], columns=1, tile_width=128
-        ).astype(int)
-        red = np.abs(sheet - PREDICTION_COLOR).sum(axis=2) < 60
-        green = np.abs(sheet - TRUTH_COLOR).sum(axis=2) < 60
-        assert red.sum() > 40 and green.sum() > 40
-        assert np.nonzero(red)[1].mean() < 60 < 75 < np.nonzero(green)[1].mean()
-
-    def test_counts_must_agree(self):
-        with pytest.raises(UsageError):
-            contact_sheet(self.frames(3), [disc(9, 9, 3)] * 2)
-        with pytest.raises(UsageError):
-            contact_sheet([], [])
-
-    def test_jaccard_of_a_tile(self):
-        assert mean_jaccard(disc(30, 24, 9), disc(30, 24, 9) * 255) == 1
-        truth = disc(12, 12, 8) | disc(45, 30, 9, label=2)
-        assert mean_jaccard(disc(12, 12, 8), truth) == 0.5
-        void = truth.copy()
-        void[truth == 2] = 255
-        assert mean_jaccard(truth, void) == 1

@@ -1,0 +1,63 @@
+"""Contact sheets: layout, outlines, J of a tile."""
+
+import cv2
+import numpy as np
+import pytest
+
+from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.sequence import Frame
+from deeplab_gygo.runs.contact_sheet import (
+    PREDICTION_COLOR,
+    TRUTH_COLOR,
+    contact_sheet,
+    mean_jaccard,
+)
+
+SIZE = (48, 64)
+
+
+def disc(x: int, y: int, radius: int, label: int = 1) -> np.ndarray:
+    mask = np.zeros(SIZE, np.uint8)
+    cv2.circle(mask, (x, y), radius, label, -1)
+    return mask
+
+
+def picture(value: int = 90) -> np.ndarray:
+    return np.full((*SIZE, 3), value, np.uint8)
+
+
+class TestContactSheet:
+    @staticmethod
+    def frames(count):
+        return [Frame(i, f"{i:05d}", decode=lambda: picture(60)) for i in range(count)]
+
+    def test_layout(self):
+        masks = [disc(30, 24, 10)] * 7
+        wide = contact_sheet(self.frames(7), masks, columns=4, tile_width=96)
+        narrow = contact_sheet(self.frames(7), masks, columns=2, tile_width=96)
+        assert wide.dtype == np.uint8 and wide.ndim == 3
+        assert 4 * 96 < wide.shape[1] < 5 * 96 and 2 * 96 < narrow.shape[1] < 3 * 96
+        assert narrow.shape[0] == pytest.approx(2 * wide.shape[0], abs=6)
+
+    def test_outlines_are_drawn_in_their_colors(self):
+        sheet = contact_sheet(
+            self.frames(1), [disc(20, 24, 8)], [disc(44, 24, 8)], columns=1, tile_width=128
+        ).astype(int)
+        red = np.abs(sheet - PREDICTION_COLOR).sum(axis=2) < 60
+        green = np.abs(sheet - TRUTH_COLOR).sum(axis=2) < 60
+        assert red.sum() > 40 and green.sum() > 40
+        assert np.nonzero(red)[1].mean() < 60 < 75 < np.nonzero(green)[1].mean()
+
+    def test_counts_must_agree(self):
+        with pytest.raises(UsageError):
+            contact_sheet(self.frames(3), [disc(9, 9, 3)] * 2)
+        with pytest.raises(UsageError):
+            contact_sheet([], [])
+
+    def test_jaccard_of_a_tile(self):
+        assert mean_jaccard(disc(30, 24, 9), disc(30, 24, 9) * 255) == 1
+        truth = disc(12, 12, 8) | disc(45, 30, 9, label=2)
+        assert mean_jaccard(disc(12, 12, 8), truth) == 0.5
+        void = truth.copy()
+        void[truth == 2] = 255
+        assert mean_jaccard(truth, void) == 1
