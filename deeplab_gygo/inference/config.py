@@ -149,7 +149,7 @@ class OnlineConfig:
         ),
     }  # fmt: skip
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_choices(self)
         check_range(self, "steps", 0)
         check_range(self, "seconds", 0)
