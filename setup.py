@@ -54,7 +54,8 @@ setup(
     long_description=long_description(),
     long_description_content_type="text/markdown",
     author="deeplab_gygo contributors",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
     keywords=[
         "video object segmentation",
         "semi-supervised",
