@@ -1,4 +1,4 @@
-"""How far a mask can be trusted, from what the network says alone."""
+"""Confidence of masks: the J to expect, from probabilities alone."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 
 EMPTY = 0.5
-"""Confidence of an empty mask with nothing beside it: the object may be gone, or missed."""
+"""Confidence of an empty mask without any suspected pixel: the object is absent, or was missed."""
 
 DOUBTFUL = 0.75
-"""Confidence below which a person should look at a frame."""
+"""Confidence below which a frame is named for review."""
 
 
-def expected_overlap(probability: np.ndarray, threshold: float = 0.5) -> float:
-    r"""Estimates the J of the mask that a probability gives.
+def expected_jaccard(probability: np.ndarray, threshold: float = 0.5) -> float:
+    r"""Estimates the J of the mask of a probability map.
 
     If pixels were independent and the probabilities $p$ true, the expected intersection of the
     mask $M = \{p > t\}$ with the truth would be $\sum_M p$ and the expected union
@@ -34,15 +34,15 @@ def expected_overlap(probability: np.ndarray, threshold: float = 0.5) -> float:
     return float(probability[inside].sum()) / union
 
 
-def look_at(confidence: Mapping[str, float], below: float = DOUBTFUL) -> list[str]:
-    """Says which frames a person should look at.
+def doubtful_frames(confidence: Mapping[str, float], below: float = DOUBTFUL) -> list[str]:
+    """Names the frames to review.
 
     Args:
         confidence: 0..1 by the name of the frame, in the order of time.
         below: Confidence below which a frame is doubtful.
 
     Returns:
-        A sentence that names runs of doubtful frames; none where there are none.
+        One sentence that names the runs of doubtful frames; empty where there are none.
     """
     runs: list[list[str]] = []
     before = False
@@ -57,4 +57,4 @@ def look_at(confidence: Mapping[str, float], below: float = DOUBTFUL) -> list[st
         return []
     spans = [run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
     count = sum(len(run) for run in runs)
-    return [f"{count} of {len(confidence)} masks are doubtful, look at {', '.join(spans)}"]
+    return [f"{count} of {len(confidence)} masks are doubtful, review {', '.join(spans)}"]

@@ -23,7 +23,7 @@ from deeplab_gygo import backend
 from deeplab_gygo.errors import StorageError, UsageError
 from deeplab_gygo.export.endpoints import required, save_signatures, versions_of
 from deeplab_gygo.inference.config import Engine
-from deeplab_gygo.inference.network import Encode
+from deeplab_gygo.inference.network import EncoderFn
 from deeplab_gygo.io.cache_folder import cache_folder
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.weight_file import variables_by_name
@@ -38,7 +38,7 @@ OPSET = 17
 _SIZES = 8  # compiled at a time: two looks at two orientations, and some to spare
 
 
-def encoder_in(parent: DeepLabV3Plus, engine: Engine, precision: str) -> Encode | None:
+def encoder_in(parent: DeepLabV3Plus, engine: Engine, precision: str) -> EncoderFn | None:
     """Brings the encoder of a parent into another runtime.
 
     Args:

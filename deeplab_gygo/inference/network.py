@@ -1,4 +1,4 @@
-"""The parent's parts as compiled calls, for one or more frames at a time."""
+"""The forward pass of a parent as compiled calls, for one or more frames at a time."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ import numpy as np
 from deeplab_gygo import backend
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.folding import folded
+from deeplab_gygo.models.guide import mix_guides
 from deeplab_gygo.models.memory import build_reader
 from deeplab_gygo.models.target_model import TargetModel, target_guide
 
 Features = dict[str, Any]
-"""What the encoder gives for frames, by name, as tensors of the backend."""
+"""Features of frames by name, tensors of the backend."""
 
-Encode = Callable[[np.ndarray], Features]
-"""What encodes frames: uint8 [N, H, W, 3] RGB at the padded size in."""
+EncoderFn = Callable[[np.ndarray], Features]
+"""Encoder of frames, uint8 [N, H, W, 3] RGB at the padded size, in any runtime."""
 
 
-class OnlineNetwork:
+class ForwardPass:
     """Encoder, memory, head and refinement of a parent, compiled once for the process.
 
-    The parent's weights of the moment are used at every call, but for those of a frozen encoder.
+    Every call uses the parent's current weights, except those of a frozen encoder.
 
     Args:
         parent: Network.
         refine: Whether to refine the logits, where the architecture can.
-        encode: What encodes in place of the parent's own encoder (`export.engines`); None for that.
-        frozen: Whether the encoder's weights stay as they are from now on: it is quicker then.
+        encode: Encoder in another runtime (`inference.engines`); None: the parent's own.
+        frozen: Whether the encoder's weights are constant from now on, which is faster.
     """
 
     def __init__(
@@ -38,10 +39,10 @@ class OnlineNetwork:
         parent: DeepLabV3Plus,
         *,
         refine: bool = True,
-        encode: Encode | None = None,
+        encode: EncoderFn | None = None,
         frozen: bool = False,
     ):
-        self.parent = parent
+        self.parent, self.block = parent, parent.cell
         self._encode = encode or (_frozen(parent) if frozen else backend.compiled(parent.encoder))
         self._sizes: set[int] = set()
         self._decode = backend.compiled(parent.head)
@@ -99,7 +100,7 @@ class OnlineNetwork:
             float32 [H/4, W/4, 1] in -1..1, the backend's tensor.
         """
         said = self._score(features["high"], model.values)[0]
-        return said if previous is None else 0.5 * (said + previous)
+        return said if previous is None else mix_guides(said, previous)
 
     def logits(self, features: Features, guides: Sequence[Any], recall: Any) -> np.ndarray:
         """Decodes one frame.
@@ -124,7 +125,7 @@ class OnlineNetwork:
         return backend.to_numpy(coarse)[0, ..., 0]
 
 
-def _frozen(parent: DeepLabV3Plus) -> Encode:
+def _frozen(parent: DeepLabV3Plus) -> EncoderFn:
     waiting = parent.frozen
     call, weights = folded(parent.encoder) if waiting is None else waiting.function()
     return partial(backend.compiled_function(call), weights)

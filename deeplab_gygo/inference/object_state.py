@@ -1,63 +1,94 @@
-"""One object that is carried through a sequence: its weights, its memory, where it was last."""
+"""State of one object of DeepLabV3+: weights, memory, target model, last probability."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from deeplab_gygo.inference.memory_bank import FrameMemory
-from deeplab_gygo.inference.views import View
+from deeplab_gygo.inference.segmenter_base import TrackedObject
+from deeplab_gygo.models.memory import Memory, remember
 from deeplab_gygo.models.target_model import TargetModel
-from deeplab_gygo.online.distractor_track import DistractorTrack
 
-AREA_PACE = 0.2
-"""Share of a new frame in the running area of an object."""
+AREA_GROWTH, AREA_SHRINKAGE = 0.2, 0.04
+"""Momentum of the running area of an object towards a larger and a smaller one. Shrinking is
+slower: an object that is being occluded must not make its visible remainder the usual size."""
+
+
+class MemoryBank:
+    """Keys and masks of the annotated frame and of the newest confident ones; bounded.
+
+    Args:
+        capacity: Number of frames beside the annotated one.
+        block: Side of the block of mask values at one position of the keys.
+
+    Attributes:
+        first: Memory of the annotated frame; None before `begin`.
+    """
+
+    def __init__(self, capacity: int, block: int):
+        self._block = block
+        self.first: Memory | None = None
+        self._later: deque[Memory] = deque(maxlen=capacity)
+
+    def begin(self, key: Any, coded: np.ndarray) -> None:
+        """Stores the annotated frame, which stays.
+
+        Args:
+            key: float [1, h, w, C], the encoder's keys.
+            coded: float32 [h * block, w * block, 1], its mask coded as a guide.
+        """
+        self.first = remember(key, coded, self._block)
+        self._later.clear()
+
+    def add(self, key: Any, coded: np.ndarray) -> None:
+        """Stores a later frame; the oldest one is dropped beyond the capacity."""
+        self.extend(remember(key, coded, self._block))
+
+    def extend(self, memory: Memory) -> None:
+        """Stores the entries of a frame from another bank."""
+        if self._later.maxlen:
+            self._later.append(memory)
+
+    def contents(self) -> Memory:
+        """Returns all keys float32 [1, M, C] and values float32 [1, M, V]."""
+        if self.first is None:
+            raise ValueError("a memory is read after its first frame is stored")
+        frames = [self.first, *self._later]
+        if len(frames) == 1:
+            return self.first
+        keys, values = zip(*frames, strict=True)
+        return np.concatenate(keys, axis=1), np.concatenate(values, axis=1)
 
 
 @dataclass
-class Target:
-    """State of one object.
+class ObjectState(TrackedObject):
+    """State of one object of DeepLabV3+.
 
     Attributes:
-        label: Its id in masks.
-        weights: What the adapter needs to be adapted to it; None for the parent's.
-        previous: float32 [H, W] in 0..1, its last probability.
-        memory: What is remembered of it; None without a memory.
+        weights: Fine-tuned variables; None for the parent's.
+        memory: Memory bank; None where the architecture has none, or nothing is stored yet.
+        target_model: Linear target model; None without one, or where the object is too small.
         usual_area: Running area of its mask, pixels.
         age: Frames since the annotated one.
-        confidence: Of the last frame, 0..1.
-        before: bool [H, W], its mask on the frame before the last; None at the beginning.
-        samples: Views of the annotated frame, kept for online adaptation.
-        distractors: What was taken for it and is not.
-        model: What tells it from its background; None where nothing does, or nobody asks.
-        views: Of the annotated frame, kept where the model must be solved for again.
     """
 
-    label: int
-    weights: list[np.ndarray] | None
-    previous: np.ndarray
-    memory: FrameMemory | None = None
+    weights: list[np.ndarray] | None = None
+    memory: MemoryBank | None = None
+    target_model: TargetModel | None = None
     usual_area: float = 0.0
     age: int = 0
-    confidence: float = 1.0
-    before: np.ndarray | None = None
-    samples: list[Any] = field(default_factory=list)
-    distractors: DistractorTrack = field(default_factory=DistractorTrack)
-    model: TargetModel | None = None
-    views: list[View] = field(default_factory=list)
 
     def update(self, probability: np.ndarray, threshold: float) -> None:
-        """Remembers the object's last probability and its usual area."""
-        self.before, self.previous = self.previous > threshold, probability
+        """Stores the probability of the newest frame and updates the running area."""
+        self.probability = probability
         self.age += 1
         area = float(np.count_nonzero(probability > threshold))
-        # Growth is believed slowly and shrinking more slowly: an object that is being hidden
-        # must not make its own remainder the usual size.
-        pace = AREA_PACE if area > self.usual_area else 0.2 * AREA_PACE
-        self.usual_area += pace * (area - self.usual_area)
+        momentum = AREA_GROWTH if area > self.usual_area else AREA_SHRINKAGE
+        self.usual_area += momentum * (area - self.usual_area)
 
-    def is_lost(self, threshold: float, part: float) -> bool:
-        """Says whether too little of the object was seen to guide by."""
-        return np.count_nonzero(self.previous > threshold) < part * self.usual_area
+    def is_lost(self, threshold: float, fraction: float) -> bool:
+        """Returns whether the last mask covers less than a fraction of the running area."""
+        return np.count_nonzero(self.probability > threshold) < fraction * self.usual_area

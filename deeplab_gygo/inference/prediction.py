@@ -1,4 +1,4 @@
-"""What a segmenter is and what it gives: the words that every method of the package shares."""
+"""The `Segmenter` protocol and its result types."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 
 from deeplab_gygo.io.sequence import Frame, Sequence
 
-Report = Callable[[int, int, float], None]
-"""`report(step, steps, loss)`, called after every step."""
+ProgressCallback = Callable[[int, int, float], None]
+"""`progress(step, steps, loss)`, called after every fine-tuning step."""
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What one fine-tuning did.
+    """Summary of one fine-tuning.
 
     Attributes:
         steps: Optimizer steps.
         losses: Loss before every step.
-        seconds: Wall time, views and cached features included.
+        seconds: Wall time, augmentation and encoding of views included.
     """
 
     steps: int = 0
@@ -34,13 +34,12 @@ class Prediction:
     """The result for one frame.
 
     Attributes:
-        index: Position of the frame in its sequence.
+        index: Position of the frame in its sequence, from 0.
         name: Name of the frame.
         probability: float32 [H, W] in 0..1 for one object, [N, H, W] for several.
         mask: uint8 [H, W], object ids, 0 background.
-        seconds: Time spent on the frame: network and post-processing, not decoding.
-        confidence: How far the mask can be trusted, 0..1: the J that is expected of the least sure
-            object.
+        seconds: Time of network and post-processing, without decoding.
+        confidence: Expected J of the mask, 0..1; of several objects the lowest.
     """
 
     index: int
@@ -52,9 +51,21 @@ class Prediction:
 
 
 class Segmenter(Protocol):
-    """Anything that carries masks through a sequence."""
+    """A video object segmentation method: one sequence at a time.
 
-    def begin(self, frame: Frame, mask: np.ndarray, report: Report | None = None) -> Adaptation:
+    Attributes:
+        adaptation: Fine-tuning of the current sequence.
+        warnings: Notes on the current sequence for the user.
+        batch_size: Number of frames that are segmented together.
+    """
+
+    adaptation: Adaptation
+    warnings: list[str]
+    batch_size: int
+
+    def begin(
+        self, frame: Frame, mask: np.ndarray | None, progress: ProgressCallback | None = None
+    ) -> Adaptation:
         """Starts a sequence with an annotated frame; mask uint8 [H, W] of object ids."""
         ...
 
@@ -62,6 +73,8 @@ class Segmenter(Protocol):
         """Segments the next frame."""
         ...
 
-    def run(self, sequence: Sequence, report: Report | None = None) -> Iterator[Prediction]:
+    def run(
+        self, sequence: Sequence, progress: ProgressCallback | None = None
+    ) -> Iterator[Prediction]:
         """Segments a sequence from its first annotated frame on, as a stream."""
         ...

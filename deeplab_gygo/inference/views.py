@@ -1,4 +1,4 @@
-"""Augmented views of the annotated first frame, for fine-tuning."""
+"""Augmented views of the annotated frame, for fine-tuning and for the target model."""
 
 from __future__ import annotations
 
@@ -7,23 +7,20 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.geometry import Geometry
-from deeplab_gygo.models.deeplab import guide_at_stride
-from deeplab_gygo.models.guide import deform_guide, encode_guide
-from deeplab_gygo.online.distractors import paste_distractor
+from deeplab_gygo.models.guide import deform_guide, encode_guide, guide_at_stride
 from deeplab_gygo.synthesis.augment import sample_view
 from deeplab_gygo.synthesis.config import AugmentConfig
 
 
 @dataclass(frozen=True)
 class View:
-    """One training picture of online fine-tuning.
+    """One augmented view of the annotated frame.
 
     Attributes:
         image: uint8 [H, W, 3] RGB at the padded size.
         mask: uint8 [H, W], 0 or 1.
-        guide: float32 [H/4, W/4, 1] as the head takes it.
+        guide: float32 [H/4, W/4, 1], the input of the decoder: a deformed mask, or 0 for unknown.
     """
 
     image: np.ndarray
@@ -31,38 +28,45 @@ class View:
     guide: np.ndarray
 
     @property
-    def coded(self) -> np.ndarray:
+    def coded_mask(self) -> np.ndarray:
         """The true mask, coded as a guide: float32 [H/4, W/4, 1]."""
         return guide_at_stride(encode_guide(self.mask, self.mask.shape))
 
 
-def first_frame_views(
+def augmented_views(
     image: np.ndarray,
     mask: np.ndarray,
     geometry: Geometry,
-    config: OnlineConfig,
     rng: np.random.Generator,
+    *,
+    count: int,
+    lucid_fraction: float,
+    scale: tuple[float, float],
+    guide_dropout: float,
 ) -> list[View]:
-    """Makes the views that a sequence is adapted on; the first is the frame as it is.
+    """Makes augmented views of the annotated frame; the first is the frame unchanged.
 
-    A part of them are lucid views (Khoreva et al., Lucid data dreaming): the object is cut out,
-    the hole is filled, and the object is put back moved, so that the network does not learn where
-    it was or what was behind it. A part shows things that are not the object.
+    A fraction of them are lucid views (Khoreva et al., Lucid Data Dreaming, 2017): the object is
+    cut out, the hole is inpainted, and the object is pasted elsewhere, so that the network learns
+    neither its position nor its background.
 
     Args:
         image: uint8 [H, W, 3] RGB, the annotated frame.
         mask: uint8 [H, W], 0 or 1.
         geometry: Sizes of the frame.
-        config: Number and kinds of views.
         rng: Source of randomness.
+        count: Number of views.
+        lucid_fraction: Fraction of lucid views, 0..1.
+        scale: Range of the zoom.
+        guide_dropout: Fraction of views without a guide, 0..1.
 
     Returns:
-        `config.views` views.
+        `count` views.
     """
     working = geometry.image(image)
     target = (geometry.soft_mask(mask) > 0.5).astype(np.uint8)
     augment = AugmentConfig(
-        scale=config.view_scale,
+        scale=scale,
         rotate=8.0,
         brightness=0.15,
         contrast=0.15,
@@ -76,27 +80,22 @@ def first_frame_views(
     )
     views = [View(working, target, geometry.guide(mask))]
     background = None
-    for _ in range(config.views - 1):
+    for _ in range(count - 1):
         picture, labels = working, target
-        if rng.random() < config.lucid:
-            background = fill_object(working, target) if background is None else background
-            picture, labels = lucid(working, target, background, rng)
-        if rng.random() < config.distractors:
-            for _ in range(int(rng.integers(1, 3))):
-                picture, labels = paste_distractor(picture, labels, rng)
+        if rng.random() < lucid_fraction:
+            background = inpaint_object(working, target) if background is None else background
+            picture, labels = lucid_view(working, target, background, rng)
+        rng.random()  # A draw of version 0.1, kept so that a seed gives the same views.
         picture, (labels,) = sample_view(picture, [labels], geometry.padded, augment, rng)
         labels = (labels == 1).astype(np.uint8)
-        views.append(View(picture, labels, _guide(labels, config.guide_dropout, rng)))
+        known = rng.random() >= guide_dropout
+        coded = encode_guide(deform_guide(labels, rng) if known else None, labels.shape)
+        views.append(View(picture, labels, guide_at_stride(coded)))
     return views
 
 
-def _guide(labels: np.ndarray, dropout: float, rng: np.random.Generator) -> np.ndarray:
-    known = rng.random() >= dropout
-    return guide_at_stride(encode_guide(deform_guide(labels, rng) if known else None, labels.shape))
-
-
-def fill_object(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Fills the place of the object from its surroundings.
+def inpaint_object(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Inpaints the object from its surroundings.
 
     Args:
         image: uint8 [H, W, 3].
@@ -105,7 +104,7 @@ def fill_object(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Returns:
         uint8 [H, W, 3] without the object.
     """
-    # A disk of 7 pixels takes the object's blurred edge along (the Lucid implementation's size).
+    # A disk of 7 pixels covers the blurred edge of the object (size of the Lucid implementation).
     hole = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 15)))
     small = tuple(max(16, side // 4) for side in image.shape[1::-1])
     coarse = cv2.inpaint(
@@ -119,10 +118,10 @@ def fill_object(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return (image + edge * (filled.astype(np.float32) - image)).astype(np.uint8)
 
 
-def lucid(
+def lucid_view(
     image: np.ndarray, mask: np.ndarray, background: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Puts the object back at another place, size and angle.
+    """Pastes the object at another position, size and angle.
 
     Args:
         image: uint8 [H, W, 3] with the object.
@@ -131,7 +130,7 @@ def lucid(
         rng: Source of randomness.
 
     Returns:
-        Picture and mask of the same shapes.
+        Image and mask of the same shapes.
     """
     height, width = mask.shape
     rows, columns = np.nonzero(mask)

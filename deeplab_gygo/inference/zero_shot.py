@@ -1,13 +1,12 @@
-"""Zero-shot on a clip: what the parent is surest of tells it what to look for everywhere else.
+"""Zero-shot segmentation of a clip in two passes: confident frames guide the others.
 
-A salient object is found with more certainty on some frames than on others. A first pass segments
-every frame by itself; a few of the surest frames are then remembered with their masks, as an
-annotated frame would be, and a second pass carries the surest mask to both ends of the clip. No
-annotation is used and no weight is changed.
+The first pass segments every frame independently. The masks of a few confident frames, the anchor
+frames, then fill a memory, as an annotated frame would, and the second pass propagates the most
+confident mask to both ends of the clip. No annotation is used and no weight is changed.
 
-A clip has one object: of parts that lie apart in a frame the largest is it. What lies apart on some
-frames may touch the object on others, where the two look like one larger thing; so frames are
-preferred on which they are seen apart.
+A clip has one object: of several components in a frame the largest is the object. Components that
+are separate on some frames may touch on others, where they look like one larger object; so frames
+that show them separately are preferred as anchors.
 """
 
 from __future__ import annotations
@@ -18,78 +17,80 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+import cv2
 import numpy as np
 
-from deeplab_gygo.inference.aggregation import main_part
+from deeplab_gygo.inference.confidence import expected_jaccard
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.geometry import Geometry
-from deeplab_gygo.inference.memory_bank import FrameMemory
-from deeplab_gygo.inference.network import Features, OnlineNetwork, one_of
-from deeplab_gygo.inference.object_state import Target
-from deeplab_gygo.inference.policies import OneShot, ZeroShot
+from deeplab_gygo.inference.network import Features, ForwardPass, one_of
+from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
 from deeplab_gygo.inference.prediction import Prediction
 from deeplab_gygo.inference.propagation import Propagation
 from deeplab_gygo.io.sequence import Frame
 
-LEAST_AREA = 0.002
-"""Part of the frame that an object must cover to be remembered: less is mostly a mistake."""
+MIN_ANCHOR_AREA = 0.002
+"""Fraction of the frame that the object covers at least on an anchor frame."""
 
-BESIDE = 0.1
-"""Area beside the object, as a part of the object's, from which something lies apart from it."""
+SEPARATE_AREA = 0.1
+"""Area of other components, relative to the object, from which they count as a second object."""
 
-SEEN_APART = 0.05
-"""Confidence that a frame gains by showing the object apart from something else."""
+SEPARATE_BONUS = 0.05
+"""Bonus of the confidence of a frame that shows a second object separately."""
 
-CLEAR = 0.95
-"""Confidence that a frame must have for that: a doubtful one shows scattered parts of anything."""
+SEPARATE_MIN_CONFIDENCE = 0.95
+"""Minimum confidence for that bonus: doubtful frames have scattered components of anything."""
 
-APART = 4
-"""Least distance of remembered frames, frames: neighbors say the same."""
+ANCHOR_SPACING = 4
+"""Minimum distance of anchor frames, frames: neighbors are redundant."""
 
-Images = list[np.ndarray]
-"""One frame as every look wants it, uint8 [H', W', 3] each."""
+COMPONENT_REACH = 0.5
+"""Distance within which a component belongs to the largest one, relative to the root of its area:
+a highlight or an occluder may divide an object."""
+
+MIN_KEPT_AREA = 0.2
+"""Fraction of the predicted area below which the largest component is not trusted as the object."""
 
 
 @dataclass
-class Passage:
+class Chunk:
     """Consecutive frames of a clip after the first pass.
 
     Attributes:
-        images: The frames, small, for the second pass.
-        confidence: Of every frame segmented by itself, 0..1.
-        area: Part of every frame that the largest thing covers, 0..1.
-        beside: What else is predicted in every frame, as a part of that thing's area.
-        alone: What every frame says by itself, probabilities as `_packed` makes them.
+        images: Network inputs of every frame, one uint8 [H', W', 3] per TTA view.
+        confidence: Confidence of every frame segmented independently, 0..1.
+        area: Fraction of every frame that the largest component covers, 0..1.
+        other_area: Area of the other components relative to the largest one.
+        unguided: Probabilities of every frame, compressed by `_pack`.
     """
 
-    images: list[Images] = field(default_factory=list)
+    images: list[list[np.ndarray]] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
     area: list[float] = field(default_factory=list)
-    beside: list[float] = field(default_factory=list)
-    alone: list[bytes] = field(default_factory=list)
+    other_area: list[float] = field(default_factory=list)
+    unguided: list[bytes] = field(default_factory=list)
 
 
-class SalientObject:
-    """Segments a clip in two passes, passage by passage, so that memory stays bounded.
+class TwoPassSegmenter:
+    """Segments a clip in two passes, chunk by chunk, so that memory stays bounded.
 
     Args:
-        network: Compiled parts of the parent.
-        config: All numbers.
-        geometry: Sizes of the clip's frames.
+        network: Forward pass of the parent.
+        config: Online options.
+        geometry: Sizes of the frames.
 
     Attributes:
-        seconds: Time spent on first passes so far, decoding included.
+        seconds: Time of the first passes so far, decoding included.
     """
 
-    def __init__(self, network: OnlineNetwork, config: OnlineConfig, geometry: Geometry):
+    def __init__(self, network: ForwardPass, config: OnlineConfig, geometry: Geometry):
         self._network, self._config, self._geometry = network, config, geometry
-        self._alone = Propagation(network, config, ZeroShot(), geometry)
-        # Masks that nobody drew make no better target model than they make a memory (held back: J
-        # .763 without, .765 with one): without one, the guide `target` is a blend.
-        # A second look steadies what is found alone, and adds nothing where the object is known.
-        once = replace(config, second=0.0)
-        self._told = Propagation(network, once, OneShot(guide=config.shot_guide), geometry)
-        self._anchor: Target | None = None
+        self._unguided = Propagation(network, config, geometry, "none", config.tta_scale)
+        # The second view stabilizes independent frames and adds nothing with a guide. Without a
+        # target model, as here, the guide `target` is `blend`: one fitted to predicted masks gains
+        # nothing (held-back sequences: J .763 without, .765 with it).
+        self._guided = Propagation(network, config, geometry, config.guide)
+        self._anchor: ObjectState | None = None
         self.seconds = 0.0
 
     def run(
@@ -102,151 +103,178 @@ class SalientObject:
 
         Args:
             frames: The frames, in order.
-            preview: The same frames once more: they are read ahead of the results.
-            read: Gives a frame's image uint8 [H, W, 3], or raises `InputError`.
+            preview: The same frames once more, read ahead of the results.
+            read: Returns the image uint8 [H, W, 3] of a frame, or raises `InputError`.
 
         Yields:
-            One prediction a frame, in order.
+            One prediction per frame, in order.
         """
         frames, preview = iter(frames), iter(preview)
         while True:
             started = time.monotonic()
-            passage = self._look_over(preview, read)
+            chunk = self._first_pass(preview, read)
             self.seconds += time.monotonic() - started
-            if not passage.images:
+            if not chunk.images:
                 return
-            yield from self._second_pass(passage, islice(frames, len(passage.images)))
+            yield from self._second_pass(chunk, islice(frames, len(chunk.images)))
 
-    # === First pass ===
-
-    def _look_over(self, preview: Iterator[Frame], read: Callable[[Frame], np.ndarray]) -> Passage:
-        """Segments the frames of a passage, each by itself."""
-        passage, target = Passage(), self._new_target()
+    def _first_pass(self, preview: Iterator[Frame], read: Callable[[Frame], np.ndarray]) -> Chunk:
+        """Segments the frames of a chunk independently."""
+        chunk, tracked = Chunk(), self._new_object()
         threshold = self._config.threshold
-        rest = islice(preview, self._config.passage)
-        while window := list(islice(rest, self._config.window)):
-            batches = self._alone.images([read(frame) for frame in window])
-            features = [self._network.encode(batch) for batch in batches]
-            for position in range(len(window)):
-                seen = [one_of(each, position) for each in features]
-                probability = self._alone.probability(seen, target)
-                passage.images.append([batch[position] for batch in batches])
-                passage.confidence.append(target.confidence)
-                area = float(np.mean(main_part(probability, threshold) > threshold))
-                passage.area.append(area)
-                passage.beside.append(float(np.mean(probability > threshold)) / max(area, 1e-9) - 1)
-                passage.alone.append(_packed(probability))
-        return passage
+        rest = islice(preview, self._config.CHUNK_SIZE)
+        while batch := list(islice(rest, self._config.ENCODE_BATCH)):
+            inputs = self._unguided.inputs([read(frame) for frame in batch])
+            features = [self._network.encode(view) for view in inputs]
+            for position in range(len(batch)):
+                seen = [one_of(view, position) for view in features]
+                probability = self._unguided.probability(seen, tracked)
+                chunk.images.append([view[position] for view in inputs])
+                chunk.confidence.append(expected_jaccard(probability, threshold))
+                area = float(np.mean(main_component(probability, threshold) > threshold))
+                chunk.area.append(area)
+                other = float(np.mean(probability > threshold)) / max(area, 1e-9) - 1
+                chunk.other_area.append(other)
+                chunk.unguided.append(_pack(probability))
+        return chunk
 
-    def _new_target(self) -> Target:
-        """An object that nothing is known of yet, but for what an earlier passage found."""
-        size = self._geometry.frame
+    def _new_object(self) -> ObjectState:
+        """Returns an object without a mask, with the memory of an earlier chunk."""
         memory = self._anchor.memory if self._anchor is not None else None
-        return Target(1, None, np.zeros(size, np.float32), memory)
+        return ObjectState(1, np.zeros(self._geometry.frame, np.float32), memory=memory)
 
-    # === Second pass ===
-
-    def _second_pass(self, passage: Passage, frames: Iterator[Frame]) -> Iterator[Prediction]:
-        chosen = surest(passage.confidence, passage.area, self._config.agree, passage.beside)
+    def _second_pass(self, chunk: Chunk, frames: Iterator[Frame]) -> Iterator[Prediction]:
+        anchors = select_anchors(
+            chunk.confidence, chunk.area, self._config.zero_shot_anchor_frames, chunk.other_area
+        )
         start = time.monotonic()
-        best = chosen[0] if chosen else 0
-        forward = self._remembering(passage, chosen)
-        backward = replace(forward, distractors=forward.distractors.copy())
-        told = self._told if chosen or forward.memory is not None else self._alone
+        best = anchors[0] if anchors else 0
+        forward = self._anchored_object(chunk, anchors)
+        backward = replace(forward)
+        known = bool(anchors) or forward.memory is not None
+        propagation = self._guided if known else self._unguided
         results = []
         for index in reversed(range(best)):
-            probability = self._predicted(told, passage, index, backward)
-            results.append((_packed(probability), backward.confidence))
-        # The frames before the surest one were segmented last to first: they share the time.
+            probability = self._predict(propagation, chunk, index, backward)
+            results.append((_pack(probability), backward.confidence))
+        # The frames before the best anchor were segmented last to first: they share the time.
         each = (time.monotonic() - start) / max(1, best)
         for index, frame in enumerate(frames):
             clock = time.monotonic()
             if index < best:
                 packed, confidence = results.pop()
-                probability, seconds = self._unpacked(packed), each
+                probability, seconds = self._unpack(packed), each
             else:
-                probability = self._predicted(told, passage, index, forward)
+                probability = self._predict(propagation, chunk, index, forward)
                 confidence, seconds = forward.confidence, time.monotonic() - clock
-            passage.images[index], passage.alone[index] = [], b""  # no longer needed
+            chunk.images[index], chunk.unguided[index] = [], b""  # No longer needed.
             mask = (probability > self._config.threshold).astype(np.uint8)
             yield Prediction(frame.index, frame.name, probability, mask, seconds, confidence)
 
-    def _remembering(self, passage: Passage, chosen: list[int]) -> Target:
-        """Makes an object that remembers the chosen frames and was last seen on the first one."""
-        target = self._new_target()
-        if not chosen:
-            return target
+    def _anchored_object(self, chunk: Chunk, anchors: list[int]) -> ObjectState:
+        """Returns an object at its place in the best anchor, with all anchors in its memory."""
+        tracked = self._new_object()
+        if not anchors:
+            return tracked
         threshold = self._config.threshold
-        memory = FrameMemory(self._config.agree, self._network.parent.cell)
-        for position, index in enumerate(chosen):
-            alone = self._new_target()
-            features = self._features(passage.images[index])
-            found = self._alone.probability(features, alone)
-            probability = main_part(found, threshold)
+        memory = MemoryBank(self._config.zero_shot_anchor_frames, self._network.block)
+        for position, index in enumerate(anchors):
+            features = self._features(chunk.images[index])
+            found = self._unguided.probability(features, self._new_object())
+            probability = main_component(found, threshold)
             coded = self._geometry.guide((probability > threshold).astype(np.float32))
             if position == 0:
-                target.previous = probability
-                target.usual_area = float(np.count_nonzero(probability > threshold))
-                self._told.part(target, passage.images[index][0], found)
+                tracked.probability = probability
+                tracked.usual_area = float(np.count_nonzero(probability > threshold))
                 memory.begin(features[0]["key"], coded)
             else:
                 memory.add(features[0]["key"], coded)
         if self._anchor is not None and self._anchor.memory is not None:
-            # What later passages take for the object must still look like it.
-            memory.keep(self._anchor.memory.first)
-        target.memory = memory
-        self._anchor = self._anchor or target
-        return target
+            # Objects of later chunks must still match the first one.
+            memory.extend(self._anchor.memory.first)
+        tracked.memory = memory
+        self._anchor = self._anchor or tracked
+        return tracked
 
-    def _features(self, images: Images) -> list[Features]:
+    def _features(self, images: list[np.ndarray]) -> list[Features]:
         return [self._network.encode(image[None]) for image in images]
 
-    def _predicted(
-        self, told: Propagation, passage: Passage, index: int, target: Target
+    def _predict(
+        self, propagation: Propagation, chunk: Chunk, index: int, tracked: ObjectState
     ) -> np.ndarray:
-        # The looks of the second pass are the first ones of the first pass.
-        features = self._features(passage.images[index][: len(told.looks)])
-        # What the frame says by itself keeps its voice: the surest frames may be wrong for it.
-        alone = self._unpacked(passage.alone[index])
-        known = np.log(alone / (1 - alone))
-        probability = told.probability(features, target, known, passage.images[index][0])
-        target.update(probability, self._config.threshold)
+        # The views of the second pass are the first ones of the first pass.
+        features = self._features(chunk.images[index][: len(propagation.views)])
+        # Averaged with the unguided first pass: the anchors may be wrong for this frame.
+        unguided = self._unpack(chunk.unguided[index])
+        logits = np.log(unguided / (1 - unguided))
+        probability = propagation.probability(features, tracked, logits)
+        tracked.confidence = expected_jaccard(probability, self._config.threshold)
+        tracked.update(probability, self._config.threshold)
         return probability
 
-    def _unpacked(self, packed: bytes) -> np.ndarray:
-        """Gives back probabilities float32 [H, W], off by half a level at most."""
+    def _unpack(self, packed: bytes) -> np.ndarray:
+        """Returns probabilities float32 [H, W], within half a level of the original."""
         plane = np.frombuffer(zlib.decompress(packed), np.uint8).astype(np.float32)
         return (plane.reshape(self._geometry.frame) + np.float32(0.5)) / np.float32(256)
 
 
-def _packed(probability: np.ndarray) -> bytes:
-    """Keeps probabilities in 256 levels, none of them 0 or 1, compressed."""
+def _pack(probability: np.ndarray) -> bytes:
+    """Compresses probabilities in 256 levels, none of which is 0 or 1."""
     levels = np.minimum(probability * 256, 255).astype(np.uint8)
     return zlib.compress(levels.tobytes(), 1)
 
 
-def surest(
-    confidence: list[float], area: list[float], count: int, beside: list[float] | None = None
+def select_anchors(
+    confidence: list[float], area: list[float], count: int, other_area: list[float] | None = None
 ) -> list[int]:
-    """Chooses the frames to go by.
+    """Selects the anchor frames.
 
     Args:
-        confidence: Of every frame, 0..1.
-        area: Part of every frame that the object covers, 0..1.
-        count: Frames to choose.
-        beside: Area of what lies apart from the object in every frame, as a part of the object's;
-            None for nothing.
+        confidence: Confidence of every frame, 0..1.
+        area: Fraction of every frame that the object covers, 0..1.
+        count: Number of frames to select.
+        other_area: Area of other components relative to the object; None for none.
 
     Returns:
-        Indices, surest first, at least `APART` from each other; fewer where there are no more.
+        Indices, most confident first, at least `ANCHOR_SPACING` frames from each other; fewer
+        than `count` where there are no more.
     """
-    sure = np.array(confidence)
-    apart = (np.array(beside or [0.0] * len(area)) >= BESIDE) & (sure >= CLEAR)
-    worth = sure + SEEN_APART * apart
+    scores = np.array(confidence)
+    separate = np.array(other_area or [0.0] * len(area)) >= SEPARATE_AREA
+    separate &= scores >= SEPARATE_MIN_CONFIDENCE
+    scores = scores + SEPARATE_BONUS * separate
     chosen: list[int] = []
-    for index in sorted(range(len(confidence)), key=lambda i: -worth[i]):
+    for index in sorted(range(len(confidence)), key=lambda i: -scores[i]):
         if len(chosen) == count:
             break
-        if area[index] >= LEAST_AREA and all(abs(index - other) >= APART for other in chosen):
+        spaced = all(abs(index - other) >= ANCHOR_SPACING for other in chosen)
+        if area[index] >= MIN_ANCHOR_AREA and spaced:
             chosen.append(index)
     return chosen
+
+
+def main_component(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """Removes components far from the largest one.
+
+    Args:
+        probability: float32 [H, W] in 0..1.
+        threshold: Probability above which a pixel is object.
+
+    Returns:
+        float32 [H, W]: 0 inside the removed components, unchanged elsewhere. Nothing is removed
+        where less than `MIN_KEPT_AREA` of the prediction would remain.
+    """
+    predicted = (probability > threshold).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(predicted, connectivity=8)
+    if count <= 2:
+        return probability
+    largest = labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    reach = max(1, round(COMPONENT_REACH * float(np.sqrt(np.count_nonzero(largest)))))
+    distance = cv2.distanceTransform((~largest).astype(np.uint8), cv2.DIST_L2, 3)
+    reached = np.zeros(count, bool)
+    reached[labels[distance <= reach]] = True
+    reached[0] = True
+    removed = ~reached[labels]
+    if np.count_nonzero(predicted[~removed]) < MIN_KEPT_AREA * np.count_nonzero(predicted):
+        return probability
+    return np.where(removed, np.float32(0), probability)
