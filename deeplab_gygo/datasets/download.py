@@ -1,137 +1,37 @@
-"""Fetching of the GyGO data set: a download that survives cuts, a pinned hash, safe unpacking."""
+"""Download of the GyGO dataset: retries, a pinned SHA-256 and safe unpacking."""
 
 from __future__ import annotations
 
+import datetime
+import json
 import logging
+import lzma
+import shutil
+import sys
+import tarfile
 import time
-import urllib.parse
-from pathlib import Path
+import zlib
+from pathlib import Path, PurePosixPath
 
+import pooch
+import requests
 from tqdm import tqdm
 
-from deeplab_gygo.datasets.archive import ArchiveLock, FetchedFile, check_file, extract_archive
 from deeplab_gygo.datasets.layout import find_dataset_root
 from deeplab_gygo.datasets.registry import Dataset, open_dataset
-from deeplab_gygo.datasets.transfer import (
-    PartFile,
-    TransferCut,
-    WrongContent,
-    continue_transfer,
-    storage_error,
-)
 from deeplab_gygo.errors import InputError, StorageError, UsageError
+from deeplab_gygo.io.atomic import move_folder, replacing, storage_error
 
 logger = logging.getLogger(__name__)
 
 # Address in the README of https://github.com/ilchemla/gygo-dataset since 2018-03-28.
 GYGO_URL = "https://gygox-assets.oss-us-east-1.aliyuncs.com/gygo-dataset.tar.gz"
 LOCK_NAME = "gygo.lock.json"
+ARCHIVE_NAME = "gygo-dataset.tar.gz"
 LONGEST_PAUSE = 60.0  # seconds between two tries, however many failed
-
-
-def download(
-    url: str,
-    destination: str | Path,
-    *,
-    sha256: str | None = None,
-    size: int | None = None,
-    progress: bool = True,
-    retries: int = 8,
-    timeout: float = 30.0,
-    pause: float = 1.0,
-) -> FetchedFile:
-    """Downloads a file over HTTP; a cut transfer, in this run or an earlier one, is continued.
-
-    What has arrived lies in `<destination>.part` until it is whole and its hash is right; then it
-    gets its name in one step. A destination that exists is taken as it is, its hash checked.
-
-    Args:
-        url: Address, http or https.
-        destination: File to make; its folder is made where needed.
-        sha256: Hash that the content must have, hexadecimal; None to accept any.
-        size: Bytes that the content must have; None to accept any.
-        progress: Show a progress bar on a terminal.
-        retries: Failed tries in a row, without a new byte, after which to give up.
-        timeout: Seconds without a byte after which the connection counts as cut.
-        pause: Seconds before the first retry; doubled with every failure in a row.
-
-    Returns:
-        The file with its hash.
-
-    Raises:
-        InputError: The address does not lead to a file, or its content has another hash or size.
-        StorageError: The disk is full or cannot be written, or the connection stays cut.
-        UsageError: The address is not http or https.
-    """
-    destination = Path(destination).expanduser()
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise UsageError("An address to download from begins with http:// or https://", met=url)
-    if destination.exists():
-        return check_file(destination, sha256=sha256, size=size, url=url)
-    try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(error, destination.parent) from error
-    part = PartFile(destination)
-    transfer = _Retries(url, part, retries=retries, timeout=timeout, pause=pause)
-    with tqdm(
-        desc=f"download {destination.name}",
-        unit="B",
-        unit_scale=True,
-        unit_divisor=1024,
-        disable=None if progress else True,
-    ) as bar:
-        version = transfer.run(bar, hashed=sha256 is not None, size=size)
-    try:
-        fetched = check_file(part.path, sha256=sha256, size=size, url=url, etag=version.etag)
-    except WrongContent:
-        part.discard()  # whole and wrong: continuing it could never make it right
-        raise
-    try:
-        part.finish(destination)
-    except OSError as error:
-        raise storage_error(error, destination) from error
-    return FetchedFile(destination, fetched.size, fetched.sha256, url, version.etag)
-
-
-class _Retries:
-    """Continues one transfer until it is whole, waiting longer after every failure in a row."""
-
-    def __init__(self, url: str, part: PartFile, *, retries: int, timeout: float, pause: float):
-        self._url, self._part = url, part
-        self._retries, self._timeout, self._pause = retries, timeout, pause
-
-    def run(self, bar: tqdm, *, hashed: bool, size: int | None):
-        def show(done: int, total: int | None) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        # A server that cannot resume and is cut at the same place each time makes no progress,
-        # though bytes arrive: what counts is the farthest byte so far.
-        failures, farthest = 0, self._part.size
-        while True:
-            try:
-                return continue_transfer(
-                    self._url,
-                    self._part,
-                    timeout=self._timeout,
-                    may_resume_blindly=hashed,
-                    expected_size=size,
-                    on_progress=show,
-                )
-            except TransferCut as cut:
-                failures = 0 if self._part.size > farthest else failures + 1
-                farthest = max(farthest, self._part.size)
-                if failures > self._retries:
-                    raise StorageError(
-                        "The download must come to its end",
-                        met=f"{cut}, {failures} times in a row without a new byte",
-                        where=self._url,
-                        remedy="Run the command again later; it goes on where it stopped",
-                    ) from cut
-                wait = min(LONGEST_PAUSE, self._pause * 2 ** max(0, failures - 1))
-                logger.warning("%s; trying again in %.1f s", cut, wait)
-                time.sleep(wait)
+# Errors of tarfile and its decompressors on a damaged or truncated file.
+_DAMAGE = (tarfile.ReadError, tarfile.HeaderError, EOFError, zlib.error, lzma.LZMAError)
+_PASSING = frozenset({408, 425, 429})  # client errors of HTTP that may pass (RFC 9110, RFC 6585)
 
 
 def fetch_gygo(
@@ -147,76 +47,248 @@ def fetch_gygo(
     timeout: float = 30.0,
     pause: float = 1.0,
 ) -> Dataset:
-    """Makes the GyGO data set available in a folder, from its publisher or from an archive.
+    """Downloads and unpacks the GyGO dataset, or unpacks a given archive, and opens the dataset.
 
-    The publisher names no hash. Therefore size and SHA-256 of the first archive that was unpacked
-    are written to `gygo.lock.json` in the root, and every later archive must equal it.
+    The publisher names no hash. Therefore the SHA-256 of the first archive that was unpacked is
+    written to `gygo.lock.json` in the root, and every later archive must equal it.
 
     Args:
-        root: Folder of the data set; one that holds it already is opened without a download.
+        root: Folder of the dataset; one that holds it already is opened without a download.
         archive: An archive that was fetched by hand; None to download.
         url: Address of the archive.
         sha256: Hash that the archive must have; None to trust the lock, or the first use.
         resolution: Resolution to open: "480p" or "original".
         keep_archive: Keep the downloaded archive; a given one is never removed.
         progress: Show progress bars on a terminal.
-        retries: See `download`.
-        timeout: See `download`.
-        pause: See `download`.
+        retries: As in `download`.
+        timeout: As in `download`.
+        pause: As in `download`.
 
     Returns:
-        The opened data set.
+        The opened dataset.
 
     Raises:
         InputError: The archive is not the pinned one, damaged, unsafe or not GyGO.
-        StorageError: The disk is full or cannot be written, or the connection stays cut.
+        StorageError: The disk is full or cannot be written, or the connection fails repeatedly.
     """
     root = Path(root).expanduser()
     if find_dataset_root(root) is not None:
-        logger.info("GyGO is there already: %s", root)
+        logger.info("GyGO exists already: %s", root)
         return open_dataset("gygo", root, resolution)
-    lock = ArchiveLock(root / LOCK_NAME)
-    pinned = lock.read()
-    if pinned is not None:
-        sha256 = lock.agree(pinned, sha256)
+    lock = root / LOCK_NAME
+    pinned = _pinned_hash(lock)
+    if None not in (sha256, pinned) and str(sha256).lower() != pinned:
+        raise InputError(
+            f"The given SHA-256 must equal the pinned one, {pinned}",
+            met=sha256,
+            where=lock,
+            remedy="If the archive was replaced on purpose, remove that file",
+        )
+    known = pinned or sha256
+    path = Path(archive).expanduser() if archive is not None else root / ARCHIVE_NAME
+    if archive is None:
+        patience = {"retries": retries, "timeout": timeout, "pause": pause}
+        download(url, path, sha256=known, progress=progress, **patience)
     try:
-        if archive is not None:
-            source = check_file(Path(archive).expanduser(), sha256=sha256)
-        else:
-            # The pinned size refuses a replaced archive before gigabytes of it are fetched.
-            source = download(
-                url,
-                root / "gygo-dataset.tar.gz",
-                sha256=sha256,
-                size=pinned and pinned.size,
-                progress=progress,
-                retries=retries,
-                timeout=timeout,
-                pause=pause,
-            )
-    except WrongContent as error:
-        raise lock.explain(error) if pinned is not None else error from None
-    extract_archive(
-        source.path,
-        root / "gygo-dataset",
-        find_content=lambda folder: _gygo_content(folder, source.path),
-        progress=progress,
-    )
+        digest = _check_hash(path, known)
+        _extract(path, root / "gygo-dataset", progress=progress)
+    except InputError:
+        if archive is None:
+            path.unlink(missing_ok=True)  # what is damaged would be damaged the next time too
+        raise
     dataset = open_dataset("gygo", root, resolution)
     if pinned is None:
-        lock.write(source)
+        record = {
+            "path": path.name,
+            "url": None if archive is not None else url,
+            "size": path.stat().st_size,
+            "sha256": digest,
+            "pinned": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        with replacing(lock) as side:
+            side.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if archive is None and not keep_archive:
-        source.path.unlink()
+        path.unlink()
     return dataset
 
 
-def _gygo_content(folder: Path, archive: Path) -> Path:
-    content = find_dataset_root(folder)
-    if content is None:
+def download(
+    url: str,
+    destination: str | Path,
+    *,
+    sha256: str | None = None,
+    progress: bool = True,
+    retries: int = 8,
+    timeout: float = 30.0,
+    pause: float = 1.0,
+) -> Path:
+    """Downloads a file over HTTP; it appears when it is complete and its hash is right.
+
+    Args:
+        url: Address, http or https.
+        destination: File to make; its folder is made where it is absent. An existing file with the
+            right hash, or any one where no hash is given, is kept without a download.
+        sha256: Hash that the content must have, hexadecimal; None to accept any.
+        progress: Show a progress bar on a terminal.
+        retries: Number of further tries after the connection failed.
+        timeout: Seconds without data after which the connection counts as failed.
+        pause: Seconds before the first retry; doubled with every further one, at most 60.
+
+    Returns:
+        The destination.
+
+    Raises:
+        InputError: The server has no such file, or its content has another hash.
+        StorageError: The disk is full or cannot be written, or the connection fails repeatedly.
+        UsageError: The address is not http or https.
+    """
+    destination = Path(destination).expanduser()
+    if not url.lower().startswith(("http://", "https://")):
+        raise UsageError("An address to download from begins with http:// or https://", met=url)
+    pooch.get_logger().setLevel(logging.WARNING)
+    downloader = pooch.HTTPDownloader(
+        progressbar=progress and sys.stderr.isatty(),
+        timeout=timeout,
+        headers={"Accept-Encoding": "identity"},  # the hash is that of the file as it is stored
+    )
+    for attempt in range(retries + 1):
+        try:
+            pooch.retrieve(
+                url,
+                known_hash=sha256 and f"sha256:{sha256.lower()}",
+                fname=destination.name,
+                path=destination.parent,
+                downloader=downloader,
+            )
+            return destination
+        except requests.RequestException as error:
+            status = getattr(error.response, "status_code", 0)
+            if 400 <= status < 500 and status not in _PASSING:
+                raise InputError(
+                    "The address must lead to the file",
+                    met=error,
+                    where=url,
+                    remedy="Check the address, or fetch the file by hand and give it as archive",
+                ) from error
+            if attempt == retries:
+                raise StorageError(
+                    "The download must be completed",
+                    met=f"{error}, after {retries + 1} tries",
+                    where=url,
+                    remedy="Run the command again later, or fetch the file by hand",
+                ) from error
+            wait = min(LONGEST_PAUSE, pause * 2**attempt)
+            logger.warning("%s; next try in %.1f s", error, wait)
+            time.sleep(wait)
+        except ValueError as error:  # pooch: the hash differs; the download is deleted
+            raise _wrong_hash(sha256, str(error).split(". ")[0], url) from error
+        except OSError as error:
+            raise storage_error(destination, error) from error
+    raise UsageError("The number of retries is 0 or more", met=retries)
+
+
+def _pinned_hash(lock: Path) -> str | None:
+    try:
+        return str(json.loads(lock.read_text(encoding="utf-8"))["sha256"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            "The archive must hold a GyGO data set: JPEGImages, Annotations, ImageSets",
-            met=", ".join(sorted(path.name for path in folder.iterdir())[:10]) or "nothing",
+            "The record of the pinned archive must be readable",
+            met=f"{type(error).__name__}: {error}",
+            where=lock,
+            remedy="Remove it to pin the next archive",
+        ) from error
+
+
+def _check_hash(path: Path, expected: str | None) -> str:
+    if not path.is_file():
+        raise InputError("The archive must exist", met="no such file", where=path)
+    found = pooch.file_hash(str(path))
+    if expected is not None and found != expected.lower():
+        raise _wrong_hash(expected, found, path)
+    return found
+
+
+def _wrong_hash(expected: str | None, met: str, where: str | Path) -> InputError:
+    return InputError(
+        f"The SHA-256 of the file must be {expected}",
+        met=met,
+        where=where,
+        remedy=f"Fetch it again; if it was replaced on purpose, give its hash, or remove the "
+        f"{LOCK_NAME} that pins the former one",
+    )
+
+
+def _extract(archive: Path, destination: Path, *, progress: bool) -> None:
+    """Unpacks a tar archive of GyGO into a folder that appears when it is complete."""
+    side = destination.with_name(f".{destination.name}.unpacking")
+    try:
+        shutil.rmtree(side, ignore_errors=True)  # of a run that was killed
+        side.mkdir(parents=True)
+        _unpack(archive, side, progress)
+        content = find_dataset_root(side)
+        if content is None:
+            raise InputError(
+                "The archive must hold a GyGO dataset: JPEGImages, Annotations, ImageSets",
+                met=", ".join(sorted(path.name for path in side.iterdir())[:10]) or "nothing",
+                where=archive,
+                remedy="Check that it is the archive of the GyGO dataset",
+            )
+        move_folder(content, destination)
+    except OSError as error:
+        raise storage_error(destination, error) from error
+    finally:
+        shutil.rmtree(side, ignore_errors=True)
+
+
+def _unpack(archive: Path, folder: Path, progress: bool) -> None:
+    bar = tqdm.wrapattr(
+        open(archive, "rb"),
+        "read",
+        total=archive.stat().st_size,
+        desc=f"unpack {archive.name}",
+        disable=None if progress else True,
+    )
+    # Not the stream mode of tarfile ("r|"): it takes a truncated gzip file for the archive's end.
+    try:
+        with bar as stream, tarfile.open(fileobj=stream, mode="r:*") as members:
+            for member in members:
+                _check_member(member)
+                members.extract(member, folder, filter="data")
+            # An archive ends with a block of zeros; tarfile takes a truncated header for it too.
+            if members.fileobj.tell() < members.offset + tarfile.BLOCKSIZE:
+                raise tarfile.ReadError("the archive has no end")
+            while members.fileobj.read(1 << 20):
+                pass  # to the last byte, so that the decompressor compares its checksum
+    except tarfile.FilterError as error:
+        raise InputError(
+            "Every member of the archive must be a file or folder inside the target folder",
+            met=str(error),
             where=archive,
-            remedy="Check that it is the archive of the GyGO data set",
-        )
-    return content
+            remedy="Do not use this archive; fetch it from its publisher again",
+        ) from error
+    except _DAMAGE as error:
+        raise _damaged(archive, error) from error
+    except OSError as error:
+        if error.errno is None:  # of a decompressor, not of the operating system
+            raise _damaged(archive, error) from error
+        raise
+
+
+def _check_member(member: tarfile.TarInfo) -> None:
+    """Refuses what a dataset has no need of, beside what tarfile's `data` filter refuses."""
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts or "\\" in member.name:
+        raise tarfile.OutsideDestinationError(member, member.name)
+    if not (member.isfile() or member.isdir()):
+        raise tarfile.SpecialFileError(member)
+
+
+def _damaged(archive: Path, error: Exception) -> InputError:
+    return InputError(
+        "The archive must be a complete tar archive (plain, gzip, bzip2 or xz)",
+        met=str(error) or type(error).__name__,
+        where=archive,
+        remedy="Fetch it again; the download may have been truncated",
+    )

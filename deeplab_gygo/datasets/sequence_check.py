@@ -4,16 +4,53 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from deeplab_gygo.datasets.registry import Dataset
-from deeplab_gygo.datasets.verify_report import ERROR, WARNING, Problem
-from deeplab_gygo.errors import InputError
+from deeplab_gygo.errors import DeepLabGygoError, InputError
 from deeplab_gygo.io.images import image_size, open_picture, read_image
 from deeplab_gygo.io.listing import list_images, shorten
 from deeplab_gygo.io.masks import check_first_mask
+
+ERROR, WARNING = "error", "warning"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One rule that a data set breaks.
+
+    Attributes:
+        severity: "error" where results would be wrong or impossible, else "warning".
+        rule: What must hold.
+        met: What was met instead.
+        sequence: The sequence concerned; None for the data set as a whole.
+        file: The file or folder concerned.
+        remedy: What to do.
+    """
+
+    severity: str
+    rule: str
+    met: str | None = None
+    sequence: str | None = None
+    file: str | None = None
+    remedy: str | None = None
+
+    @classmethod
+    def of(cls, error: DeepLabGygoError, sequence: str | None = None) -> Problem:
+        """Makes a problem of an error that a reader raised."""
+        met = None if error.met is None else str(error.met)
+        file = None if error.where is None else str(error.where)
+        return cls(ERROR, error.rule, met, sequence, file, error.remedy)
+
+    def __str__(self) -> str:
+        text = f"{self.severity}: {self.rule}"
+        text += f"; met: {self.met}" if self.met else ""
+        place = self.file or self.sequence
+        text += f" ({place})." if place else "."
+        return f"{text} {self.remedy}." if self.remedy else text
 
 
 class SequenceCheck:
