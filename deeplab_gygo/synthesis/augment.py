@@ -1,7 +1,7 @@
-"""Random views of a training picture: one geometric resampling, then changes of light and sensor.
+"""Augmentation of training images: one geometric resampling, then photometric changes.
 
-Image and masks pass through the same transform. The masks are resampled as coverage and cut at one
-half, which keeps their outline smooth; a void label (255) is carried along.
+Image and masks go through the same transform. Masks are resampled as coverage and thresholded at
+one half, which keeps their contour smooth; the void label 255 is preserved.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from deeplab_gygo.synthesis.config import AugmentConfig
 
 VOID = 255
 _MAX_ASPECT = 1.12
-_MAX_FILL = 0.65  # of the crop, covered by the object
+_MAX_FILL = 0.65  # fraction of the crop that the object covers
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-# RGB to YIQ and back (NTSC, 1953); turning I and Q turns the hue and keeps the luma.
+# RGB to YIQ and back (NTSC, 1953); a rotation of I and Q changes the hue and keeps the luma.
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _FROM_YIQ = np.linalg.inv(_TO_YIQ)
 
@@ -30,19 +30,19 @@ def sample_view(
     config: AugmentConfig,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Draws a randomly cropped, turned, flipped and recoloured view.
+    """Samples a randomly cropped, rotated, flipped and color-jittered view.
 
     Args:
         image: uint8 [height, width, 3], RGB.
         masks: uint8 [height, width] each, 0 background, 255 void, anything else the object. The
-            crop is placed around the object of the first one that has any; the others follow.
+            crop is placed around the object of the first non-empty one.
         size: Height and width of the view, pixels.
-        config: Ranges of the changes.
-        rng: Source of randomness.
+        config: Augmentation.
+        rng: Random generator.
 
     Returns:
         The view, uint8 [*size, 3], and its masks, uint8 [*size], 0, 1 or 255. Beyond the border
-        of the picture both show its mirror image.
+        of the image both are reflected.
 
     Raises:
         InputError: A mask has another size than the image.
@@ -50,8 +50,8 @@ def sample_view(
     for mask in masks:
         if mask.shape != image.shape[:2]:
             raise InputError(
-                "a mask must have the size of its picture",
-                met=f"{mask.shape} with a picture of {image.shape[:2]}",
+                "A mask has the size of its image",
+                met=f"{mask.shape} with an image of {image.shape[:2]}",
             )
     focus = next((mask for mask in masks if mask.any()), None)
     matrix = _view_matrix(image.shape[:2], focus, size, config, rng)
@@ -67,34 +67,31 @@ def _view_matrix(
     config: AugmentConfig,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Draws the transform from picture to view, float64 [2, 3]."""
+    """Samples the affine transform from image to view, float64 [2, 3]."""
     cover = max(size[0] / shape[0], size[1] / shape[1])
     zoom = cover * np.exp(rng.uniform(*np.log(config.scale)))
     box, area = _object_box(mask) if mask is not None else (None, 0)
     if area:
-        # A crop without background teaches nothing.
-        most = np.sqrt(_MAX_FILL * size[0] * size[1] / area)
-        zoom = min(zoom, max(most, cover * config.scale[0]))
+        # The crop keeps some background.
+        max_zoom = np.sqrt(_MAX_FILL * size[0] * size[1] / area)
+        zoom = min(zoom, max(max_zoom, cover * config.scale[0]))
     aspect = np.exp(rng.uniform(-0.5, 0.5) * np.log(_MAX_ASPECT))
-    across, down = zoom * aspect, zoom / aspect
+    zoom_x, zoom_y = zoom * aspect, zoom / aspect
     angle = np.deg2rad(rng.uniform(-config.rotate, config.rotate))
     flip = -1.0 if rng.random() < config.flip else 1.0
     if rng.random() >= config.object_in_crop:
         box = None
-    center_x = _crop_center(
-        shape[1], size[1] / across, None if box is None else (box[0], box[2]), rng
-    )
-    center_y = _crop_center(
-        shape[0], size[0] / down, None if box is None else (box[1], box[3]), rng
-    )
+    spans = (None, None) if box is None else ((box[0], box[2]), (box[1], box[3]))
+    center_x = _crop_center(shape[1], size[1] / zoom_x, spans[0], rng)
+    center_y = _crop_center(shape[0], size[0] / zoom_y, spans[1], rng)
     cos, sin = np.cos(angle), np.sin(angle)
-    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([across * flip, down])
+    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([zoom_x * flip, zoom_y])
     offset = np.array([size[1] / 2, size[0] / 2]) - linear @ np.array([center_x, center_y])
     return np.column_stack([linear, offset])
 
 
 def _object_box(mask: np.ndarray) -> tuple[tuple[int, int, int, int] | None, int]:
-    """Finds the box of the object as left, top, right, bottom, and its area in pixels."""
+    """Returns left, top, right, bottom of the object, and its area in pixels."""
     binary = ((mask > 0) & (mask != VOID)).astype(np.uint8)
     left, top, width, height = cv2.boundingRect(binary)
     if not width:
@@ -105,21 +102,18 @@ def _object_box(mask: np.ndarray) -> tuple[tuple[int, int, int, int] | None, int
 def _crop_center(
     length: int, crop: float, span: tuple[int, int] | None, rng: np.random.Generator
 ) -> float:
-    """Draws the middle of a crop along one axis, inside the picture where it fits.
+    """Samples the center of a crop along one axis in image pixels, inside the image if it fits.
 
     Args:
-        length: Length of the picture, pixels.
-        crop: Length of the crop in picture pixels.
+        length: Length of the image, pixels.
+        crop: Length of the crop in image pixels.
         span: First and last pixel of the object; None places the crop anywhere.
-        rng: Source of randomness.
-
-    Returns:
-        Middle of the crop, picture pixels.
+        rng: Random generator.
     """
     if span is None:
         center = rng.uniform(0, length)
     else:
-        # All of the object inside where it fits; a crop smaller than the object lies on it.
+        # The crop contains the object, or is contained in it.
         slack = abs(crop - (span[1] - span[0])) / 2
         center = (span[0] + span[1]) / 2 + rng.uniform(-slack, slack)
     if crop >= length:
@@ -129,18 +123,18 @@ def _crop_center(
 
 
 def _warp_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resamples the image; strong reductions are averaged first, against aliasing."""
+    """Resamples the image; strong reductions are area-averaged first, against aliasing."""
     factor = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
     if factor < 0.55:
         shrunk = (
             max(round(image.shape[1] * factor * 1.2), 1),
             max(round(image.shape[0] * factor * 1.2), 1),
         )
-        grow = np.diag([image.shape[1] / shrunk[0], image.shape[0] / shrunk[1]])
+        factors = np.diag([image.shape[1] / shrunk[0], image.shape[0] / shrunk[1]])
         image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
-        # Pixel centers of the reduced picture lie at grow * (position + 1/2) - 1/2.
-        offset = matrix[:, 2] + matrix[:, :2] @ (np.diag(grow) - 1.0) / 2.0
-        matrix = np.column_stack([matrix[:, :2] @ grow, offset])
+        # Pixel centers of the reduced image are at factor * (position + 1/2) - 1/2.
+        offset = matrix[:, 2] + matrix[:, :2] @ (np.diag(factors) - 1.0) / 2.0
+        matrix = np.column_stack([matrix[:, :2] @ factors, offset])
     return cv2.warpAffine(
         image,
         matrix,
@@ -155,7 +149,7 @@ def warp_mask(mask: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np
 
     Args:
         mask: uint8 [height, width], 0 background, 255 void, anything else the object.
-        matrix: float64 [2, 3], from picture to view.
+        matrix: float64 [2, 3], affine, from image to view.
         size: Height and width of the view, pixels.
 
     Returns:
@@ -184,12 +178,12 @@ def warp_mask(mask: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np
 
 
 def photometric(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
-    """Changes light, colour and sensor of a picture.
+    """Applies random color jitter, blur, noise and JPEG compression.
 
     Args:
         image: uint8 [height, width, 3], RGB.
-        config: Ranges of the changes.
-        rng: Source of randomness.
+        config: Augmentation.
+        rng: Random generator.
 
     Returns:
         uint8 [height, width, 3], a new array.
@@ -208,7 +202,7 @@ def photometric(image: np.ndarray, config: AugmentConfig, rng: np.random.Generat
 
 
 def _color_matrix(image: np.ndarray, config: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
-    """Draws brightness, contrast, saturation and hue as one matrix, float64 [3, 4]."""
+    """Samples brightness, contrast, saturation and hue as one matrix, float64 [3, 4]."""
     brightness, contrast, saturation = 1.0 + rng.triangular(-1, 0, 1, 3) * (
         config.brightness,
         config.contrast,
@@ -217,32 +211,29 @@ def _color_matrix(image: np.ndarray, config: AugmentConfig, rng: np.random.Gener
     angle = 2 * np.pi * rng.uniform(-config.hue, config.hue)
     if rng.random() < config.gray:
         saturation = 0.0
-    turn = np.eye(3)
-    turn[1:, 1:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    turn[1:, 1:] *= saturation
-    linear = brightness * contrast * (_FROM_YIQ @ turn @ _TO_YIQ)
-    # Contrast acts about the mean brightness of the picture.
+    rotation = np.eye(3)
+    rotation[1:, 1:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    rotation[1:, 1:] *= saturation
+    linear = brightness * contrast * (_FROM_YIQ @ rotation @ _TO_YIQ)
+    # Contrast is relative to the mean brightness of the image.
     mean = float(_LUMA @ np.array(cv2.mean(image)[:3]))
     offset = np.full((3, 1), brightness * (1.0 - contrast) * mean)
     return np.hstack([linear, offset])
 
 
 def _blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blurs by lens (Gaussian) or by motion (a line)."""
+    """Blurs an image by defocus (Gaussian) or by motion (a line)."""
     if rng.random() < 0.5:
         return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.8))
     return cv2.filter2D(image, -1, line_kernel(rng.uniform(3, 11), rng.uniform(0, np.pi)))
 
 
 def line_kernel(length: float, angle: float) -> np.ndarray:
-    """Builds the kernel of a linear motion blur.
+    """Returns the kernel of a linear motion blur, float32 [side, side] of sum 1.
 
     Args:
         length: Length of the motion, pixels.
         angle: Direction, radians.
-
-    Returns:
-        float32 [side, side], sum 1.
     """
     half = max(int(np.ceil(length / 2)), 1)
     kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)

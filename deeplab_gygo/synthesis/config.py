@@ -1,26 +1,33 @@
-"""Training material and its augmentation, as dataclasses that are the YAML schema too."""
+"""Training sources and augmentation: dataclasses that are the YAML schema too."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
+
+from deeplab_gygo.io.config_file import check_choices, check_range
 
 
 @dataclass
 class AugmentConfig:
-    """Random changes of a training picture.
+    """Random geometric and photometric augmentation of a training image.
 
     Attributes:
-        scale: Range of the zoom, log-uniform; 1 fits the short side of the picture to the crop.
-        rotate: Largest rotation, degrees.
+        scale: Range of the zoom, log-uniform; 1 fits the short side of the image to the crop.
+        rotate: Maximum rotation, degrees.
         flip: Probability of a horizontal flip.
-        brightness: Largest relative change of brightness; likewise `contrast`, `saturation`.
-        hue: Largest shift of hue, as a part of the full circle.
-        gray: Probability of a picture without colour.
+        brightness: Maximum relative change of brightness; likewise `contrast`, `saturation`.
+        contrast: Maximum relative change of contrast.
+        saturation: Maximum relative change of saturation.
+        hue: Maximum shift of hue, as a fraction of the full circle.
+        gray: Probability of a grayscale image.
         blur: Probability of Gaussian or motion blur.
         noise: Probability of sensor noise.
         jpeg: Probability of a strong JPEG compression.
-        object_in_crop: Probability that the crop is drawn around the object.
+        object_in_crop: Probability that the crop is placed around the object.
+
+    Raises:
+        UsageError: A value is out of range.
     """
 
     scale: tuple[float, float] = (0.8, 1.8)
@@ -36,23 +43,34 @@ class AugmentConfig:
     jpeg: float = 0.1
     object_in_crop: float = 0.9
 
+    def __post_init__(self) -> None:
+        check_range(self, "scale", 0.05, 20.0)
+        check_range(self, "rotate", 0.0, 180.0)
+        for name in ("flip", "brightness", "contrast", "saturation", "hue", "gray", "blur",
+                     "noise", "jpeg", "object_in_crop"):  # fmt: skip
+            check_range(self, name, 0.0, 1.0)
+
 
 @dataclass
 class SourceConfig:
-    """One part of the material that a parent is trained on.
+    """One training source and its weight in the training mix.
 
     Attributes:
         kind: `gygo`, `davis2016`, `davis2017` (video), `stills` (folder with images/ and masks/)
-            or `compose` (cut-outs on backgrounds).
-        root: Folder of the material; a relative one starts at the trainer's `data_root`.
-        weight: Share of the samples, relative to the other sources.
+            or `compose` (synthetic clips of cut-outs over backgrounds).
+        root: Folder of the source; a relative one starts at the trainer's `data_root`.
+        weight: Weight of the source in the mix, relative to the other sources.
         split: Split of a video dataset.
-        exclude: Names of sequences held back.
-        backgrounds: `compose` only: folders of pictures to compose onto.
-        stills: `compose` only: folders of stills whose objects are cut out and whose pictures
-            serve as backgrounds with a distractor.
-        guided: `compose` only: share of pictures in which only the guide names the object.
-        resolution: `gygo` and DAVIS only: `480p` or the original's folder name.
+        exclude: Names of sequences that are held out.
+        backgrounds: `compose` only: folders of background images.
+        stills: `compose` only: folders of stills, used as objects and as backgrounds with a
+            distractor.
+        ambiguous_fraction: `compose` only: fraction of clips with several similar objects, in
+            which only guide or memory identify the target.
+        resolution: `gygo` and DAVIS only: `480p` or the folder name of the original resolution.
+
+    Raises:
+        UsageError: A value is out of range.
     """
 
     kind: Literal["gygo", "davis2016", "davis2017", "stills", "compose"]
@@ -62,5 +80,12 @@ class SourceConfig:
     exclude: list[str] = field(default_factory=list)
     backgrounds: list[str] = field(default_factory=list)
     stills: list[str] = field(default_factory=list)
-    guided: float = 0.5
+    ambiguous_fraction: float = 0.5
     resolution: str = "480p"
+
+    RENAMED_KEYS: ClassVar[dict[str, str]] = {"guided": "ambiguous_fraction"}
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_range(self, "weight", 0.0)
+        check_range(self, "ambiguous_fraction", 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Placing a cut-out on a picture: pose, resampling, edge, light, motion blur, blending."""
+"""Compositing of sprites: warping, feathering, lighting, motion blur and alpha blending."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import cv2
 import numpy as np
 
 from deeplab_gygo.synthesis.augment import line_kernel
-from deeplab_gygo.synthesis.bending import Bend
-from deeplab_gygo.synthesis.sprites import View
+from deeplab_gygo.synthesis.motion import Deformation
+from deeplab_gygo.synthesis.sprites import Sprite
 
-_LATTICE = 8  # pixels between the points at which a bent map is evaluated exactly
-_SHORTEST_BLUR = 1.6  # pixels; less is not seen
-# Longer lines are blurred by two passes: OpenCV turns to a slow Fourier transform for kernels of
-# more than 11 x 11.
-_LONGEST_LINE = 10.0
+_GRID = 8  # pixels between the points at which a deformation is evaluated exactly
+_MIN_BLUR = 1.6  # pixels; a shorter blur is invisible
+# Longer lines are blurred in two passes: OpenCV uses a slow Fourier transform for kernels larger
+# than 11 x 11.
+_MAX_LINE = 10.0
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where and how a view lies on the canvas.
+    """Placement of a sprite on the canvas.
 
     Attributes:
         center: float64 [2], x and y on the canvas, pixels.
-        scale: Canvas pixels a pixel of the view.
+        scale: Canvas pixels per sprite pixel.
         angle: Radians.
-        flip: Whether the view is mirrored.
-        skew: float64 [4, 2], displacement of the corners relative to the sides: perspective.
+        flip: Whether the sprite is mirrored.
+        skew: float64 [4, 2], perspective displacement of the corners, relative to the sides.
     """
 
     center: np.ndarray
@@ -37,14 +37,11 @@ class Pose:
     skew: np.ndarray
 
     def moved(self, step: np.ndarray) -> Pose:
-        """Moves the pose.
+        """Returns the pose after a motion.
 
         Args:
-            step: float64 [12]: x and y in pixels, logarithm of the scale, angle in radians, and
-                the skew of the corners.
-
-        Returns:
-            Another pose.
+            step: float64 [12 or more]: x and y in pixels, log scale, angle in radians, and the
+                skew of the corners.
         """
         return replace(
             self,
@@ -55,13 +52,10 @@ class Pose:
         )
 
     def matrix(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Builds the transform from a view to the canvas.
-
-        Args:
-            shape: Height and width of the view first.
+        """Returns the homography from a sprite of a shape (height, width) to the canvas.
 
         Returns:
-            float64 [3, 3], homography.
+            float64 [3, 3].
         """
         height, width = shape[:2]
         corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
@@ -77,14 +71,14 @@ class Pose:
 
 @dataclass(frozen=True)
 class Layer:
-    """A view resampled to the canvas, on its box only.
+    """A sprite warped to the canvas, stored on its bounding box only.
 
     Attributes:
-        colors: uint8 [height, width, 3], RGB multiplied by alpha; None for an outline only.
+        colors: uint8 [height, width, 3], RGB premultiplied by alpha; None for alpha only.
         alpha: uint8 [height, width].
         left: First column of the box on the canvas.
         top: First row of the box on the canvas.
-        extent: Left, top, right and bottom of the whole view, beyond the canvas too, pixels.
+        extent: Left, top, right and bottom of the whole sprite, beyond the canvas too, pixels.
     """
 
     colors: np.ndarray | None
@@ -100,119 +94,111 @@ class Layer:
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
 
-def place(
-    view: View,
+def warp_sprite(
+    sprite: Sprite,
     matrix: np.ndarray,
     canvas: tuple[int, int],
     *,
-    bend: Bend | None = None,
+    deformation: Deformation | None = None,
     time: float = 0.0,
-    outline_only: bool = False,
+    alpha_only: bool = False,
 ) -> Layer | None:
-    """Resamples a view to the canvas.
+    """Resamples a sprite to the canvas.
 
     Args:
-        view: The view.
-        matrix: float64 [3, 3], homography from view to canvas.
+        sprite: The sprite.
+        matrix: float64 [3, 3], homography from sprite to canvas.
         canvas: Height and width of the canvas, pixels.
-        bend: Non-rigid change of the shape; None for none.
-        time: Time at which the bend is taken, frames.
-        outline_only: Leave the colors out, which saves time.
+        deformation: Non-rigid deformation; None for none.
+        time: Time of the deformation, frames.
+        alpha_only: Skip the colors, which saves time.
 
     Returns:
-        The layer; None when nothing of it lies on the canvas.
+        The layer; None if no part of it is on the canvas.
     """
-    source, factor = view.reduced(float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))))
+    source, factor = sprite.reduced(float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))))
     if factor != 1.0:
-        # Pixel centers of the reduced view lie at factor * (position + 1/2) - 1/2.
+        # Pixel centers of the reduced sprite are at factor * (position + 1/2) - 1/2.
         offset = (factor - 1.0) / 2.0
         matrix = matrix @ np.array([[factor, 0, offset], [0, factor, offset], [0, 0, 1.0]])
-    if outline_only:
+    if alpha_only:
         source = cv2.extractChannel(source, 3)
-    extent = _extent(matrix, source.shape, 0.0 if bend is None else bend.reach)
+    margin = 0.0 if deformation is None else deformation.max_displacement
+    extent = _extent(matrix, source.shape, margin)
     left, top = max(int(np.floor(extent[0])), 0), max(int(np.floor(extent[1])), 0)
-    right, bottom = (
-        min(int(np.ceil(extent[2])), canvas[1]),
-        min(int(np.ceil(extent[3])), canvas[0]),
-    )
+    right = min(int(np.ceil(extent[2])), canvas[1])
+    bottom = min(int(np.ceil(extent[3])), canvas[0])
     if right - left < 2 or bottom - top < 2:
         return None
     shift = np.array([[1, 0, -left], [0, 1, -top], [0, 0, 1]], np.float64)
     size = (right - left, bottom - top)
-    if bend is None:
+    if deformation is None:
         warped = cv2.warpPerspective(source, shift @ matrix, size)
     else:
-        sampled = _bent_map(shift @ matrix, source.shape, size, bend, time)
-        warped = cv2.remap(source, sampled, None, cv2.INTER_LINEAR)
-    if outline_only:
+        positions = _deformed_map(shift @ matrix, source.shape, size, deformation, time)
+        warped = cv2.remap(source, positions, None, cv2.INTER_LINEAR)
+    if alpha_only:
         return Layer(None, warped, left, top, extent)
     colors, alpha = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), cv2.extractChannel(warped, 3)
     return Layer(colors, alpha, left, top, extent)
 
 
 def _extent(
-    matrix: np.ndarray, shape: tuple[int, ...], reach: float
+    matrix: np.ndarray, shape: tuple[int, ...], margin: float
 ) -> tuple[float, float, float, float]:
-    """Finds the box of a placed view, as left, top, right and bottom."""
+    """Returns left, top, right and bottom of a sprite with a margin relative to its sides."""
     height, width = shape[:2]
-    low, high = np.array([-reach, 1.0 + reach])
+    low, high = np.array([-margin, 1.0 + margin])
     corners = np.array([[low, low, 1], [high, low, 1], [high, high, 1], [low, high, 1]]).T
     placed = matrix @ (corners * np.array([[width], [height], [1.0]]))
     placed = placed[:2] / placed[2]
     return (*placed.min(axis=1).tolist(), *placed.max(axis=1).tolist())
 
 
-def _bent_map(
-    matrix: np.ndarray, shape: tuple[int, ...], size: tuple[int, int], bend: Bend, time: float
+def _deformed_map(
+    matrix: np.ndarray,
+    shape: tuple[int, ...],
+    size: tuple[int, int],
+    deformation: Deformation,
+    time: float,
 ) -> np.ndarray:
-    """Builds the places of a view that a box shows.
+    """Returns the sprite position of every pixel of a box, for `cv2.remap`.
 
     Args:
-        matrix: float64 [3, 3], homography from the view to the box.
-        shape: Height and width of the view first.
+        matrix: float64 [3, 3], homography from the sprite to the box.
+        shape: Height and width of the sprite first.
         size: Width and height of the box, pixels.
-        bend: The change of the shape.
+        deformation: The deformation.
         time: Frames.
 
     Returns:
-        float32 [height, width, 2], x and y in the view.
+        float32 [height, width, 2], x and y in the sprite.
     """
     sides = np.array([shape[1], shape[0]], np.float64)
     # One more cell on every side: interpolation is exact in the inner ones only.
-    counts = [-(-length // _LATTICE) + 2 for length in size]
-    x, y = ((np.arange(count) - 0.5) * _LATTICE - 0.5 for count in counts)
+    counts = [-(-length // _GRID) + 2 for length in size]
+    x, y = ((np.arange(count) - 0.5) * _GRID - 0.5 for count in counts)
     points = np.stack([*np.meshgrid(x, y), np.ones((counts[1], counts[0]))], axis=-1)
     sources = points @ np.linalg.inv(matrix).T
     sources = sources[..., :2] / sources[..., 2:]
-    sources = sources + bend.displacement(sources / sides, time) * sides
-    full = cv2.resize(sources.astype(np.float32), (counts[0] * _LATTICE, counts[1] * _LATTICE))
-    return full[_LATTICE : _LATTICE + size[1], _LATTICE : _LATTICE + size[0]]
+    sources = sources + deformation.displacement(sources / sides, time) * sides
+    full = cv2.resize(sources.astype(np.float32), (counts[0] * _GRID, counts[1] * _GRID))
+    return full[_GRID : _GRID + size[1], _GRID : _GRID + size[0]]
 
 
-def relight(layer: Layer, gains: np.ndarray) -> Layer:
-    """Multiplies the colors of a layer.
-
-    Args:
-        layer: The layer.
-        gains: float64 [3], one factor a channel.
-
-    Returns:
-        A layer whose colors do not exceed its alpha.
-    """
+def apply_gains(layer: Layer, gains: np.ndarray) -> Layer:
+    """Multiplies the colors of a layer by one gain per channel, float64 [3], up to its alpha."""
     colors = cv2.transform(layer.colors, np.diag(gains))
     return replace(layer, colors=cv2.min(colors, cv2.merge([layer.alpha] * 3)))
 
 
 def feather(layer: Layer, side: int, inset: float) -> Layer:
-    """Softens the edge of a layer and draws it in.
+    """Softens the contour of a layer, inwards only.
 
     Args:
         layer: The layer, with colors or without.
-        side: Width of the softening, pixels, odd.
+        side: Width of the box blur, pixels, odd.
         inset: Coverage that becomes transparent, 0 to 1: above one half the object shrinks.
-
-    Returns:
-        A layer that covers no more than before.
     """
     soft = cv2.blur(layer.alpha, (side, side), borderType=cv2.BORDER_REPLICATE)
     ramp = np.clip((np.arange(256) - 255 * inset) / (1.0 - inset), 0, 255).astype(np.uint8)
@@ -224,45 +210,42 @@ def feather(layer: Layer, side: int, inset: float) -> Layer:
     return replace(layer, colors=colors, alpha=alpha)
 
 
-def motion_blur(picture: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Blurs a picture along a line.
+def motion_blur(image: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Blurs an image along a line.
 
     Args:
-        picture: uint8 [height, width] or [height, width, channels].
-        motion: float64 [2], x and y of the line, pixels; more than 20 pixels count as 20.
+        image: uint8 [height, width] or [height, width, channels].
+        motion: float64 [2], x and y of the line, pixels; its length is limited to 20 pixels.
 
     Returns:
-        The blurred picture, the same one when the line is too short to be seen.
+        The blurred image; the same array if the line is too short to be visible.
     """
     length, angle = float(np.hypot(*motion)), float(np.arctan2(motion[1], motion[0]))
-    if length < _SHORTEST_BLUR:
-        return picture
-    passes = 1 if length <= _LONGEST_LINE else 2
-    kernel = line_kernel(min(length / passes, _LONGEST_LINE), angle)
+    if length < _MIN_BLUR:
+        return image
+    passes = 1 if length <= _MAX_LINE else 2
+    kernel = line_kernel(min(length / passes, _MAX_LINE), angle)
     for _ in range(passes):
-        picture = cv2.filter2D(picture, -1, kernel, borderType=cv2.BORDER_REPLICATE)
-    return picture
+        image = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+    return image
 
 
-def smear(layer: Layer, motion: np.ndarray, canvas: tuple[int, int]) -> Layer:
-    """Blurs a layer along a line, as a moving object is.
+def motion_blur_layer(layer: Layer, motion: np.ndarray, canvas: tuple[int, int]) -> Layer:
+    """Blurs a layer along a line, on a box enlarged by the blur within the canvas.
 
     Args:
         layer: The layer, with colors or without.
         motion: float64 [2], x and y of the motion while the shutter is open, pixels.
         canvas: Height and width of the canvas, pixels.
-
-    Returns:
-        The blurred layer, on a box that is larger by the blur as far as the canvas goes.
     """
-    length = min(float(np.hypot(*motion)), 2 * _LONGEST_LINE)
-    if length < _SHORTEST_BLUR:
+    length = min(float(np.hypot(*motion)), 2 * _MAX_LINE)
+    if length < _MIN_BLUR:
         return layer
     pad = int(np.ceil(length / 2)) + 1
     channels = (
         layer.alpha if layer.colors is None else cv2.merge([*cv2.split(layer.colors), layer.alpha])
     )
-    # An object that the border of the canvas cuts goes on beyond it.
+    # An object cut by the border of the canvas continues beyond it.
     channels = cv2.copyMakeBorder(channels, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
     blurred = motion_blur(channels, motion)
     left, top = max(layer.left - pad, 0), max(layer.top - pad, 0)
@@ -279,13 +262,8 @@ def smear(layer: Layer, motion: np.ndarray, canvas: tuple[int, int]) -> Layer:
     return Layer(colors, cv2.extractChannel(blurred, 3), left, top, layer.extent)
 
 
-def blend(canvas: np.ndarray, layer: Layer) -> None:
-    """Lays a layer over the canvas, in place.
-
-    Args:
-        canvas: uint8 [height, width, 3], RGB.
-        layer: The layer, with colors.
-    """
-    below = canvas[layer.box]
-    clear = cv2.merge([255 - layer.alpha] * 3)
-    canvas[layer.box] = cv2.add(cv2.multiply(below, clear, scale=1 / 255), layer.colors)
+def alpha_blend(canvas: np.ndarray, layer: Layer) -> None:
+    """Blends a layer with colors over the canvas, uint8 [height, width, 3] RGB, in place."""
+    transparency = cv2.merge([255 - layer.alpha] * 3)
+    behind = cv2.multiply(canvas[layer.box], transparency, scale=1 / 255)
+    canvas[layer.box] = cv2.add(behind, layer.colors)

@@ -1,4 +1,4 @@
-"""One composed scene at any time: its background, its actors, and what can be seen of them."""
+"""A synthetic scene at any time: background, objects, and the visible part of the target."""
 
 from __future__ import annotations
 
@@ -8,61 +8,57 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from deeplab_gygo.synthesis import layers
 from deeplab_gygo.synthesis.augment import warp_mask
-from deeplab_gygo.synthesis.bending import Bend
-from deeplab_gygo.synthesis.layers import Layer, Pose
-from deeplab_gygo.synthesis.motion import Camera, Light, Path, Shot
-from deeplab_gygo.synthesis.object_sampler import Look
+from deeplab_gygo.synthesis.layers import (
+    Layer,
+    Pose,
+    alpha_blend,
+    apply_gains,
+    feather,
+    motion_blur,
+    motion_blur_layer,
+    warp_sprite,
+)
+from deeplab_gygo.synthesis.motion import Camera, CameraPose, Deformation, Light, Trajectory
+from deeplab_gygo.synthesis.object_sampler import Appearance
 from deeplab_gygo.synthesis.shadows import Shadow
 
-BACKDROP = -1
-"""Number of the target when it is the object of the background picture."""
+TARGET_IN_BACKGROUND = -1
+"""Index of the target if it is the object of the background image."""
 
 
 @dataclass(frozen=True)
-class Stage:
+class Background:
     """The background of a scene.
 
     Attributes:
-        picture: uint8 [any height, any width, 3], RGB.
-        mask: uint8, the same height and width, 0 or 1, its own object; None when it has none.
-        matrix: float64 [3, 3], affine, from the picture to the canvas at time 0.
+        image: uint8 [any height, any width, 3], RGB.
+        mask: uint8, the same height and width, 0 or 1, its own object; None if there is none.
+        matrix: float64 [3, 3], affine, from the image to the canvas at time 0.
         size: Height and width of the canvas, pixels.
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     mask: np.ndarray | None
     matrix: np.ndarray
     size: tuple[int, int]
 
-    def canvas(self, shot: Shot) -> np.ndarray:
-        """Takes the background with the camera.
+    def render(self, camera: CameraPose) -> np.ndarray:
+        """Returns the background seen by a camera, uint8 [height, width, 3] RGB."""
+        matrix = (camera.matrix() @ self.matrix)[:2]
+        return cv2.warpAffine(self.image, matrix, self.size[::-1], borderMode=cv2.BORDER_REFLECT)
 
-        Args:
-            shot: The camera.
-
-        Returns:
-            uint8 [height, width, 3], RGB, a new array.
-        """
-        matrix = (shot.matrix() @ self.matrix)[:2]
-        return cv2.warpAffine(self.picture, matrix, self.size[::-1], borderMode=cv2.BORDER_REFLECT)
-
-    def outline(self, shot: Shot) -> np.ndarray:
-        """Takes the outline of the background's own object, uint8 [height, width], 0 or 1.
-
-        Args:
-            shot: The camera.
-        """
-        return warp_mask(self.mask, (shot.matrix() @ self.matrix)[:2], self.size)
+    def object_mask(self, camera: CameraPose) -> np.ndarray:
+        """Returns the mask of its own object seen by a camera, uint8 [height, width], 0 or 1."""
+        return warp_mask(self.mask, (camera.matrix() @ self.matrix)[:2], self.size)
 
 
 @dataclass(frozen=True)
-class Edge:
-    """Softness of an object's outline.
+class Feathering:
+    """Softness of a contour; see `layers.feather`.
 
     Attributes:
-        side: Width of the softening, pixels, odd.
+        side: Width of the box blur, pixels, odd.
         inset: Coverage that becomes transparent, 0 to 1.
     """
 
@@ -72,11 +68,11 @@ class Edge:
 
 @dataclass(frozen=True)
 class Exit:
-    """How an object leaves the picture.
+    """How an object leaves the frame.
 
     Attributes:
-        start: When it begins to leave, frames.
-        velocity: float64 [2], x and y, pixels a frame.
+        start: Start of the exit, frames.
+        velocity: float64 [2], x and y, pixels per frame.
     """
 
     start: float
@@ -84,197 +80,167 @@ class Exit:
 
 
 @dataclass(frozen=True)
-class Actor:
+class SceneObject:
     """An object of a scene over time.
 
     Attributes:
-        look: What it looks like.
-        pose: Where it is at time 0.
-        path: How it moves from there, 12 axes as `Pose.moved` takes them and the logarithm of the
-            light on it.
-        nearness: How far the camera's displacement moves it, relative to the background.
-        gains: float64 [3], light on it at time 0, one factor a channel.
-        edge: Softness of its outline; None leaves it as cut.
+        appearance: Its sprite over time.
+        pose: Its pose at time 0.
+        trajectory: Its motion from there, 13 axes: 12 of `Pose.moved`, and the log gain.
+        parallax: Factor of the camera's displacement, relative to the background.
+        gains: float64 [3], gain per color channel at time 0; None for none.
+        feathering: Softness of its contour; None for a hard one.
         shadow: Its shadow; None for none.
-        bend: Non-rigid change of its shape; None for none.
-        exit: How it leaves; None when it does not.
+        deformation: Its non-rigid deformation; None for none.
+        exit: How it leaves the frame; None if it stays.
     """
 
-    look: Look
+    appearance: Appearance
     pose: Pose
-    path: Path
-    nearness: float = 1.0
+    trajectory: Trajectory
+    parallax: float = 1.0
     gains: np.ndarray | None = None
-    edge: Edge | None = None
+    feathering: Feathering | None = None
     shadow: Shadow | None = None
-    bend: Bend | None = None
+    deformation: Deformation | None = None
     exit: Exit | None = None
 
     @property
-    def root(self) -> float:
-        """Root of its area at time 0, pixels."""
-        return float(np.sqrt(self.look.first.area)) * self.pose.scale
+    def root_area(self) -> float:
+        """Square root of its area at time 0, pixels."""
+        return float(np.sqrt(self.appearance.first.area)) * self.pose.scale
 
-    def area(self, time: float, shot: Shot) -> float:
-        """Estimates the area of the whole object, beyond the canvas too, square pixels.
-
-        Args:
-            time: Frames.
-            shot: The camera.
-        """
-        scale = self.pose.scale * float(np.exp(self.path.at(time)[2]))
-        return self.look.view(time).area * scale**2 * abs(float(np.linalg.det(shot.linear)))
+    def area(self, time: float, camera: CameraPose) -> float:
+        """Estimates the area of the whole object, beyond the canvas too, square pixels."""
+        scale = self.pose.scale * float(np.exp(self.trajectory.at(time)[2]))
+        zoom = abs(float(np.linalg.det(camera.linear)))
+        return self.appearance.at(time).area * scale**2 * zoom
 
     def layer(
         self,
         time: float,
-        shot: Shot,
+        camera: CameraPose,
         shutter: float,
         size: tuple[int, int],
         *,
-        outline_only: bool = False,
+        alpha_only: bool = False,
     ) -> Layer | None:
-        """Places it.
+        """Renders the object.
 
         Args:
             time: Frames.
-            shot: The camera at that time.
-            shutter: Time that the shutter is open, frames.
+            camera: The camera at that time.
+            shutter: Exposure time, frames.
             size: Height and width of the canvas, pixels.
-            outline_only: Leave the colors out.
+            alpha_only: Skip the colors.
 
         Returns:
-            The layer; None when nothing of it lies on the canvas.
+            The layer; None if no part of it is on the canvas.
         """
-        step = self.path.at(time)
-        velocity = self.path.velocity(time)[:2] + self.nearness * shot.velocity
+        step = self.trajectory.at(time)
+        velocity = self.trajectory.velocity(time)[:2] + self.parallax * camera.velocity
         if self.exit is not None and time > self.exit.start:
             step[:2] += (time - self.exit.start) * self.exit.velocity
             velocity = velocity + self.exit.velocity
-        view = self.look.view(time)
-        matrix = shot.matrix(self.nearness) @ self.pose.moved(step).matrix(view.rgba.shape)
-        layer = layers.place(
-            view, matrix, size, bend=self.bend, time=time, outline_only=outline_only
+        sprite = self.appearance.at(time)
+        matrix = camera.matrix(self.parallax) @ self.pose.moved(step).matrix(sprite.rgba.shape)
+        layer = warp_sprite(
+            sprite, matrix, size, deformation=self.deformation, time=time, alpha_only=alpha_only
         )
         if layer is None:
             return None
-        if self.edge is not None:
-            layer = layers.feather(layer, self.edge.side, self.edge.inset)
-        if not outline_only and self.gains is not None:
-            layer = layers.relight(layer, self.gains * np.exp(step[12]))
-        return layers.smear(layer, shutter * velocity, size)
+        if self.feathering is not None:
+            layer = feather(layer, self.feathering.side, self.feathering.inset)
+        if not alpha_only and self.gains is not None:
+            layer = apply_gains(layer, self.gains * np.exp(step[12]))
+        return motion_blur_layer(layer, shutter * velocity, size)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that a clip shows, at any time.
+    """All content of a clip, at any time.
 
     Attributes:
-        stage: The background.
-        actors: The objects, from back to front.
-        target: Number of the actor that is the target, or `BACKDROP`.
+        background: The background.
+        objects: The objects, from back to front.
+        target: Index of the object that is the target, or `TARGET_IN_BACKGROUND`.
         camera: The camera.
         light: The light.
-        shutter: Time that the shutter is open, frames.
+        shutter: Exposure time, frames.
     """
 
-    stage: Stage
-    actors: tuple[Actor, ...]
+    background: Background
+    objects: tuple[SceneObject, ...]
     target: int
     camera: Camera
     light: Light
     shutter: float
 
-    def film(self, time: float) -> tuple[np.ndarray, np.ndarray]:
-        """Renders the scene.
-
-        Args:
-            time: Frames.
+    def render(self, time: float) -> tuple[np.ndarray, np.ndarray]:
+        """Renders the scene at a time in frames.
 
         Returns:
-            The picture, uint8 [height, width, 3], RGB, and what can be seen of the target, uint8
-            [height, width], 0 or 1.
-        """
-        shot = self.camera.shot(time)
-        canvas = layers.motion_blur(self.stage.canvas(shot), self.shutter * shot.velocity)
-        drawn = []
-        for actor in self.actors:
-            layer = actor.layer(time, shot, self.shutter, self.stage.size)
-            if layer is not None:
-                if actor.shadow is not None:
-                    actor.shadow.cast(canvas, layer)
-                layers.blend(canvas, layer)
-            drawn.append(layer)
-        picture = cv2.LUT(canvas, self.light.table(time))
-        if self.target == BACKDROP:
-            return picture, visible(self.stage.outline(shot) * 255, drawn)
-        target = outline(drawn[self.target], self.stage.size)
-        return picture, visible(target, drawn[self.target + 1 :])
-
-    def mask(self, time: float) -> np.ndarray:
-        """Finds what can be seen of the target without rendering the picture.
-
-        Args:
-            time: Frames.
-
-        Returns:
+            The image, uint8 [height, width, 3] RGB, and the mask of the visible part of the target,
             uint8 [height, width], 0 or 1.
         """
-        shot, size = self.camera.shot(time), self.stage.size
-        if self.target == BACKDROP:
-            alpha = self.stage.outline(shot) * 255
+        camera, size = self.camera.at(time), self.background.size
+        canvas = motion_blur(self.background.render(camera), self.shutter * camera.velocity)
+        layers = []
+        for item in self.objects:
+            layer = item.layer(time, camera, self.shutter, size)
+            if layer is not None:
+                if item.shadow is not None:
+                    item.shadow.cast(canvas, layer)
+                alpha_blend(canvas, layer)
+            layers.append(layer)
+        image = cv2.LUT(canvas, self.light.lookup_table(time))
+        if self.target == TARGET_IN_BACKGROUND:
+            return image, visible_mask(self.background.object_mask(camera) * 255, layers)
+        alpha = alpha_on_canvas(layers[self.target], size)
+        return image, visible_mask(alpha, layers[self.target + 1 :])
+
+    def mask(self, time: float) -> np.ndarray:
+        """Returns the mask of `render` without rendering the image, uint8 [height, width]."""
+        camera, size = self.camera.at(time), self.background.size
+
+        def layer_of(item: SceneObject) -> Layer | None:
+            return item.layer(time, camera, self.shutter, size, alpha_only=True)
+
+        if self.target == TARGET_IN_BACKGROUND:
+            alpha = self.background.object_mask(camera) * 255
         else:
-            layer = self.actors[self.target].layer(
-                time, shot, self.shutter, size, outline_only=True
-            )
-            alpha = outline(layer, size)
+            alpha = alpha_on_canvas(layer_of(self.objects[self.target]), size)
         if not alpha.any():
             return alpha
-        above = (
-            actor.layer(time, shot, self.shutter, size, outline_only=True)
-            for actor in self.actors[self.target + 1 :]
-        )
-        return visible(alpha, list(above))
+        return visible_mask(alpha, [layer_of(item) for item in self.objects[self.target + 1 :]])
 
     def target_area(self, time: float) -> float:
-        """Estimates the area of the whole target, hidden or not, square pixels.
-
-        Args:
-            time: Frames.
-        """
-        shot = self.camera.shot(time)
-        if self.target == BACKDROP:
-            return float(np.count_nonzero(self.stage.outline(shot)))
-        return self.actors[self.target].area(time, shot)
+        """Estimates the area of the whole target, occluded or not, square pixels."""
+        camera = self.camera.at(time)
+        if self.target == TARGET_IN_BACKGROUND:
+            return float(np.count_nonzero(self.background.object_mask(camera)))
+        return self.objects[self.target].area(time, camera)
 
 
-def outline(layer: Layer | None, size: tuple[int, int]) -> np.ndarray:
-    """Puts the alpha of a layer on an empty canvas.
-
-    Args:
-        layer: The layer; None for nothing.
-        size: Height and width of the canvas, pixels.
-
-    Returns:
-        uint8 [height, width].
-    """
+def alpha_on_canvas(layer: Layer | None, size: tuple[int, int]) -> np.ndarray:
+    """Returns the alpha of a layer on a canvas of a size, uint8 [height, width]."""
     alpha = np.zeros(size, np.uint8)
     if layer is not None:
         alpha[layer.box] = layer.alpha
     return alpha
 
 
-def visible(alpha: np.ndarray, above: Sequence[Layer | None]) -> np.ndarray:
-    """Finds what the layers above an outline leave visible.
+def visible_mask(alpha: np.ndarray, in_front: Sequence[Layer | None]) -> np.ndarray:
+    """Returns the part of an object that is not occluded.
 
     Args:
-        alpha: uint8 [height, width], the outline; changed in place.
-        above: Layers over it.
+        alpha: uint8 [height, width], alpha of the object; changed in place.
+        in_front: Layers in front of it.
 
     Returns:
         uint8 [height, width], 0 or 1.
     """
-    for layer in above:
+    for layer in in_front:
         if layer is not None:
             alpha[layer.box] = cv2.multiply(alpha[layer.box], 255 - layer.alpha, scale=1 / 255)
     return (alpha >= 128).astype(np.uint8)

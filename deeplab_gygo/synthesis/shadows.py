@@ -1,4 +1,4 @@
-"""Soft shadows of composed objects: dark ground where they stand, or their shape beside them."""
+"""Soft shadows of synthetic objects: contact shadows on the ground, and drop shadows."""
 
 from __future__ import annotations
 
@@ -9,41 +9,36 @@ import numpy as np
 
 from deeplab_gygo.synthesis.layers import Layer
 
-_STEP = 4  # shadows are soft, so they are computed at a quarter of the resolution
-_CONTACT = 0.5  # of the shadows: under the object; the others fall behind it
-_DEPTH = (90.0, 190.0)  # of 255, darkening at the core
+_STRIDE = 4  # shadows are soft, so they are computed at a quarter of the resolution
+_CONTACT = 0.5  # probability of a contact shadow instead of a drop shadow
+_DARKENING = (90.0, 190.0)  # at the core, of 255
 
 
 @dataclass(frozen=True)
 class Shadow:
-    """Shape of a shadow, the same at every time.
+    """A shadow, constant over time.
 
     Attributes:
-        contact: Whether it lies on the ground below the object, else it has the object's shape.
-        depth: Darkening at its core, 0 to 255.
+        contact: Whether it is a contact shadow (an ellipse), else a drop shadow of the contour.
+        darkening: Darkening at its core, 0 to 255.
         half_width: Of a contact shadow, relative to the object's width.
         ground: Of a contact shadow, its height in the object's box, 0 top to 1 bottom.
         shift: float64 [2], displacement of a drop shadow, x and y relative to the object's size.
-        spread: Deviation of its blur, relative to the object's size.
+        spread: Standard deviation of its blur, relative to the object's size.
     """
 
     contact: bool
-    depth: float
+    darkening: float
     half_width: float
     ground: float
     shift: np.ndarray
     spread: float
 
     def cast(self, canvas: np.ndarray, layer: Layer) -> None:
-        """Darkens the canvas under and beside a layer, in place.
-
-        Args:
-            canvas: uint8 [height, width, 3], RGB.
-            layer: The layer that will be laid over the canvas.
-        """
+        """Darkens the canvas, uint8 [height, width, 3] RGB, behind a layer, in place."""
         left, top, right, bottom = layer.extent
         size = max(float(np.sqrt(max(right - left, 1.0) * max(bottom - top, 1.0))), 8.0)
-        deviation = max(self.spread * size / _STEP, 0.6)
+        deviation = max(self.spread * size / _STRIDE, 0.6)
         if self.contact:
             shade, corner = self._ground_shade(layer.extent, deviation)
         else:
@@ -53,54 +48,47 @@ class Shadow:
     def _ground_shade(
         self, extent: tuple[float, float, float, float], deviation: float
     ) -> tuple[np.ndarray, tuple[int, int]]:
-        """Draws an ellipse; returns it at low resolution, and its left top corner, pixels."""
+        """Returns an ellipse at low resolution and its top left corner in pixels."""
         left, top, right, bottom = extent
-        half_width = max(int(self.half_width * (right - left) / _STEP), 1)
-        half_height = max(int((bottom - top) / 12 / _STEP), 1)
+        half_width = max(int(self.half_width * (right - left) / _STRIDE), 1)
+        half_height = max(int((bottom - top) / 12 / _STRIDE), 1)
         pad = int(3 * deviation) + 1
         shade = np.zeros((2 * (half_height + pad) + 1, 2 * (half_width + pad) + 1), np.uint8)
         center = (half_width + pad, half_height + pad)
-        cv2.ellipse(shade, center, (half_width, half_height), 0, 0, 360, int(self.depth), -1)
+        cv2.ellipse(shade, center, (half_width, half_height), 0, 0, 360, int(self.darkening), -1)
         middle = (left + right) / 2, top + self.ground * (bottom - top)
         return shade, (
-            round(middle[0] - _STEP * (center[0] + 0.5)),
-            round(middle[1] - _STEP * (center[1] + 0.5)),
+            round(middle[0] - _STRIDE * (center[0] + 0.5)),
+            round(middle[1] - _STRIDE * (center[1] + 0.5)),
         )
 
     def _drop_shade(
         self, layer: Layer, size: float, deviation: float
     ) -> tuple[np.ndarray, tuple[int, int]]:
-        """Shifts the outline; returns it at low resolution, and its left top corner, pixels."""
+        """Returns the shifted alpha at low resolution and its top left corner in pixels."""
         rows, columns = layer.alpha.shape
         small = cv2.resize(
             layer.alpha,
-            (max(round(columns / _STEP), 1), max(round(rows / _STEP), 1)),
+            (max(round(columns / _STRIDE), 1), max(round(rows / _STRIDE), 1)),
             interpolation=cv2.INTER_AREA,
         )
-        small = cv2.convertScaleAbs(small, alpha=self.depth / 255 * 0.8)
+        small = cv2.convertScaleAbs(small, alpha=self.darkening / 255 * 0.8)
         shift = self.shift * size
-        # An object that the border of the picture cuts goes on beyond it, and so does its shadow.
-        pad = int(3 * deviation) + 1 + int(np.abs(shift).max() / _STEP)
+        # An object cut by the border of the image continues beyond it, and so does its shadow.
+        pad = int(3 * deviation) + 1 + int(np.abs(shift).max() / _STRIDE)
         shade = cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
         return shade, (
-            round(layer.left + shift[0] - _STEP * pad),
-            round(layer.top + shift[1] - _STEP * pad),
+            round(layer.left + shift[0] - _STRIDE * pad),
+            round(layer.top + shift[1] - _STRIDE * pad),
         )
 
 
-def draw_shadow(rng: np.random.Generator) -> Shadow:
-    """Draws the shape of a shadow.
-
-    Args:
-        rng: Source of randomness.
-
-    Returns:
-        The shadow.
-    """
+def sample_shadow(rng: np.random.Generator) -> Shadow:
+    """Samples the shape of a shadow."""
     contact = bool(rng.random() < _CONTACT)
     return Shadow(
         contact,
-        float(rng.uniform(*_DEPTH)),
+        float(rng.uniform(*_DARKENING)),
         float(rng.uniform(0.4, 0.55)),
         float(rng.uniform(0.92, 1.0)),
         np.array([rng.normal(0, 0.08), rng.uniform(0.0, 0.12)]),
@@ -109,9 +97,9 @@ def draw_shadow(rng: np.random.Generator) -> Shadow:
 
 
 def _darken(canvas: np.ndarray, shade: np.ndarray, corner: tuple[int, int]) -> None:
-    """Darkens the canvas by a shade of low resolution, in place."""
+    """Darkens the canvas by a low-resolution shade, in place."""
     left, top = corner
-    height, width = shade.shape[0] * _STEP, shade.shape[1] * _STEP
+    height, width = shade.shape[0] * _STRIDE, shade.shape[1] * _STRIDE
     first = max(left, 0), max(top, 0)
     last = min(left + width, canvas.shape[1]), min(top + height, canvas.shape[0])
     if last[0] <= first[0] or last[1] <= first[1]:

@@ -1,42 +1,118 @@
-"""Where a parent's training clips come from: videos, stills, composed scenes, a mix of them."""
+"""Sources of training clips: videos, stills, synthetic clips, and a weighted mix of them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.synthesis.augment import VOID
-from deeplab_gygo.synthesis.backgrounds import shrink
 from deeplab_gygo.synthesis.cache import MemoryCache
-from deeplab_gygo.synthesis.clips import ClipSource, Moment, RawClip
+from deeplab_gygo.synthesis.clips import ClipFrame, ClipSource, RawClip
 from deeplab_gygo.synthesis.composer import Composer
-from deeplab_gygo.synthesis.sprites import find_stills
+from deeplab_gygo.synthesis.config import SourceConfig
+from deeplab_gygo.synthesis.sprites import find_cutouts, list_images
+from deeplab_gygo.synthesis.stills import find_stills, limit_short_side
 
-if TYPE_CHECKING:
-    from deeplab_gygo.datasets.registry import Dataset
+DATA_VARIABLE = "DEEPLAB_GYGO_DATA"
+"""Environment variable with the folder that relative roots start at."""
 
-SHORT_SIDE = 400  # decoded pictures are reduced to this: training crops are smaller
-SPAN = 25  # frames, the largest distance of the two of a clip
-_EMPTY_SHARE = 0.03  # of the samples of a video source
+SHORT_SIDE = 400
+"""Short side to which decoded images are reduced, pixels: training crops are smaller."""
+
+MAX_FRAME_DISTANCE = 25
+"""Maximum distance between the two frames of a clip, frames."""
+
+_EMPTY_SHARE = 0.03  # fraction of the samples of a video source that may lack the object
+
+
+def data_root(configured: str) -> Path:
+    """Returns the folder that relative roots start at: configured, of the environment, or `.`."""
+    return Path(configured or os.environ.get(DATA_VARIABLE, "."))
+
+
+def build_source(
+    sources: list[SourceConfig],
+    root: str,
+    cache_gb: float,
+    *,
+    max_frame_distance: int = MAX_FRAME_DISTANCE,
+    short_side: int = SHORT_SIDE,
+) -> MixedSource:
+    """Opens a weighted mix of training sources.
+
+    Args:
+        sources: Parts of the mix.
+        root: Folder that relative roots start at; see `data_root`.
+        cache_gb: Memory for decoded images, GB, shared by all parts.
+        max_frame_distance: Maximum distance between the two frames of a video clip, frames.
+        short_side: Larger frames and stills are reduced to this short side, pixels.
+
+    Raises:
+        UsageError: There is no part, or all weights are zero.
+        InputError: The folder of a part is missing or of another layout.
+    """
+    if not sources:
+        raise UsageError(
+            "A training has at least one source",
+            met="an empty list",
+            where="sources",
+            remedy="Add a source to the configuration",
+        )
+    cache, base = MemoryCache(int(cache_gb * 1e9)), data_root(root)
+
+    def open_source(config: SourceConfig) -> ClipSource:
+        folder = base / config.root
+        if config.kind == "stills":
+            return StillsSource(folder, cache, short_side=short_side)
+        if config.kind == "compose":
+            return ComposeSource(_composer(config, base, cache))
+        return VideoSource(
+            open_dataset(config.kind, folder, resolution=config.resolution),
+            cache,
+            split=config.split,
+            exclude=config.exclude,
+            max_frame_distance=max_frame_distance,
+            short_side=short_side,
+        )
+
+    return MixedSource([(open_source(config), config.weight) for config in sources])
+
+
+def _composer(config: SourceConfig, root: Path, cache: MemoryCache) -> Composer:
+    stills = [
+        still
+        for folder in config.stills
+        for still in find_stills(root / folder, short_side=SHORT_SIDE)
+    ]
+    photos = [path for folder in config.backgrounds for path in list_images(root / folder)]
+    objects = [*find_cutouts(root / config.root), *stills]
+    return Composer(
+        objects, [*photos, *stills], cache, ambiguous_fraction=config.ambiguous_fraction
+    )
 
 
 class VideoSource:
-    """Two frames of an annotated video, each with the mask of a frame near it.
+    """Pairs of frames of an annotated video, each with the mask of a neighboring frame.
 
     Args:
         dataset: Video dataset.
-        cache: Holds decoded frames.
+        cache: Cache of decoded frames.
         split: Split to read, unless `names` is given.
         names: Sequences to read.
-        exclude: Sequences held back.
-        max_gap: Largest distance of the frame near it; time may run backwards.
-        span: Largest distance of the two frames of a clip.
+        exclude: Sequences that are held out.
+        max_gap: Maximum distance to the neighboring frame, in both directions, frames.
+        max_frame_distance: Maximum distance between the two frames of a clip, frames.
         short_side: Larger frames are reduced to this short side, pixels.
+
+    Raises:
+        UsageError: No sequence is left.
+        InputError: A sequence has no annotation.
     """
 
     def __init__(
@@ -48,67 +124,65 @@ class VideoSource:
         names: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
         max_gap: int = 3,
-        span: int = SPAN,
+        max_frame_distance: int = MAX_FRAME_DISTANCE,
         short_side: int = SHORT_SIDE,
     ):
-        held_back = set(exclude)
+        held_out = set(exclude)
         listed = dataset.names(split) if names is None else list(names)
-        self.names = [name for name in listed if name not in held_back]
+        self.names = [name for name in listed if name not in held_out]
         if not self.names:
             raise UsageError(
-                "a video source needs at least one sequence",
-                met=f"{len(listed)} listed, {len(held_back)} held back",
+                "A video source has at least one sequence",
+                met=f"{len(listed)} listed, {len(held_out)} held out",
                 where=dataset.root,
             )
-        self._dataset, self._cache = dataset, cache
-        self._max_gap, self._span, self._short_side = max_gap, span, short_side
+        self._dataset, self._cache, self._short_side = dataset, cache, short_side
+        self._max_gap, self._max_frame_distance = max_gap, max_frame_distance
         self._sequences = [dataset.sequence(name) for name in self.names]
         self._annotated = [sorted(sequence.annotations) for sequence in self._sequences]
-        bare = [
-            name for name, frames in zip(self.names, self._annotated, strict=True) if not frames
-        ]
-        if bare:
+        missing = [n for n, frames in zip(self.names, self._annotated, strict=True) if not frames]
+        if missing:
             raise InputError(
-                "every training sequence has annotations",
-                met=f"{len(bare)} without, first {bare[0]}",
+                "Every training sequence has annotations",
+                met=f"{len(missing)} without, first {missing[0]}",
                 where=dataset.root,
             )
 
-    def draw(self, rng: np.random.Generator) -> RawClip:
-        """Draws a sequence, two frames of it, and one of its objects."""
-        keep_empty = rng.random() < _EMPTY_SHARE
+    def sample(self, rng: np.random.Generator) -> RawClip:
+        """Samples a sequence, two frames of it, and one of its objects."""
+        allow_empty = rng.random() < _EMPTY_SHARE
         for _ in range(8):
             chosen = int(rng.integers(len(self.names)))
             frames = self._annotated[chosen]
             position = int(rng.integers(len(frames)))
-            if keep_empty or self._mask(chosen, frames[position]).any():
+            if allow_empty or self._mask(chosen, frames[position]).any():
                 break
-        far = self._neighbor(position, len(frames), self._span, rng)
-        positions = [position, far]
-        near = [self._neighbor(p, len(frames), self._max_gap, rng) for p in positions]
-        masks = [self._mask(chosen, frames[p]) for p in [*positions, *near]]
+        other = self._neighbor(position, len(frames), self._max_frame_distance, rng)
+        positions = [position, other]
+        neighbors = [self._neighbor(p, len(frames), self._max_gap, rng) for p in positions]
+        masks = [self._mask(chosen, frames[p]) for p in [*positions, *neighbors]]
         salient = True
         if self._dataset.multi_object:
-            masks, salient = _one_object(masks, rng)
+            masks, salient = _sample_one_object(masks, rng)
         first, second = (
-            Moment(self._image(chosen, frames[p]), masks[i], masks[i + 2])
+            ClipFrame(self._image(chosen, frames[p]), masks[i], masks[i + 2])
             for i, p in enumerate(positions)
         )
         return RawClip((first, second), salient)
 
     @staticmethod
-    def _neighbor(position: int, count: int, reach: int, rng: np.random.Generator) -> int:
-        """Draws another position within reach; the same one in a video of one frame."""
-        gap = int(rng.integers(1, reach + 1)) * (1 if rng.random() < 0.5 else -1)
+    def _neighbor(position: int, count: int, max_gap: int, rng: np.random.Generator) -> int:
+        """Samples another position within a gap; the same one in a video of one frame."""
+        gap = int(rng.integers(1, max_gap + 1)) * (1 if rng.random() < 0.5 else -1)
         for candidate in (position - gap, position + gap):
             if 0 <= candidate < count:
                 return candidate
-        low, high = max(0, position - reach), min(count - 1, position + reach)
+        low, high = max(0, position - max_gap), min(count - 1, position + max_gap)
         return int(rng.integers(low, high + 1))
 
     def _image(self, chosen: int, index: int) -> np.ndarray:
         def read() -> np.ndarray:
-            image = shrink(self._sequences[chosen].frame(index).image, self._short_side)
+            image = limit_short_side(self._sequences[chosen].frame(index).image, self._short_side)
             return np.ascontiguousarray(image)
 
         return self._cache.get(self._key("frame", chosen, index), read)
@@ -129,8 +203,10 @@ class VideoSource:
         return (kind, *root, self._short_side, self.names[chosen], index)
 
 
-def _one_object(masks: list[np.ndarray], rng: np.random.Generator) -> tuple[list[np.ndarray], bool]:
-    """Draws one of the objects of the first frame; the others become background.
+def _sample_one_object(
+    masks: list[np.ndarray], rng: np.random.Generator
+) -> tuple[list[np.ndarray], bool]:
+    """Samples one object of the first non-empty frame; the others become background.
 
     Returns:
         Masks uint8 [height, width], 0, 1 or 255, and whether the object is the only one.
@@ -138,53 +214,55 @@ def _one_object(masks: list[np.ndarray], rng: np.random.Generator) -> tuple[list
     present: list[int] = []
     for mask in masks:
         present = present or [int(i) for i in np.unique(mask) if i not in (0, VOID)]
-    label = present[rng.integers(len(present))] if present else 1
+    object_id = present[rng.integers(len(present))] if present else 1
     coded = []
-    for labels in masks:
-        single = (labels == label).astype(np.uint8)
-        single[labels == VOID] = VOID
+    for mask in masks:
+        single = (mask == object_id).astype(np.uint8)
+        single[mask == VOID] = VOID
         coded.append(single)
     return coded, len(present) <= 1
 
 
 class StillsSource:
-    """Photos with the mask of their one object.
+    """Stills with one object, both frames of a clip at once.
 
     Args:
         folder: Folder with `images/` and `masks/`.
-        cache: Holds decoded pictures.
-        short_side: Larger photos are reduced to this short side, pixels.
+        cache: Cache of decoded images.
+        short_side: Larger stills are reduced to this short side, pixels.
     """
 
     def __init__(self, folder: Path, cache: MemoryCache, *, short_side: int = SHORT_SIDE):
         self._stills = find_stills(Path(folder), short_side=short_side)
         self._cache = cache
 
-    def draw(self, rng: np.random.Generator) -> RawClip:
-        """Draws a photo, which is both moments."""
-        image, mask = self._stills[rng.integers(len(self._stills))].picture(self._cache)
-        moment = Moment(image, mask, None)
-        return RawClip((moment, moment), True)
+    def sample(self, rng: np.random.Generator) -> RawClip:
+        """Samples a still."""
+        image, mask = self._stills[rng.integers(len(self._stills))].read(self._cache)
+        frame = ClipFrame(image, mask, None)
+        return RawClip((frame, frame), True)
 
 
 class ComposeSource:
-    """Composed clips.
+    """Synthetic clips.
 
     Args:
-        composer: Makes them.
-        span: Largest distance of the two moments, frames.
+        composer: Composer of the clips.
+        max_frame_distance: Maximum distance between the two frames, frames.
     """
 
-    def __init__(self, composer: Composer, *, span: float = 20.0):
-        self._composer, self._span = composer, span
+    def __init__(self, composer: Composer, *, max_frame_distance: float = 20.0):
+        self._composer, self._max_frame_distance = composer, max_frame_distance
 
-    def draw(self, rng: np.random.Generator) -> RawClip:
+    def sample(self, rng: np.random.Generator) -> RawClip:
         """Composes a clip."""
-        far = float(rng.uniform(1.0, self._span))
+        other = float(rng.uniform(1.0, self._max_frame_distance))
         gaps = rng.uniform(0.5, 2.0, 2)
-        moments = [0.0, far, -float(gaps[0]), far + float(gaps[1])]
-        clip = self._composer.compose_clip(rng, moments, outlines=(2, 3))
-        first, second = (Moment(clip.images[i], clip.masks[i], clip.masks[i + 2]) for i in (0, 1))
+        times = [0.0, other, -float(gaps[0]), other + float(gaps[1])]
+        clip = self._composer.compose_clip(rng, times, masks_only=(2, 3))
+        first, second = (
+            ClipFrame(clip.images[i], clip.masks[i], clip.masks[i + 2]) for i in (0, 1)
+        )
         return RawClip((first, second), clip.salient)
 
 
@@ -193,19 +271,22 @@ class MixedSource:
 
     Args:
         sources: Sources with their weights, in any unit.
+
+    Raises:
+        UsageError: There is no source, a weight is negative, or all are zero.
     """
 
     def __init__(self, sources: Sequence[tuple[ClipSource, float]]):
         weights = np.array([weight for _, weight in sources], np.float64)
         if not len(weights) or (weights < 0).any() or weights.sum() <= 0:
             raise UsageError(
-                "a mix needs sources with weights of zero or more, not all zero",
+                "A mix has sources with weights of zero or more, not all zero",
                 met=weights.tolist(),
             )
         self._sources = [source for source, _ in sources]
-        self._cumulated = np.cumsum(weights / weights.sum())
+        self._cumulative = np.cumsum(weights / weights.sum())
 
-    def draw(self, rng: np.random.Generator) -> RawClip:
-        """Draws a source by weight, then a clip of it."""
-        index = int(np.searchsorted(self._cumulated, rng.random(), side="right"))
-        return self._sources[min(index, len(self._sources) - 1)].draw(rng)
+    def sample(self, rng: np.random.Generator) -> RawClip:
+        """Samples a source by weight, then a clip of it."""
+        index = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
+        return self._sources[min(index, len(self._sources) - 1)].sample(rng)

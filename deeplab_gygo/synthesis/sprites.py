@@ -1,9 +1,10 @@
-"""Objects without their background: pictures with transparency, and objects of annotated stills."""
+"""Sprites: RGBA images of objects without their background, and folders of cut-outs."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,22 +13,22 @@ import cv2
 import numpy as np
 
 from deeplab_gygo.errors import InputError
-from deeplab_gygo.synthesis.backgrounds import list_pictures, read_still
+from deeplab_gygo.io.images import IMAGE_SUFFIXES
 from deeplab_gygo.synthesis.cache import MemoryCache
 
 _CUTOUT_SUFFIXES = (".png", ".webp")
 _VIEW_NAME = re.compile(r"^(?P<object>.+)__(?P<view>\d+)$")
-_LEAST_SCALE = 0.6  # a view that is shown smaller is first averaged down, against aliasing
-_MARGIN = 2  # transparent pixels round a view, so that its outline is resampled smoothly
+_MIN_SCALE = 0.6  # a sprite shown smaller is first averaged down, against aliasing
+_MARGIN = 2  # transparent pixels around a sprite, so that its contour is resampled smoothly
 
 
 @dataclass(frozen=True)
-class View:
-    """One view of an object without its background.
+class Sprite:
+    """One image of an object without its background.
 
     Attributes:
-        rgba: uint8 [height, width, 4], RGB multiplied by alpha, and alpha.
-        area: Pixels that the object covers.
+        rgba: uint8 [height, width, 4], RGB premultiplied by alpha, and alpha.
+        area: Area of the object, pixels.
     """
 
     rgba: np.ndarray
@@ -47,222 +48,121 @@ class View:
         return _halved(self._half)
 
     def reduced(self, scale: float) -> tuple[np.ndarray, float]:
-        """Returns the version that suits a size on the canvas.
+        """Returns the version for a size on the canvas.
 
         Args:
-            scale: Canvas pixels a pixel of the view.
+            scale: Canvas pixels per sprite pixel.
 
         Returns:
-            uint8 [height, width, 4], as `rgba`, and how many pixels of the view are one of its.
+            uint8 [height, width, 4], as `rgba`, and its reduction factor.
         """
-        if scale >= _LEAST_SCALE:
+        if scale >= _MIN_SCALE:
             return self.rgba, 1.0
-        if scale >= _LEAST_SCALE / 2:
+        if scale >= _MIN_SCALE / 2:
             return self._half, 2.0
         return self._quarter, 4.0
 
 
 @dataclass(frozen=True)
 class CutoutObject:
-    """An object whose pictures have an alpha channel; several pictures are neighboring views.
+    """An object given as images with an alpha channel; several images are a turntable spin.
 
     Attributes:
         name: Name of the object.
-        category: Objects of one category look alike.
-        family: Collection that the object belongs to.
-        paths: Pictures, in the order of the turn.
-        longest_side: Larger pictures are reduced to this side, pixels.
+        category: Category; objects of one category look alike.
+        collection: Collection that the object belongs to.
+        paths: Images, in the order of the spin.
+        longest_side: Larger images are reduced to this side, pixels.
     """
 
     name: str
     category: str
-    family: str
+    collection: str
     paths: tuple[Path, ...]
     longest_side: int = 400
 
     @property
-    def view_count(self) -> int:
-        """Number of views."""
+    def sprite_count(self) -> int:
+        """Number of images."""
         return len(self.paths)
 
-    def view(self, index: int, cache: MemoryCache) -> View | None:
-        """Reads a view; None when it shows next to nothing.
-
-        Args:
-            index: Number of the view.
-            cache: Holds decoded views.
-
-        Returns:
-            The view, cropped to the object.
-        """
+    def sprite(self, index: int, cache: MemoryCache) -> Sprite | None:
+        """Reads an image, cropped to the object; None if next to nothing is opaque."""
         path = self.paths[index]
         key = ("cutout", str(path), self.longest_side)
         return cache.get(key, lambda: _read_cutout(path, self.longest_side))
 
 
-@dataclass(frozen=True)
-class StillObject:
-    """A photo with a mask: its object can be cut out, or the whole photo can be a background.
-
-    Attributes:
-        name: Name of the photo.
-        category: Objects of one category look alike.
-        family: Collection that the photo belongs to.
-        image_path: The photo.
-        mask_path: Its mask, nonzero is the object.
-        short_side: Larger photos are reduced to this short side, pixels.
-    """
-
-    name: str
-    category: str
-    family: str
-    image_path: Path
-    mask_path: Path
-    short_side: int = 400
-
-    @property
-    def view_count(self) -> int:
-        """Number of views: one."""
-        return 1
-
-    def picture(self, cache: MemoryCache) -> tuple[np.ndarray, np.ndarray]:
-        """Reads the photo with its mask.
-
-        Args:
-            cache: Holds decoded pictures.
-
-        Returns:
-            uint8 [height, width, 3] RGB, and uint8 [height, width], 0 or 1.
-        """
-        key = ("still", str(self.image_path), self.short_side)
-        return cache.get(key, lambda: read_still(self.image_path, self.mask_path, self.short_side))
-
-    def view(self, index: int, cache: MemoryCache) -> View | None:
-        """Cuts the object out; None when the border of the photo cuts much of it off.
-
-        Args:
-            index: Ignored, there is one view.
-            cache: Holds decoded pictures.
-
-        Returns:
-            The view, cropped to the object.
-        """
-        del index
-        return _cut_out(*self.picture(cache))
-
-
 def find_cutouts(folder: Path, *, longest_side: int = 400) -> list[CutoutObject]:
-    """Lists the objects of a folder of pictures with transparency.
+    """Lists the objects of a folder of images with transparency.
 
-    Files `<object>__<number>` are the views of one object. The letters that a name begins with
-    are taken as its category.
+    Files `<object>__<number>` are the images of one object. The leading letters of a name are its
+    category.
 
     Args:
         folder: Folder, searched with its subfolders.
-        longest_side: Larger pictures are reduced to this side, pixels.
+        longest_side: Larger images are reduced to this side, pixels.
 
     Returns:
         Objects in order of their names.
 
     Raises:
-        InputError: There is no picture.
+        InputError: There is no image.
     """
-    views: dict[tuple[str, str], list[Path]] = defaultdict(list)
-    for path in list_pictures(folder, _CUTOUT_SUFFIXES):
+    images: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    for path in list_images(folder, _CUTOUT_SUFFIXES):
         match = _VIEW_NAME.match(path.stem)
-        views[path.parent.name, match["object"] if match else path.stem].append(path)
-    if not views:
+        images[path.parent.name, match["object"] if match else path.stem].append(path)
+    if not images:
         raise InputError(
-            "a folder of cut-outs holds PNG or WebP pictures with transparency",
+            "A folder of cut-outs holds PNG or WebP images with transparency",
             met="none",
             where=folder,
         )
     found = []
-    for (family, name), paths in sorted(views.items()):
+    for (collection, name), paths in sorted(images.items()):
         letters = re.match(r"[A-Za-z]+", name)
-        category = f"{family}/{letters[0].lower() if letters else name}"
-        found.append(CutoutObject(name, category, family, tuple(paths), longest_side))
+        category = f"{collection}/{letters[0].lower() if letters else name}"
+        found.append(CutoutObject(name, category, collection, tuple(paths), longest_side))
     return found
 
 
-def find_stills(folder: Path, *, short_side: int = 400) -> list[StillObject]:
-    """Lists the photos of a folder with `images/` and `masks/`.
+def list_images(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """Lists the images of a folder and its subfolders.
 
     Args:
         folder: The folder.
-        short_side: Larger photos are reduced to this short side, pixels.
+        suffixes: Suffixes in lower case, with the dot.
 
     Returns:
-        Photos in order of their names.
+        Paths in order.
 
     Raises:
-        InputError: A folder is missing or empty, or a photo has no mask.
+        InputError: The folder does not exist.
     """
-    images = list_pictures(folder / "images")
-    masks = {path.stem: path for path in list_pictures(folder / "masks", (".png",))}
-    if not images:
-        raise InputError("a folder of stills holds images/ and masks/", met="none", where=folder)
-    bare = [path.name for path in images if path.stem not in masks]
-    if bare:
+    if not folder.is_dir():
         raise InputError(
-            "every picture of a folder of stills has a mask of the same name (PNG)",
-            met=f"{len(bare)} without, first {bare[0]}",
+            "A training source is an existing folder",
+            met="no such folder",
             where=folder,
+            remedy="Correct the configuration, or set data_root or DEEPLAB_GYGO_DATA",
         )
-    return [
-        StillObject(path.stem, folder.name, folder.name, path, masks[path.stem], short_side)
-        for path in images
-    ]
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    )
 
 
-def _read_cutout(path: Path, longest_side: int) -> View | None:
-    """Reads a picture with transparency as a view."""
-    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if picture is None:
-        raise InputError("a picture must be readable", met="undecodable data", where=path)
-    if picture.dtype == np.uint16:
-        picture = (picture >> 8).astype(np.uint8)
-    if picture.ndim != 3 or picture.shape[2] != 4:
-        raise InputError(
-            "a cut-out must have an alpha channel",
-            met=f"shape {picture.shape}",
-            where=path,
-            remedy="Save it as PNG or WebP with transparency",
-        )
-    alpha = np.ascontiguousarray(picture[..., 3])
-    view = make_view(cv2.cvtColor(picture, cv2.COLOR_BGRA2RGB), alpha)
-    factor = longest_side / max(picture.shape[:2])
-    if view is None or factor >= 1.0:
-        return view
-    size = tuple(max(round(side * factor), 1) for side in view.rgba.shape[1::-1])
-    small = cv2.resize(view.rgba, size, interpolation=cv2.INTER_AREA)
-    return View(small, float(small[..., 3].sum()) / 255.0)
-
-
-def _cut_out(image: np.ndarray, mask: np.ndarray) -> View | None:
-    """Cuts the object of a photo out, with a soft outline just inside its mask."""
-    left, top, width, height = cv2.boundingRect(mask)
-    if not width:
-        return None
-    border = int(mask[0].sum() + mask[-1].sum()) + int(mask[:, 0].sum() + mask[:, -1].sum())
-    if border > 0.35 * (width + height):
-        return None
-    box = (slice(top, top + height), slice(left, left + width))
-    soft = cv2.blur(np.ascontiguousarray(mask[box]) * 255, (3, 3), borderType=cv2.BORDER_CONSTANT)
-    # Coverage of .45 and less is the old background's: the ramp starts inside the outline.
-    ramp = np.clip((np.arange(256) - 110) * 2.0, 0, 255).astype(np.uint8)
-    return make_view(image[box], cv2.LUT(soft, ramp))
-
-
-def make_view(image: np.ndarray, alpha: np.ndarray) -> View | None:
-    """Builds a view from colors and alpha, cropped to what can be seen.
+def make_sprite(image: np.ndarray, alpha: np.ndarray) -> Sprite | None:
+    """Builds a sprite, cropped to its opaque part.
 
     Args:
         image: uint8 [height, width, 3], RGB.
         alpha: uint8 [height, width], 255 is the object.
 
     Returns:
-        The view; None when fewer than 64 pixels are opaque.
+        The sprite; None if fewer than 64 pixels are opaque.
     """
     left, top, width, height = cv2.boundingRect((alpha >= 16).astype(np.uint8))
     if not width or np.count_nonzero(alpha >= 128) < 64:
@@ -270,20 +170,38 @@ def make_view(image: np.ndarray, alpha: np.ndarray) -> View | None:
     box = (slice(top, top + height), slice(left, left + width))
     alpha = np.ascontiguousarray(alpha[box])
     colors = cv2.multiply(image[box], cv2.merge([alpha] * 3), scale=1 / 255)
-    rgba = cv2.copyMakeBorder(
-        cv2.merge([*cv2.split(colors), alpha]),
-        _MARGIN,
-        _MARGIN,
-        _MARGIN,
-        _MARGIN,
-        cv2.BORDER_CONSTANT,
-        value=(0, 0, 0, 0),
-    )
-    return View(rgba, float(alpha.sum()) / 255.0)
+    rgba = cv2.merge([*cv2.split(colors), alpha])
+    margins = (_MARGIN,) * 4
+    rgba = cv2.copyMakeBorder(rgba, *margins, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
+    return Sprite(rgba, float(alpha.sum()) / 255.0)
+
+
+def _read_cutout(path: Path, longest_side: int) -> Sprite | None:
+    """Reads an image with transparency."""
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise InputError("An image is readable", met="undecodable data", where=path)
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    if image.ndim != 3 or image.shape[2] != 4:
+        raise InputError(
+            "A cut-out has an alpha channel",
+            met=f"shape {image.shape}",
+            where=path,
+            remedy="Save it as PNG or WebP with transparency",
+        )
+    alpha = np.ascontiguousarray(image[..., 3])
+    sprite = make_sprite(cv2.cvtColor(image, cv2.COLOR_BGRA2RGB), alpha)
+    factor = longest_side / max(image.shape[:2])
+    if sprite is None or factor >= 1.0:
+        return sprite
+    size = tuple(max(round(side * factor), 1) for side in sprite.rgba.shape[1::-1])
+    small = cv2.resize(sprite.rgba, size, interpolation=cv2.INTER_AREA)
+    return Sprite(small, float(small[..., 3].sum()) / 255.0)
 
 
 def _halved(rgba: np.ndarray) -> np.ndarray:
-    """Averages pixels two by two; an odd last row or column is filled up with transparency."""
+    """Averages pixels two by two, padding an odd last row or column with transparency."""
     rows, columns = rgba.shape[0] % 2, rgba.shape[1] % 2
     if rows or columns:
         rgba = cv2.copyMakeBorder(

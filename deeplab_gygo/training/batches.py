@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 
 from deeplab_gygo.errors import DeepLabGygoError
-from deeplab_gygo.synthesis.clips import MOMENTS
+from deeplab_gygo.synthesis.clips import FRAMES_PER_CLIP
 from deeplab_gygo.training.examples import Batch, Work, join
 
 
@@ -23,7 +23,7 @@ def batches(
     first_step: int,
     last_step: int,
     batch: int,
-    per_clip: int = MOMENTS,
+    per_clip: int = FRAMES_PER_CLIP,
     ahead: int = 4,
 ) -> Iterator[Batch]:
     """Yields the batches of the steps `first_step` to `last_step - 1`, in order.

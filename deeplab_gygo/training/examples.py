@@ -20,8 +20,8 @@ import numpy as np
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.guide import guide_at_stride
 from deeplab_gygo.synthesis.augment import VOID
-from deeplab_gygo.synthesis.clips import ClipSource, Telling, training_clip
-from deeplab_gygo.synthesis.material import build_source
+from deeplab_gygo.synthesis.clips import ClipSource, ConditioningDropout, training_clip
+from deeplab_gygo.synthesis.sources import build_source
 from deeplab_gygo.training.config import TrainConfig
 
 Example = dict[str, np.ndarray]
@@ -41,7 +41,7 @@ class ClipMaker:
 
     def __init__(self, source: ClipSource, config: TrainConfig, stride: int):
         self._source, self._config, self._stride = source, config, stride
-        self._telling = Telling(config.guide_dropout, config.memory_dropout)
+        self._telling = ConditioningDropout(config.guide_dropout, config.memory_dropout)
 
     def __call__(self, step: int, clip: int) -> Batch:
         """Makes the examples of a clip; safe to call from several threads."""

@@ -9,7 +9,7 @@ from keras import ops
 
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import MemoryRead, ToCells
-from deeplab_gygo.synthesis.clips import MOMENTS
+from deeplab_gygo.synthesis.clips import FRAMES_PER_CLIP
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
@@ -17,7 +17,7 @@ class SwapMoments(keras.layers.Layer):
     """Gives every item what belongs to the other moment of its clip; [B, ...], B even."""
 
     def call(self, inputs):
-        pairs = ops.reshape(inputs, (-1, MOMENTS, *ops.shape(inputs)[1:]))
+        pairs = ops.reshape(inputs, (-1, FRAMES_PER_CLIP, *ops.shape(inputs)[1:]))
         return ops.reshape(ops.flip(pairs, axis=1), ops.shape(inputs))
 
     def compute_output_shape(self, input_shape):

@@ -14,7 +14,7 @@ import keras
 
 from deeplab_gygo import backend
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.synthesis.clips import MOMENTS
+from deeplab_gygo.synthesis.clips import FRAMES_PER_CLIP
 
 
 def distribute(batch: int) -> int:
@@ -37,12 +37,12 @@ def distribute(batch: int) -> int:
             remedy="Set KERAS_BACKEND=jax, or data_parallel to false",
         )
     devices = keras.distribution.list_devices()
-    if batch % (MOMENTS * len(devices)):
+    if batch % (FRAMES_PER_CLIP * len(devices)):
         raise UsageError(
-            f"A batch gives each of {len(devices)} devices whole clips of {MOMENTS} moments",
+            f"A batch gives each of {len(devices)} devices whole clips of {FRAMES_PER_CLIP} moments",
             met=batch,
             where="batch",
-            remedy=f"Take a multiple of {MOMENTS * len(devices)}",
+            remedy=f"Take a multiple of {FRAMES_PER_CLIP * len(devices)}",
         )
     keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
     return len(devices)

@@ -15,8 +15,8 @@ from deeplab_gygo.models.backbones import layers_up_to
 from deeplab_gygo.models.config import DECODER_STRIDE
 from deeplab_gygo.models.deeplab import KEY_LAYER, DeepLabV3Plus
 from deeplab_gygo.models.weight_file import assign, file_hash, load_parent, read_parent_file
-from deeplab_gygo.synthesis.clips import MOMENTS, ClipSource
-from deeplab_gygo.synthesis.material import build_source
+from deeplab_gygo.synthesis.clips import FRAMES_PER_CLIP, ClipSource
+from deeplab_gygo.synthesis.sources import build_source
 from deeplab_gygo.training.batches import batches
 from deeplab_gygo.training.config import TrainConfig
 from deeplab_gygo.training.examples import Batch, open_pool
@@ -49,9 +49,9 @@ class ParentTrainer(Trainer):
         backbone_weights: str | None = "imagenet",
         progress: bool = True,
     ):
-        if config.batch < MOMENTS or config.batch % MOMENTS:
+        if config.batch < FRAMES_PER_CLIP or config.batch % FRAMES_PER_CLIP:
             raise UsageError(
-                f"A batch holds whole clips of {MOMENTS} moments", met=config.batch, where="batch"
+                f"A batch holds whole clips of {FRAMES_PER_CLIP} moments", met=config.batch, where="batch"
             )
         if config.trained == "refinement" and not config.model.refine:
             raise UsageError(

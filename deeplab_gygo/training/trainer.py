@@ -22,7 +22,7 @@ from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.models.weight_file import assign, save_parent, variables_by_name
 from deeplab_gygo.synthesis.clips import ClipSource
-from deeplab_gygo.synthesis.material import data_root
+from deeplab_gygo.synthesis.sources import data_root
 from deeplab_gygo.training.checkpoints import load_checkpoint, save_checkpoint
 from deeplab_gygo.training.config import TrainConfig
 from deeplab_gygo.training.ema import MovingAverage

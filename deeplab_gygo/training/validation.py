@@ -10,7 +10,7 @@ from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import build_reader, remember
-from deeplab_gygo.synthesis import material
+from deeplab_gygo.synthesis.sources import data_root as resolve_root
 from deeplab_gygo.training.config import ValidationConfig
 
 GUIDE_SHIFT = 0.05
@@ -45,7 +45,7 @@ class Validation:
         self._read = parent.config.memory and backend.compiled(
             build_reader(parent.config.key_channels, parent.cell)
         )
-        root = material.data_root(data_root)
+        root = resolve_root(data_root)
         self._sets = [(s, open_dataset(s.kind, root / s.root)) for s in sets]
 
     @property

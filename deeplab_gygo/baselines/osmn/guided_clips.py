@@ -21,7 +21,7 @@ from deeplab_gygo.baselines.osmn.guides import (
     visual_crop,
 )
 from deeplab_gygo.synthesis.augment import VOID, photometric
-from deeplab_gygo.synthesis.clips import ClipSource, Moment, RawClip, draw_view
+from deeplab_gygo.synthesis.clips import ClipSource, ClipFrame, RawClip, sample_target_view
 from deeplab_gygo.synthesis.config import AugmentConfig
 
 _LEAST_AREA = 0.003  # of the picture, and
@@ -74,10 +74,10 @@ def guided_clip(
         other does not show enough of the object.
     """
     rng = np.random.default_rng([seed, step, clip])
-    raw = _drawn(source, lambda raw: any(_is_fair(m.mask) for m in raw.moments), rng)
+    raw = _drawn(source, lambda raw: any(_is_fair(m.mask) for m in raw.frames), rng)
     examples = []
-    for moment, other in zip(raw.moments, reversed(raw.moments), strict=True):
-        image, masks = draw_view(moment, size, augment, rng)
+    for moment, other in zip(raw.frames, reversed(raw.frames), strict=True):
+        image, masks = sample_target_view(moment, size, augment, rng)
         told = other if _is_fair(other.mask) else moment
         crop, outline = visual_crop(told.image, told.mask == 1, rng, flip=augment.flip)
         examples.append(
@@ -120,9 +120,9 @@ def plain_clip(
     rng = np.random.default_rng([seed, step, clip])
     raw = _drawn(source, lambda raw: raw.salient, rng)
     examples = []
-    for moment in raw.moments[:moments]:
+    for moment in raw.frames[:moments]:
         # The neighboring mask is of no use here, and need not be resampled.
-        image, masks = draw_view(Moment(moment.image, moment.mask, None), size, augment, rng)
+        image, masks = sample_target_view(ClipFrame(moment.image, moment.mask, None), size, augment, rng)
         examples.append({"image": image, "mask": masks[0]})
     return examples
 
@@ -130,7 +130,7 @@ def plain_clip(
 def _drawn(source: ClipSource, is_fit, rng: np.random.Generator) -> RawClip:
     """Draws clips until one is fit, or lets the last of a few pass."""
     for _ in range(_ATTEMPTS):
-        raw = source.draw(rng)
+        raw = source.sample(rng)
         if is_fit(raw):
             break
     return raw

@@ -10,8 +10,8 @@ from deeplab_gygo.baselines.osmn.config import TrainOsmn
 from deeplab_gygo.baselines.osmn.guided_clips import Example, Guiding, guided_clip, plain_clip
 from deeplab_gygo.baselines.osvos.config import TrainOsvos
 from deeplab_gygo.baselines.shared.config import BaselineTrainConfig
-from deeplab_gygo.synthesis.clips import MOMENTS, ClipSource
-from deeplab_gygo.synthesis.material import build_source
+from deeplab_gygo.synthesis.clips import FRAMES_PER_CLIP, ClipSource
+from deeplab_gygo.synthesis.sources import build_source
 from deeplab_gygo.synthesis.sources import SHORT_SIDE
 from deeplab_gygo.training.examples import Batch
 
@@ -40,7 +40,7 @@ def step_size(config: BaselineTrainConfig, step: int) -> tuple[int, int]:
 
 def examples_per_clip(config: BaselineTrainConfig) -> int:
     """Returns how many examples a clip gives: two moments, or one where the batch is odd."""
-    return 1 if config.batch % MOMENTS else MOMENTS
+    return 1 if config.batch % FRAMES_PER_CLIP else FRAMES_PER_CLIP
 
 
 class GuidedClipMaker:
@@ -90,7 +90,7 @@ def source_opener(config: BaselineTrainConfig) -> partial:
     # Training at the full size must not enlarge what was reduced before.
     opener = partial(build_source, short_side=max(SHORT_SIDE, min(config.crop)))
     if isinstance(config, TrainOsmn):
-        return partial(opener, span=config.guide_span or _WHOLE_SEQUENCE)
+        return partial(opener, max_frame_distance=config.guide_span or _WHOLE_SEQUENCE)
     return opener
 
 

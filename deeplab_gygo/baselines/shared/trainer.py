@@ -29,7 +29,7 @@ from deeplab_gygo.baselines.shared.validation import OsmnValidation, OsvosValida
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.models.weight_file import load_parent
-from deeplab_gygo.synthesis.clips import MOMENTS, ClipSource
+from deeplab_gygo.synthesis.clips import FRAMES_PER_CLIP, ClipSource
 from deeplab_gygo.training.batches import batches
 from deeplab_gygo.training.examples import Batch, start_pool
 from deeplab_gygo.training.trainer import Trainer
@@ -160,8 +160,8 @@ def _check(config: BaselineTrainConfig) -> None:
         ("frozen_stages", config.frozen_stages >= 0, "0 or more"),
     ]
     if isinstance(config, TrainOsmn):
-        whole = config.batch >= MOMENTS and config.batch % MOMENTS == 0
-        rules.append(("batch", whole, f"a multiple of {MOMENTS}, the moments of a clip"))
+        whole = config.batch >= FRAMES_PER_CLIP and config.batch % FRAMES_PER_CLIP == 0
+        rules.append(("batch", whole, f"a multiple of {FRAMES_PER_CLIP}, the frames of a clip"))
         rules.append(("spread_perturbation", config.spread_perturbation >= 1.0, "1 or more"))
     for name, holds, rule in rules:
         if not holds:

@@ -14,7 +14,7 @@ from deeplab_gygo.baselines.shared.config import default_side
 from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.geometry import Geometry
-from deeplab_gygo.synthesis import material
+from deeplab_gygo.synthesis.sources import data_root as resolve_root
 from deeplab_gygo.training.config import ValidationConfig
 
 
@@ -26,7 +26,7 @@ class _SystemValidation(ABC):
     def __init__(
         self, parent: Osmn | Osvos, sets: list[ValidationConfig], data_root: str, threshold: float
     ):
-        root = material.data_root(data_root)
+        root = resolve_root(data_root)
         self._sets = [(s, open_dataset(s.kind, root / s.root)) for s in sets]
         self._short_side, self._stride = (
             default_side(parent.config.trunk, "one-shot"),

@@ -8,7 +8,7 @@ from deeplab_gygo.baselines.osmn.guides import gaussian_guide
 from deeplab_gygo.baselines.shared.config import plain_pictures
 from deeplab_gygo.synthesis import augment
 from deeplab_gygo.synthesis.augment import VOID
-from deeplab_gygo.synthesis.clips import Moment, RawClip
+from deeplab_gygo.synthesis.clips import ClipFrame, RawClip
 from deeplab_gygo.synthesis.config import AugmentConfig
 
 SIZE = (64, 80)
@@ -29,7 +29,7 @@ class _Given:
     def __init__(self, *clips):
         self.clips, self.drawn = clips, 0
 
-    def draw(self, rng):
+    def sample(self, rng):
         clip = self.clips[self.drawn % len(self.clips)]
         self.drawn += 1
         return clip
@@ -44,7 +44,7 @@ def _mask(left, side=30, size=SIZE):
 def _moment(mask, color, near=None):
     image = np.full((*mask.shape, 3), 10, np.uint8)
     image[mask == 1] = color
-    return Moment(image, mask, near)
+    return ClipFrame(image, mask, near)
 
 
 def _clip(first, second, salient=True):
@@ -79,7 +79,7 @@ def test_the_crop_is_of_the_other_moment_and_the_guide_of_the_frame_before():
     for example, moment in ((one, first), (two, second)):
         np.testing.assert_array_equal(example["image"], moment.image)
         np.testing.assert_array_equal(example["mask"], moment.mask)
-        np.testing.assert_allclose(example["spatial"], gaussian_guide(moment.near), atol=1e-5)
+        np.testing.assert_allclose(example["spatial"], gaussian_guide(moment.neighbor_mask), atol=1e-5)
 
 
 def test_without_a_neighbor_the_guide_is_of_the_mask_itself():
@@ -145,4 +145,4 @@ def test_osvos_sees_only_what_is_clear_by_itself():
         examples = plain_clip(_Given(hidden, hidden, clear), 0, 0, 1, SIZE, STILL, moments)
         assert [set(e) for e in examples] == [{"image", "mask"}] * moments
         np.testing.assert_array_equal(examples[0]["mask"], _mask(40))
-        np.testing.assert_array_equal(examples[0]["image"], clear.moments[0].image)
+        np.testing.assert_array_equal(examples[0]["image"], clear.frames[0].image)
