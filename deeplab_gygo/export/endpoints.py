@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from importlib import import_module, metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from deeplab_gygo.errors import DependencyError, StorageError
 from deeplab_gygo.export.parity import Answer, Pictures
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory
@@ -128,61 +125,9 @@ class Format(ABC):
         """
 
 
-def required(
-    package: str, extra: str, distribution: str | None = None, purpose: str = "This export"
-) -> ModuleType:
-    """Imports an optional package.
-
-    Args:
-        package: Module to import.
-        extra: Extra of this distribution that installs it.
-        distribution: Name under which it is installed, where that differs.
-        purpose: What needs it, for the message.
-
-    Returns:
-        The module.
-
-    Raises:
-        DependencyError: It is missing.
-    """
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise DependencyError(distribution or package, extra, purpose) from error
-
-
-def versions_of(*distributions: str) -> dict[str, str]:
-    """Returns the versions of installed distributions by name."""
-    return {name: metadata.version(name) for name in distributions}
-
-
 def inputs_of(name: str, pictures: Pictures) -> dict[str, np.ndarray]:
     """Returns what an endpoint is called with: `frames`, and `previous` where it is guided."""
     inputs = {"frames": pictures.frames}
     if name == "guided":
         inputs["previous"] = pictures.previous
     return inputs
-
-
-def save_signatures(module: Any, folder: Path, signatures: dict[str, Any]) -> None:
-    """Writes a SavedModel, which other formats are made from too.
-
-    Raises:
-        StorageError: The folder cannot be written.
-    """
-    import tensorflow as tf
-
-    try:
-        tf.saved_model.save(module, str(folder), signatures=signatures)
-    except tf.errors.OpError as error:  # a full disk, among others
-        raise unwritable(error.message, folder) from error
-
-
-def unwritable(met: object, where: Path) -> StorageError:
-    """Returns the error of an export that cannot be written."""
-    return StorageError(
-        "An export can be written",
-        met=met,
-        where=where,
-        remedy="Free some space, or give a folder that is writable",
-    )

@@ -16,9 +16,10 @@ from typing import Any
 import keras
 
 from deeplab_gygo import backend
+from deeplab_gygo.backend.extras import unwritable
 from deeplab_gygo.errors import DeepLabGygoError, UsageError
 from deeplab_gygo.export.card import model_card
-from deeplab_gygo.export.endpoints import Endpoints, Format, unwritable
+from deeplab_gygo.export.endpoints import Endpoints, Format
 from deeplab_gygo.export.litert import LiteRt
 from deeplab_gygo.export.onnx import Onnx
 from deeplab_gygo.export.openvino import OpenVino

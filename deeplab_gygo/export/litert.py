@@ -8,16 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from deeplab_gygo.export.endpoints import (
-    Ask,
-    Endpoints,
-    Format,
-    inputs_of,
-    required,
-    save_signatures,
-    unwritable,
-    versions_of,
-)
+from deeplab_gygo.backend.extras import import_extra, save_signatures, unwritable, versions_of
+from deeplab_gygo.export.endpoints import Ask, Endpoints, Format, inputs_of
 from deeplab_gygo.export.parity import Answer, Pictures
 
 
@@ -33,7 +25,7 @@ class LiteRt(Format):
 
     def require(self) -> dict[str, str]:
         """Returns the version of the runtime; the converter is TensorFlow's."""
-        required("ai_edge_litert.interpreter", "litert", "ai-edge-litert")
+        import_extra("ai_edge_litert.interpreter", "litert", "ai-edge-litert")
         return versions_of("ai-edge-litert")
 
     def write(self, endpoints: Endpoints, folder: Path) -> None:
@@ -55,7 +47,7 @@ class LiteRt(Format):
 
     def load(self, folder: Path, names: tuple[str, ...]) -> dict[str, Ask]:
         """Opens the file with the runtime."""
-        runtime = required("ai_edge_litert.interpreter", "litert", "ai-edge-litert")
+        runtime = import_extra("ai_edge_litert.interpreter", "litert", "ai-edge-litert")
 
         def asking(name: str) -> Ask:
             interpreter = runtime.Interpreter(str(folder / self.marker), num_threads=1)

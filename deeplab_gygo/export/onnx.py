@@ -8,16 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deeplab_gygo.export.endpoints import (
-    OUTPUTS,
-    Ask,
-    Endpoints,
-    Format,
-    inputs_of,
-    required,
-    unwritable,
-    versions_of,
-)
+from deeplab_gygo.backend.extras import import_extra, unwritable, versions_of
+from deeplab_gygo.export.endpoints import OUTPUTS, Ask, Endpoints, Format, inputs_of
 from deeplab_gygo.export.parity import Answer, Pictures
 
 OPSET = 18
@@ -34,12 +26,12 @@ class Onnx(Format):
     def require(self) -> dict[str, str]:
         """Returns the versions of tf2onnx, onnx and onnxruntime."""
         for package in ("onnx", "tf2onnx", "onnxruntime"):
-            required(package, "onnx")
+            import_extra(package, "onnx")
         return versions_of("onnx", "tf2onnx", "onnxruntime")
 
     def write(self, endpoints: Endpoints, folder: Path) -> None:
         """Converts every endpoint; weights become constants of each."""
-        tf2onnx = required("tf2onnx", "onnx")
+        tf2onnx = import_extra("tf2onnx", "onnx")
         for name, concrete in endpoints.signatures.items():
             specs = concrete.structured_input_signature
             model, _ = tf2onnx.convert.from_function(
@@ -55,7 +47,7 @@ class Onnx(Format):
 
     def load(self, folder: Path, names: tuple[str, ...]) -> dict[str, Ask]:
         """Opens a session of onnxruntime on the CPU for every endpoint."""
-        runtime = required("onnxruntime", "onnx")
+        runtime = import_extra("onnxruntime", "onnx")
 
         def asking(name: str) -> Ask:
             session = runtime.InferenceSession(

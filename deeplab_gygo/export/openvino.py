@@ -12,16 +12,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from deeplab_gygo.export.endpoints import (
-    OUTPUTS,
-    Ask,
-    Endpoints,
-    Format,
-    inputs_of,
-    required,
-    save_signatures,
-    versions_of,
-)
+from deeplab_gygo.backend.extras import import_extra, save_signatures, versions_of
+from deeplab_gygo.export.endpoints import OUTPUTS, Ask, Endpoints, Format, inputs_of
 from deeplab_gygo.export.parity import Answer, Pictures
 
 EXACTLY = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -41,12 +33,12 @@ class OpenVino(Format):
 
     def require(self) -> dict[str, str]:
         """Returns the version of OpenVINO."""
-        required("openvino", "openvino")
+        import_extra("openvino", "openvino")
         return versions_of("openvino")
 
     def write(self, endpoints: Endpoints, folder: Path) -> None:
         """Converts every endpoint from a SavedModel of its own: only the default one is read."""
-        openvino = required("openvino", "openvino")
+        openvino = import_extra("openvino", "openvino")
         for name, concrete in endpoints.signatures.items():
             with TemporaryDirectory(dir=folder) as beside:
                 save_signatures(endpoints.module, Path(beside), {"serving_default": concrete})
@@ -55,7 +47,7 @@ class OpenVino(Format):
 
     def load(self, folder: Path, names: tuple[str, ...]) -> dict[str, Ask]:
         """Compiles every endpoint for the CPU, to compute in float32."""
-        core = required("openvino", "openvino").Core()
+        core = import_extra("openvino", "openvino").Core()
 
         def asking(name: str) -> Ask:
             compiled = core.compile_model(str(folder / f"{name}.xml"), "CPU", EXACTLY)

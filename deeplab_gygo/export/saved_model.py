@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from deeplab_gygo import backend
-from deeplab_gygo.export.endpoints import Ask, Endpoints, Format, inputs_of, save_signatures
+from deeplab_gygo.backend.extras import save_signatures
+from deeplab_gygo.export.endpoints import Ask, Endpoints, Format, inputs_of
 from deeplab_gygo.export.parity import Answer, Pictures
 
 

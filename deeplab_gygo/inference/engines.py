@@ -20,8 +20,8 @@ import numpy as np
 from keras import ops
 
 from deeplab_gygo import backend
+from deeplab_gygo.backend.extras import import_extra, save_signatures, versions_of
 from deeplab_gygo.errors import StorageError, UsageError
-from deeplab_gygo.export.endpoints import required, save_signatures, versions_of
 from deeplab_gygo.inference.config import Engine
 from deeplab_gygo.inference.network import EncoderFn
 from deeplab_gygo.io.cache_folder import cache_folder
@@ -80,7 +80,7 @@ class _OpenVino:
     """Encodes frame by frame with networks that are compiled for one size each."""
 
     def __init__(self, parent: DeepLabV3Plus, precision: str):
-        openvino = required("openvino", "openvino", purpose="--engine openvino")
+        openvino = import_extra("openvino", "openvino", purpose="--engine openvino")
         folder = _converted(parent, "openvino", versions_of("openvino"), self._write)
         self._model = folder / "encoder.xml"
         self._properties = {"PERFORMANCE_HINT": "LATENCY", "CACHE_DIR": str(folder / "compiled")}
@@ -91,7 +91,7 @@ class _OpenVino:
 
     @staticmethod
     def _write(parent: DeepLabV3Plus, folder: Path) -> None:
-        openvino = required("openvino", "openvino", purpose="--engine openvino")
+        openvino = import_extra("openvino", "openvino", purpose="--engine openvino")
         with TemporaryDirectory(dir=folder) as beside:
             module, signature = _traced(parent)
             save_signatures(module, Path(beside), {"serving_default": signature})
@@ -133,8 +133,8 @@ class _OnnxRuntime:
 
     def __init__(self, parent: DeepLabV3Plus):
         for package in ("onnx", "tf2onnx", "onnxruntime"):
-            required(package, "onnx", purpose="--engine onnxruntime")
-        runtime = required("onnxruntime", "onnx", purpose="--engine onnxruntime")
+            import_extra(package, "onnx", purpose="--engine onnxruntime")
+        runtime = import_extra("onnxruntime", "onnx", purpose="--engine onnxruntime")
         versions = versions_of("onnx", "tf2onnx", "onnxruntime")
         folder = _converted(parent, "onnxruntime", versions, self._write)
         self._session = runtime.InferenceSession(
@@ -144,7 +144,7 @@ class _OnnxRuntime:
 
     @staticmethod
     def _write(parent: DeepLabV3Plus, folder: Path) -> None:
-        tf2onnx = required("tf2onnx", "onnx", purpose="--engine onnxruntime")
+        tf2onnx = import_extra("tf2onnx", "onnx", purpose="--engine onnxruntime")
         module, signature = _traced(parent)
         specs = signature.structured_input_signature
         model, _ = tf2onnx.convert.from_function(

@@ -22,6 +22,7 @@ from deeplab_gygo.inference.propagation import Propagation
 from deeplab_gygo.inference.segmenter_base import SegmenterBase, low_jaccard_warning
 from deeplab_gygo.inference.views import View, augmented_views
 from deeplab_gygo.inference.zero_shot import TwoPassSegmenter
+from deeplab_gygo.io.array_sequence import StreamSequence
 from deeplab_gygo.io.sequence import Frame, Sequence
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory
@@ -85,6 +86,12 @@ class DeepLabSegmenter(SegmenterBase):
     def target_model(self) -> TargetModel | None:
         """Target model of a single object; None without one."""
         return self._objects[0].target_model if len(self._objects) == 1 else None
+
+    def release(self) -> None:
+        """Ends the sequence and restores the parent's weights."""
+        self._size, self._objects, self._active = None, [], None
+        if self._tuner is not None:
+            self._tuner.reset()
 
     def _start(self, image: np.ndarray) -> None:
         config = self.config
@@ -196,7 +203,8 @@ class DeepLabSegmenter(SegmenterBase):
         frames: Iterator[Frame],
     ) -> Iterator[Prediction]:
         config = self.config
-        if mask is not None or not config.zero_shot_anchor_frames or not self._parent.config.memory:
+        one_pass = not config.zero_shot_anchor_frames or isinstance(sequence, StreamSequence)
+        if mask is not None or one_pass or not self._parent.config.memory:
             yield from super()._propagate(sequence, start, first, mask, frames)
             return
         two_pass = TwoPassSegmenter(self._network, config, self._geometry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -173,6 +174,16 @@ class Sequence(ABC):
         if isinstance(mask, Path):
             return read_mask(mask, size=self.size)
         return as_mask(mask, size=self.size, where=f"mask of frame {index} of {self.name}")
+
+    def with_annotations(self, annotations: Annotations) -> Sequence:
+        """Returns the same sequence with other masks; no frame is read again.
+
+        Args:
+            annotations: As for the constructor.
+        """
+        other = copy.copy(self)
+        other.annotations = pair_masks(annotations, self.frame_names)
+        return other
 
     def _require(self, index: int) -> None:
         if not 0 <= index < len(self):

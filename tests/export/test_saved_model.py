@@ -11,9 +11,10 @@ import tensorflow as tf
 from export_cases import SIZE, loud_parent, memory_of, python_logits, scene, soft_mask
 
 from deeplab_gygo import backend
+from deeplab_gygo.backend.extras import save_signatures
 from deeplab_gygo.errors import DeepLabGygoError, StorageError, UsageError
 from deeplab_gygo.export import export_model, exporter
-from deeplab_gygo.export.endpoints import Endpoints, save_signatures
+from deeplab_gygo.export.endpoints import Endpoints
 from deeplab_gygo.export.graph import GraphGeometry, enlarge, shrink
 from deeplab_gygo.export.parity import EXACT, ParityCheck, Pictures, compare
 from deeplab_gygo.export.saved_model import SavedModel

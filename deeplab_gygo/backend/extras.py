@@ -1,0 +1,67 @@
+"""Optional packages: imported when they are used, named with their extra when they are missing."""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from deeplab_gygo.errors import DependencyError, StorageError
+
+
+def import_extra(
+    package: str, extra: str, distribution: str | None = None, purpose: str = "This export"
+) -> ModuleType:
+    """Imports an optional package.
+
+    Args:
+        package: Module to import.
+        extra: Extra of this distribution that installs it.
+        distribution: Name under which it is installed, where that differs.
+        purpose: Feature that needs it, for the message.
+
+    Returns:
+        The module.
+
+    Raises:
+        DependencyError: It is missing.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise DependencyError(distribution or package, extra, purpose) from error
+
+
+def versions_of(*distributions: str) -> dict[str, str]:
+    """Returns the versions of installed distributions by name."""
+    return {name: metadata.version(name) for name in distributions}
+
+
+def save_signatures(module: Any, folder: Path, signatures: dict[str, Any]) -> None:
+    """Writes a TensorFlow SavedModel, from which other formats are converted too.
+
+    Args:
+        module: `tf.Module` with the variables and functions.
+        folder: Folder to write.
+        signatures: Concrete functions by name.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    import tensorflow as tf
+
+    try:
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+    except tf.errors.OpError as error:  # a full disk, among others
+        raise unwritable(error.message, folder) from error
+
+
+def unwritable(met: object, where: Path) -> StorageError:
+    """Returns the error of an export that cannot be written."""
+    return StorageError(
+        "An export can be written",
+        met=met,
+        where=where,
+        remedy="Free some space, or give a folder that is writable",
+    )

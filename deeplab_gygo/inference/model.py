@@ -1,0 +1,362 @@
+"""The Python front door: a loaded network that segments clip after clip."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from deeplab_gygo import backend
+from deeplab_gygo.errors import UsageError
+from deeplab_gygo.inference.config import UNLIMITED_STEPS, Engine, Mode, OnlineConfig, preset_values
+from deeplab_gygo.inference.engines import encoder_in
+from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
+from deeplab_gygo.inference.segmenter import DeepLabSegmenter
+from deeplab_gygo.io.array_sequence import ArraySequence, StreamSequence
+from deeplab_gygo.io.masks import check_first_mask
+from deeplab_gygo.io.sequence import MaskSource, Sequence
+from deeplab_gygo.io.video import open_input
+from deeplab_gygo.models.config import ModelConfig, Precision
+from deeplab_gygo.models.weight_file import load_parent
+
+Source = str | Path | Sequence | np.ndarray | Iterable[np.ndarray]
+"""A video file, a folder of frames, a sequence, or frames uint8 [H, W, 3] RGB: an array
+[N, H, W, 3], a list, or an iterator that is read once."""
+
+Masks = str | Path | np.ndarray | Mapping[int, MaskSource]
+"""A mask file or array uint8 [H, W] of the first frame, or {frame index: mask}."""
+
+
+class Model:
+    """DeepLabV3+ with its weights, ready to segment clip after clip; made by `load`.
+
+    The caller's Keras dtype policy is left alone. One clip is segmented at a time.
+
+    Attributes:
+        card: Provenance of the weights: training material, terms, scores.
+        precision: Numeric precision in force, `float32`, `bfloat16` or `float16`.
+
+    Example:
+        >>> import numpy as np
+        >>> model = load()
+        >>> model.precision
+        'float32'
+    """
+
+    def __init__(
+        self, weights: str | Path | None, precision: Precision = "auto", engine: Engine = "keras"
+    ):
+        for value, kind, where in ((precision, Precision, "precision"), (engine, Engine, "engine")):
+            if value not in get_args(kind):
+                raise UsageError(
+                    f"{where} is one of {', '.join(get_args(kind))}", met=value, where=where
+                )
+        with backend.policy(precision) as chosen:
+            self._parent, self.card = load_parent(weights)
+            if not isinstance(self._parent.config, ModelConfig):
+                raise UsageError(
+                    "The Python interface runs weights of the method deeplab",
+                    met=f"weights of {self.card.get('method', 'another method')}",
+                    where=weights,
+                    remedy="Use `deeplab-gygo segment --method` for the other methods",
+                )
+            self._encode = encoder_in(self._parent, engine, precision)
+        self.precision: str = chosen
+        self._segmenter: DeepLabSegmenter | None = None
+        self._key: tuple[OnlineConfig, int] | None = None
+        self._busy = False
+
+    def segment(
+        self,
+        source: Source,
+        masks: Masks | None = None,
+        *,
+        preset: str | None = None,
+        mode: Mode | None = None,
+        seed: int = 0,
+        progress: ProgressCallback | None = None,
+        **options: Any,
+    ) -> Iterator[Prediction]:
+        """Segments a clip, frame by frame in constant memory.
+
+        Args:
+            source: Video file, folder of frames, frames in memory, or an iterator of frames.
+            masks: Mask of the first frame, or {frame index: mask} with one entry; a file or
+                uint8 [H, W] of object ids. None: zero-shot, or the annotation of a sequence.
+            preset: `fast`, `balanced` (default) or `best`.
+            mode: `zero-shot`, `one-shot` or `fine-tune`; None: `fine-tune` with a mask,
+                `zero-shot` without. On an iterator, `zero-shot` segments every frame
+                independently, since it cannot be read twice.
+            seed: Seed of fine-tuning.
+            progress: Called as `progress(step, steps, loss)` after every fine-tuning step.
+            **options: Fields of `OnlineConfig`, e.g. `steps=40` or `size=480`.
+
+        Yields:
+            One `Prediction` per frame, from the annotated frame on.
+
+        Raises:
+            InputError: The source or the mask is absent, damaged, or they do not fit.
+            UsageError: An option is unknown or out of range, or another clip is in progress.
+
+        Example:
+            >>> frames = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), np.uint8)
+            >>> mask = np.zeros((48, 64), np.uint8)
+            >>> mask[12:36, 16:48] = 1
+            >>> results = list(load().segment(frames, mask, mode="one-shot"))
+            >>> [(p.name, p.mask.shape, p.probability.dtype.name) for p in results][1:]
+            [('00001', (48, 64), 'float32'), ('00002', (48, 64), 'float32')]
+        """
+        sequence = _open(source, masks)
+        config = _config(preset, mode, bool(sequence.annotations), options)
+        if config.mode != "zero-shot":
+            _check_annotations(sequence)
+        return self._run(sequence, config, seed, progress)
+
+    def session(
+        self,
+        source: Source,
+        *,
+        preset: str | None = None,
+        mode: Mode | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> Session:
+        """Opens a clip to annotate and propagate.
+
+        Args:
+            source: As for `segment`; not an iterator of frames.
+            preset: As for `segment`.
+            mode: `one-shot` or `fine-tune` (default).
+            seed: Seed of fine-tuning.
+            **options: Fields of `OnlineConfig`.
+
+        Returns:
+            The session, a context manager.
+
+        Raises:
+            InputError: The source is absent or damaged.
+            UsageError: An option is unknown or out of range.
+        """
+        sequence = _open(source, None)
+        if isinstance(sequence, StreamSequence):
+            raise UsageError(
+                "A session needs frames that can be read again",
+                met="an iterator of frames",
+                remedy="Give a list of frames, a folder or a video, or use `segment`",
+            )
+        config = _config(preset, mode, True, options)
+        if config.mode == "zero-shot":
+            raise UsageError(
+                "A session propagates an annotation",
+                met="mode zero-shot",
+                remedy="Use `segment` for zero-shot",
+            )
+        return Session(self, sequence, config, seed)
+
+    def _run(
+        self,
+        sequence: Sequence,
+        config: OnlineConfig,
+        seed: int,
+        progress: ProgressCallback | None,
+    ) -> Generator[Prediction]:
+        if self._busy:
+            raise UsageError(
+                "A model segments one clip at a time",
+                met="another clip in progress",
+                remedy="Finish or close the other generator first, or load a second model",
+            )
+        self._busy = True
+        segmenter = None
+        try:
+            with backend.policy(self.precision):
+                segmenter = self._segmenter_for(config, seed)
+            # The policy is set while the network works, and is the caller's own between frames.
+            predictions = segmenter.run(sequence, progress)
+            while True:
+                with backend.policy(self.precision):
+                    prediction = next(predictions, None)
+                if prediction is None:
+                    return
+                yield prediction
+        finally:
+            if segmenter is not None:
+                segmenter.release()
+            self._busy = False
+
+    def _segmenter_for(self, config: OnlineConfig, seed: int) -> DeepLabSegmenter:
+        """Returns the segmenter of the last clip if it fits: nothing is compiled again."""
+        key = (config, seed)
+        if self._segmenter is None or self._key != key:
+            self._segmenter, self._key = None, None
+            self._segmenter = DeepLabSegmenter(self._parent, config, seed, self._encode)
+            self._key = key
+        return self._segmenter
+
+
+class Session:
+    """One clip that is annotated and propagated; made by `Model.session`.
+
+    Attributes:
+        sequence: The frames.
+        config: Online options.
+
+    Example:
+        >>> frames = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), np.uint8)
+        >>> mask = np.zeros((48, 64), np.uint8)
+        >>> mask[12:36, 16:48] = 1
+        >>> with load().session(frames, mode="one-shot") as session:
+        ...     session.annotate(1, mask)
+        ...     print([prediction.index for prediction in session.propagate()])
+        [1, 2]
+    """
+
+    def __init__(self, model: Model, sequence: Sequence, config: OnlineConfig, seed: int):
+        self.sequence, self.config = sequence, config
+        self._model, self._seed = model, seed
+        self._annotation: tuple[int, np.ndarray] | None = None
+        self._running: Generator[Prediction] | None = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def adaptation(self) -> Adaptation:
+        """Steps, losses and seconds of the last fine-tuning."""
+        segmenter = self._model._segmenter
+        return Adaptation() if segmenter is None else segmenter.adaptation
+
+    def annotate(self, frame: int, mask: MaskSource) -> None:
+        """Sets the annotated frame.
+
+        Args:
+            frame: Index of the frame, from 0.
+            mask: File, or bool or uint8 [H, W] of object ids, of the size of the frames.
+
+        Raises:
+            InputError: The mask is absent, damaged, empty, full, or does not fit the frames.
+            UsageError: There is no such frame, or another frame is annotated already.
+        """
+        if self._annotation is not None and self._annotation[0] != frame:
+            raise UsageError(
+                "A session has one annotated frame",
+                met=f"frame {frame} beside frame {self._annotation[0]}",
+                remedy="Open another session",
+            )
+        annotated = self.sequence.with_annotations({frame: mask})
+        ids = annotated.annotation(frame)
+        check_first_mask(ids, self.sequence.size, f"mask of frame {frame}")
+        self._annotation = (frame, ids)
+
+    def propagate(self, progress: ProgressCallback | None = None) -> Iterator[Prediction]:
+        """Propagates the annotation to the end of the clip.
+
+        Args:
+            progress: Called as `progress(step, steps, loss)` after every fine-tuning step.
+
+        Yields:
+            One prediction per frame, from the annotated frame on.
+
+        Raises:
+            UsageError: No frame is annotated, or another clip is in progress.
+        """
+        if self._annotation is None:
+            raise UsageError(
+                "A session is annotated before it is propagated",
+                met="no annotation",
+                remedy="Call annotate(frame, mask) first",
+            )
+        self.close()
+        frame, mask = self._annotation
+        annotated = self.sequence.with_annotations({frame: mask})
+        self._running = self._model._run(annotated, self.config, self._seed, progress)
+        return self._running
+
+    def close(self) -> None:
+        """Ends a propagation in progress and closes the source."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+
+
+def load(
+    weights: str | Path | None = None, precision: Precision = "auto", engine: Engine = "keras"
+) -> Model:
+    """Loads DeepLabV3+ for clip after clip.
+
+    Args:
+        weights: Parent file (.npz); None: the parent of the package.
+        precision: `auto` (bfloat16 on an accelerator, float32 on a CPU), `float32`, `bfloat16` or
+            `float16`.
+        engine: Runtime of the encoder: `keras`, or on a CPU `openvino` or `onnxruntime` (extras).
+
+    Returns:
+        The model.
+
+    Raises:
+        WeightsError: The file is absent, damaged, or no parent of this package.
+        UsageError: The engine does not fit the backend or the precision.
+        DependencyError: A package that the engine needs is not installed.
+
+    Example:
+        >>> load().card["licence"] if "licence" in load().card else "see MODEL_CARD.md"
+        'see MODEL_CARD.md'
+    """
+    return Model(weights, precision, engine)
+
+
+def _open(source: Source, masks: Masks | None) -> Sequence:
+    if masks is not None and not isinstance(masks, Mapping):
+        masks = {0: masks}
+    if isinstance(masks, Mapping):
+        masks = {i: Path(m) if isinstance(m, str) else m for i, m in masks.items()}
+    if isinstance(source, Sequence):
+        return source if masks is None else source.with_annotations(masks)
+    if isinstance(source, (str, Path)):
+        return open_input(source, annotations=masks)
+    if isinstance(source, (np.ndarray, list, tuple)):
+        return ArraySequence(source, annotations=masks)
+    if isinstance(source, Iterable):
+        return StreamSequence(source, annotations=masks)
+    raise UsageError(
+        "A source is a video, a folder of frames, or frames uint8 [H, W, 3]",
+        met=type(source).__name__,
+    )
+
+
+def _check_annotations(sequence: Sequence) -> None:
+    """Checks the annotated frame at once, before the network works."""
+    if len(sequence.annotations) > 1:
+        raise UsageError(
+            "A clip is segmented from one annotated frame",
+            met=f"masks of {len(sequence.annotations)} frames",
+            where=sequence.name,
+            remedy="Give the first of them",
+        )
+    first = sequence.first_annotated
+    check_first_mask(sequence.annotation(first), sequence.size, f"mask of frame {first}")
+
+
+def _config(
+    preset: str | None, mode: Mode | None, annotated: bool, options: dict[str, Any]
+) -> OnlineConfig:
+    known = {field.name for field in dataclasses.fields(OnlineConfig)} - {"mode"}
+    for name in options:
+        if name not in known:
+            renamed = OnlineConfig.RENAMED_KEYS.get(name)
+            raise UsageError(
+                f"An option is one of {', '.join(sorted(known))}",
+                met=name,
+                remedy=f"Write {renamed}" if renamed else OnlineConfig.REMOVED_KEYS.get(name),
+            )
+    mode = mode or ("fine-tune" if annotated else "zero-shot")
+    values = {**preset_values(preset or "balanced", mode=mode), **options, "mode": mode}
+    if options.get("seconds") and "steps" not in options:
+        values["steps"] = UNLIMITED_STEPS
+    return OnlineConfig(**values)
