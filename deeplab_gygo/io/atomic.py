@@ -1,4 +1,7 @@
-"""Atomic output: files and folders are written beside their destination and renamed when whole."""
+"""Atomic output: files and folders are written beside their destination and renamed when whole.
+
+Also the folder of cached files.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deeplab_gygo.errors import StorageError
+
+CACHE_VARIABLE = "DEEPLAB_GYGO_CACHE"
+"""Environment variable that names the folder of cached files."""
 
 
 @contextmanager
@@ -97,6 +103,15 @@ def move_folder(source: Path, destination: Path) -> None:
             os.replace(former, destination)
         raise
     shutil.rmtree(former, ignore_errors=True)
+
+
+def cache_folder() -> Path:
+    """Returns `DEEPLAB_GYGO_CACHE`, or the folder `deeplab_gygo` in the user's cache folder.
+
+    It may not exist yet. All of it can be deleted while no command runs.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get(CACHE_VARIABLE) or Path(base) / "deeplab_gygo").expanduser()
 
 
 def storage_error(path: str | Path, error: OSError) -> StorageError:

@@ -1,8 +1,9 @@
-"""Frames with their objects tinted and outlined, as pictures and as a video."""
+"""Overlays: frames with their objects tinted and outlined, as images and as a video."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -12,28 +13,29 @@ import cv2
 import numpy as np
 
 from deeplab_gygo.errors import InputError
-from deeplab_gygo.io.mask_writers import DEPTH, ThreadedWriter
-from deeplab_gygo.io.masks import VOID, davis_palette
-from deeplab_gygo.io.video import VideoWriter
+from deeplab_gygo.io.mask_encodings import VOID
+from deeplab_gygo.io.palette import davis_palette
+from deeplab_gygo.io.video_writer import VideoWriter
+from deeplab_gygo.io.writers import DEPTH, ThreadedWriter
 
 OPACITY = 0.45
-"""Share of the object's color in the tint: the texture below stays readable."""
+"""Share of the object's color in the tint; the texture stays visible."""
 
 SINGLE_COLOR = (255, 64, 64)
-"""Tint of the only object, sRGB; the palette's dark red is hard to see on dark goods."""
+"""Color of a single object, sRGB; the palette's dark red is hard to see on dark products."""
 
 
-def object_color(label: int, alone: bool) -> tuple[int, int, int]:
-    """Chooses the color of an object.
+def object_color(label: int, single: bool) -> tuple[int, int, int]:
+    """Returns the color of an object: that of the DAVIS palette, brightened for thin lines.
 
     Args:
         label: Object id, 1..255.
-        alone: Whether it is the only object.
+        single: Whether it is the only object.
 
     Returns:
-        sRGB 0..255: that of the DAVIS palette, brightened to be seen as a line.
+        sRGB 0..255.
     """
-    if alone:
+    if single:
         return SINGLE_COLOR
     color = davis_palette()[label].astype(np.float32)
     bright = color * (255 / max(float(color.max()), 1.0))
@@ -46,19 +48,21 @@ def line_width(size: tuple[int, int]) -> int:
     return max(1, round(min(size) / 240))
 
 
-def draw_outline(image: np.ndarray, region: np.ndarray, color, width: int) -> None:
-    """Draws the outline of a region into an image, holes included, in place.
+def draw_outline(
+    image: np.ndarray, region: np.ndarray, color: tuple[int, int, int], width: int
+) -> None:
+    """Draws the contours of a region into an image, holes included, in place.
 
     Args:
         image: uint8 [H, W, 3] RGB, contiguous.
-        region: [H, W], not 0 inside.
-        color: sRGB triple.
+        region: [H, W], nonzero inside.
+        color: sRGB triple 0..255.
         width: Width of the line in pixels.
     """
     outlines, _ = cv2.findContours(
         (np.asarray(region) != 0).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
     )
-    cv2.drawContours(image, outlines, -1, tuple(int(c) for c in color), width, cv2.LINE_AA)
+    cv2.drawContours(image, outlines, -1, color, width, cv2.LINE_AA)
 
 
 def overlay(
@@ -70,8 +74,8 @@ def overlay(
         image: uint8 [H, W, 3] RGB.
         mask: uint8 or bool [H, W] of object ids; 0 is background and 255 void, both untouched.
         opacity: Share of the object's color in the tint, 0..1.
-        several: Whether the sequence has several objects, which then take palette colors even on
-            frames that show one of them; by default when an id other than 1 occurs.
+        several: Whether the sequence has several objects, which take palette colors even on frames
+            that show one of them; by default when an id other than 1 occurs.
 
     Returns:
         uint8 [H, W, 3] RGB, a new image.
@@ -87,14 +91,14 @@ def overlay(
         )
     result = image.copy()
     labels = [int(label) for label in np.unique(mask) if label not in (0, VOID)]
-    alone = labels in ([], [1]) if several is None else not several
+    single = labels in ([], [1]) if several is None else not several
     for label in labels:
         region = mask == label
-        color = np.array(object_color(label, alone), np.float32)
+        color = np.array(object_color(label, single), np.float32)
         tinted = result[region] * np.float32(1 - opacity) + color * np.float32(opacity)
         result[region] = (tinted + 0.5).astype(np.uint8)
     for label in labels:
-        draw_outline(result, mask == label, object_color(label, alone), line_width(mask.shape))
+        draw_outline(result, mask == label, object_color(label, single), line_width(mask.shape))
     return result
 
 
@@ -107,8 +111,8 @@ class OverlayWriter(ThreadedWriter):
     Args:
         path: Destination, e.g. `overlay.mp4`.
         size: Height and width of the frames in pixels.
-        times: When each frame is shown, in seconds; kept as they are. Excludes `frame_rate`.
-        frame_rate: Frames per second.
+        times: As in `VideoWriter`.
+        frame_rate: As in `VideoWriter`.
         opacity: Share of the object's color in the tint.
         several: As in `overlay`.
         depth: Frames that may wait.
@@ -134,7 +138,10 @@ class OverlayWriter(ThreadedWriter):
         self._opacity, self._several = opacity, several
 
     def __enter__(self) -> Self:
-        self._video.__enter__()
+        with ExitStack() as stack:
+            stack.enter_context(self._video)
+            stack.push(super().__exit__)  # first: an error of the thread leaves no video
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -143,16 +150,10 @@ class OverlayWriter(ThreadedWriter):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            super().__exit__(kind, error, traceback)
-        except BaseException as failure:
-            # What the thread met ends the video as an error of the body does: without a file.
-            self._video.__exit__(type(failure), failure, failure.__traceback__)
-            raise
-        self._video.__exit__(kind, error, traceback)
+        self._stack.__exit__(kind, error, traceback)
 
     def write(self, image: np.ndarray, mask: np.ndarray) -> None:
-        """Hands over a frame; the arrays must not be changed afterwards.
+        """Submits a frame; the arrays must not be changed afterwards.
 
         Args:
             image: uint8 [H, W, 3] RGB.

@@ -1,6 +1,5 @@
 import errno
 import threading
-import time
 from pathlib import Path
 
 import av
@@ -10,10 +9,9 @@ import pytest
 from PIL import Image
 
 from deeplab_gygo.errors import InputError, StorageError, UsageError
-from deeplab_gygo.io.cutout_writers import CutoutWriter, SoftMaskWriter
-from deeplab_gygo.io.mask_writers import MaskWriter, ThreadedWriter
 from deeplab_gygo.io.masks import davis_palette, read_mask
 from deeplab_gygo.io.overlay import OverlayWriter, overlay
+from deeplab_gygo.io.writers import CutoutWriter, MaskWriter, SoftMaskWriter, ThreadedWriter
 
 SIZE = (48, 64)
 
@@ -89,16 +87,17 @@ class TestThreadedWriter:
         writer.close()
 
     def test_error_of_the_body_gives_up_what_waits(self):
-        seen, gate = [], threading.Event()
+        seen, started, gate = [], threading.Event(), threading.Event()
 
         def slow(number):
+            started.set()
             gate.wait(5)
             seen.append(number)
 
         with pytest.raises(RuntimeError), self.Recorder(slow, depth=5) as writer:
             for number in range(5):
                 writer.write(number)
-            time.sleep(0.1)
+            assert started.wait(5)
             threading.Timer(0.2, gate.set).start()
             raise RuntimeError
         assert seen == [0]
