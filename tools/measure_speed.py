@@ -32,7 +32,7 @@ import numpy as np
 from measure_clip import make_clip
 
 from deeplab_gygo.inference.config import preset
-from deeplab_gygo.io.mask_writers import write_png
+from deeplab_gygo.io.writers import write_png
 from deeplab_gygo.runs.clip import open_clip
 from deeplab_gygo.runs.environment import hardware, peak_memory_mb, versions
 from deeplab_gygo.runs.settings import RunSettings

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from deeplab_gygo.evaluation import SequenceScore
     from deeplab_gygo.runs.clip import Clip
-    from deeplab_gygo.runs.sequence_record import SequenceRecord
+    from deeplab_gygo.runs.run_record import RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def _measure(out: Path) -> SequenceScore:
 
 def _write_sheet(out: Path, clip: Clip) -> None:
     """Writes some frames side by side, the results' outlines red and the exact masks' green."""
-    from deeplab_gygo.io.mask_writers import write_png
+    from deeplab_gygo.io.writers import write_png
     from deeplab_gygo.io.masks import read_mask
     from deeplab_gygo.runs.contact_sheet import contact_sheet
 
@@ -96,7 +96,7 @@ def _write_sheet(out: Path, clip: Clip) -> None:
     write_png(out / SHEET_NAME, sheet)
 
 
-def _print(out: Path, record: SequenceRecord, score: SequenceScore) -> None:
+def _print(out: Path, record: RunRecord, score: SequenceScore) -> None:
     (row,) = score.objects()
     summary = {
         "J": row.region.mean,

@@ -10,13 +10,13 @@ from deeplab_gygo.errors import DependencyError, StorageError, UsageError
 from deeplab_gygo.inference import engines
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.engines import encoder_in
-from deeplab_gygo.inference.network import OnlineNetwork
+from deeplab_gygo.inference.network import ForwardPass
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
-from deeplab_gygo.io.cache_folder import CACHE_VARIABLE
+from deeplab_gygo.io.atomic import CACHE_VARIABLE
 from deeplab_gygo.io.sequence import Frame
 from deeplab_gygo.models.weight_file import load_parent
-from deeplab_gygo.runs.sequence_record import identity_config
-from deeplab_gygo.runs.settings import RunSettings
+
+from deeplab_gygo.runs.settings import RunSettings, make_settings
 
 OTHERS = ("openvino", "onnxruntime")
 
@@ -47,7 +47,7 @@ def test_keras_needs_nothing(parent):
 
 @pytest.mark.parametrize("engine", OTHERS)
 def test_features_are_those_of_keras(engine, parent):
-    encode, network = encoder_in(parent, engine, "float32"), OnlineNetwork(parent)
+    encode, network = encoder_in(parent, engine, "float32"), ForwardPass(parent)
     for frames in (_frames(3, 64, 96), _frames(1, 96, 64)):
         expected = backend.to_numpy(network.encode(frames))
         found = backend.to_numpy(encode(frames))
@@ -117,11 +117,11 @@ def test_what_an_engine_cannot_do_is_refused(parent, parent_header):
     with pytest.raises(UsageError, match="--adapt full"):
         RunSettings(OnlineConfig(adapt="full"), weights=parent_header, engine="openvino")
     with pytest.raises(UsageError, match="method deeplab"):
-        RunSettings(method="copy", engine="openvino")
+        make_settings(method="copy", engine="openvino")
 
 
 def test_results_of_another_engine_are_other_results(parent_header):
     plain = RunSettings(OnlineConfig(), weights=parent_header)
     moved = RunSettings(OnlineConfig(), weights=parent_header, engine="openvino")
-    assert "engine" not in identity_config(plain)
-    assert identity_config(moved)["engine"] == "openvino"
+    assert plain.identity["engine"] == "keras"
+    assert moved.identity["engine"] == "openvino"

@@ -8,7 +8,7 @@ import pytest
 from deeplab_gygo.data.shard_writer import pack_material
 
 from deeplab_gygo.errors import DeepLabGygoError, InputError
-from deeplab_gygo.io.cache_folder import CACHE_VARIABLE
+from deeplab_gygo.io.atomic import CACHE_VARIABLE
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.weight_file import variables_by_name
 from deeplab_gygo.synthesis.config import SourceConfig
