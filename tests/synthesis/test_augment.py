@@ -1,4 +1,4 @@
-"""Views of training pictures: image and masks stay together, the object stays in sight."""
+"""Augmentation: image and masks share one transform, and the object stays in the crop."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def _red_disk(height=150, width=220, center=(60, 150), radius=28):
     return image, mask
 
 
-def _overlap(first, second):
+def _iou(first, second):
     return np.count_nonzero(first & second) / max(np.count_nonzero(first | second), 1)
 
 
@@ -44,10 +44,10 @@ def test_image_and_mask_pass_through_the_same_transform(scale):
         assert view.shape == (*SIZE, 3) and view.dtype == np.uint8
         assert warped.shape == SIZE and warped.dtype == np.uint8
         shown = view[..., 0] >= 128
-        assert _overlap(shown, warped == 1) > 0.94
+        assert _iou(shown, warped == 1) > 0.94
 
 
-def test_reduced_pictures_are_not_shifted_against_their_masks():
+def test_reduced_images_are_aligned_with_their_masks():
     image, mask = _red_disk()
     config = replace(PLAIN, scale=(0.5, 0.7))
     shifts = []
@@ -74,7 +74,7 @@ def test_same_seed_gives_same_view_and_another_seed_another():
     assert (views[0][0] != views[2][0]).any()
 
 
-def test_object_stays_in_the_crop_when_asked():
+def test_object_in_crop_keeps_the_object_in_the_crop():
     image, mask = _red_disk(center=(125, 195), radius=20)
     config = replace(PLAIN, scale=(1.5, 1.5), rotate=0.0, object_in_crop=1.0)
     shares = []
@@ -85,7 +85,7 @@ def test_object_stays_in_the_crop_when_asked():
     assert min(shares) > 0.9
 
 
-def test_crop_follows_the_previous_mask_when_the_object_has_left():
+def test_crop_follows_the_first_mask_that_is_not_empty():
     image, mask = _red_disk(center=(125, 195), radius=20)
     config = replace(PLAIN, scale=(1.5, 1.5), rotate=0.0, object_in_crop=1.0)
     for seed in range(10):
@@ -115,22 +115,22 @@ def test_flip_mirrors():
     assert abs(straight - mirrored) > 5
 
 
-def test_void_is_carried_along():
+def test_void_is_preserved():
     image, mask = _red_disk()
     labels = mask.copy()
     labels[:, :150][mask[:, :150] > 0] = VOID
     view, (warped,) = sample_view(image, [labels], SIZE, PLAIN, np.random.default_rng(1))
     assert set(np.unique(warped)) == {0, 1, VOID}
-    assert _overlap(view[..., 0] >= 128, warped > 0) > 0.93
+    assert _iou(view[..., 0] >= 128, warped > 0) > 0.93
 
 
 def test_mask_of_another_size_is_refused():
     image, mask = _red_disk()
-    with pytest.raises(InputError, match="size of its picture"):
+    with pytest.raises(InputError, match="size of its image"):
         sample_view(image, [mask[1:]], SIZE, PLAIN, np.random.default_rng(0))
 
 
-def test_picture_without_masks_is_cropped_anywhere():
+def test_image_without_masks_is_cropped_anywhere():
     image, _ = _red_disk()
     view, masks = sample_view(image, [], SIZE, PLAIN, np.random.default_rng(0))
     assert view.shape == (*SIZE, 3) and masks == []
@@ -152,7 +152,7 @@ def test_gray_removes_colors_and_keeps_brightness():
 
 
 @pytest.mark.parametrize("kind", ["blur", "noise", "jpeg", "brightness", "contrast", "hue"])
-def test_every_kind_of_change_is_felt(kind):
+def test_every_photometric_change_has_an_effect(kind):
     image = np.random.default_rng(0).integers(40, 200, (40, 50, 3), dtype=np.uint8)
     value = 0.3 if kind in ("brightness", "contrast", "hue") else 1.0
     changed = photometric(image, replace(PLAIN, **{kind: value}), np.random.default_rng(1))

@@ -1,4 +1,4 @@
-"""Composed clips."""
+"""Synthetic clips."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,35 +7,34 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.synthesis.backgrounds import find_pictures
 from deeplab_gygo.synthesis.cache import MemoryCache
 from deeplab_gygo.synthesis.composer import Composer
-from deeplab_gygo.synthesis.sprites import find_cutouts, find_stills
+from deeplab_gygo.synthesis.sprites import find_cutouts, list_images
+from deeplab_gygo.synthesis.stills import find_stills
 
 SIZE = (96, 128)
-MOMENTS = [0.0, 1.0, 12.0]
+TIMES = [0.0, 1.0, 12.0]
 
 
-def _composer(material, *, guided, stills=True, cache=None):
+def _composer(material, *, ambiguous, stills=True, cache=None):
     people = find_stills(material / "people") if stills else []
     return Composer(
         [*find_cutouts(material / "cutouts"), *people],
-        [*find_pictures([material / "rooms"]), *people],
+        [*list_images(material / "rooms"), *people],
         cache or MemoryCache(1 << 24),
         size=SIZE,
-        guided=guided,
+        ambiguous_fraction=ambiguous,
     )
 
 
-def _clips(composer, count, moments=MOMENTS, **kwargs):
+def _clips(composer, count, times=TIMES, **kwargs):
     return [
-        composer.compose_clip(np.random.default_rng(seed), moments, **kwargs)
-        for seed in range(count)
+        composer.compose_clip(np.random.default_rng(seed), times, **kwargs) for seed in range(count)
     ]
 
 
-def _outlines(composer, count, moments=MOMENTS):
-    clips = _clips(composer, count, moments, outlines=range(len(moments)))
+def _masks(composer, count, times=TIMES):
+    clips = _clips(composer, count, times, masks_only=range(len(times)))
     return np.array([clip.masks for clip in clips], bool)
 
 
@@ -44,25 +43,25 @@ def _is_magenta(image):
     return np.minimum(red, blue) - green > 45
 
 
-def _overlap(one, other):
+def _iou(one, other):
     return np.sum(one & other, (1, 2)) / np.maximum(np.sum(one | other, (1, 2)), 1)
 
 
-def test_mask_lies_on_the_object_at_every_moment(composing_material):
-    composer = _composer(composing_material, guided=0.0, stills=False)
-    overlaps = []
+def test_masks_cover_the_object_at_every_time(composing_material):
+    composer = _composer(composing_material, ambiguous=0.0, stills=False)
+    fractions = []
     for clip in _clips(composer, 40):
         assert clip.masks[0].any()
         for image, mask in zip(clip.images, clip.masks, strict=True):
             assert image.shape == (*SIZE, 3) and image.dtype == np.uint8
             assert mask.shape == SIZE and mask.dtype == np.uint8 and mask.max() <= 1
             if mask.sum() > 60:
-                overlaps.append((_is_magenta(image) & (mask > 0)).sum() / mask.sum())
-    assert np.median(overlaps) > 0.97 and np.percentile(overlaps, 3) > 0.5
+                fractions.append((_is_magenta(image) & (mask > 0)).sum() / mask.sum())
+    assert np.median(fractions) > 0.97 and np.percentile(fractions, 3) > 0.5
 
 
-def test_salient_clips_hold_nothing_else_as_large(composing_material):
-    for clip in _clips(_composer(composing_material, guided=0.0, stills=False), 50):
+def test_salient_clips_have_no_other_large_object(composing_material):
+    for clip in _clips(_composer(composing_material, ambiguous=0.0, stills=False), 50):
         if not clip.salient:
             continue
         for image, mask in zip(clip.images, clip.masks, strict=True):
@@ -72,70 +71,70 @@ def test_salient_clips_hold_nothing_else_as_large(composing_material):
             assert not len(blobs) or blobs.max() < max(largest, 60)
 
 
-def test_hidden_target_among_others_is_not_called_salient(composing_material):
-    clips = _clips(_composer(composing_material, guided=0.0, stills=False), 120, [0.0, 25.0])
+def test_a_hidden_target_among_others_is_not_salient(composing_material):
+    clips = _clips(_composer(composing_material, ambiguous=0.0, stills=False), 120, [0.0, 25.0])
     gone = [clip for clip in clips if not clip.masks[1].any()]
     assert gone
     for clip in gone:
         assert not clip.salient or _is_magenta(clip.images[1]).mean() < 0.002
 
 
-def test_neighboring_moments_are_alike_and_distant_ones_are_not(composing_material):
-    masks = _outlines(_composer(composing_material, guided=0.5), 120)
-    near, far = _overlap(masks[:, 0], masks[:, 1]), _overlap(masks[:, 0], masks[:, 2])
+def test_neighboring_frames_are_similar_and_distant_ones_are_not(composing_material):
+    masks = _masks(_composer(composing_material, ambiguous=0.5), 120)
+    near, far = _iou(masks[:, 0], masks[:, 1]), _iou(masks[:, 0], masks[:, 2])
     assert 0.7 < np.median(near) < 0.97
     assert np.median(far) < 0.6
 
 
 def test_background_moves_with_the_camera(composing_material):
     differences = []
-    for clip in _clips(_composer(composing_material, guided=0.0), 30, [0.0, 12.0]):
+    for clip in _clips(_composer(composing_material, ambiguous=0.0), 30, [0.0, 12.0]):
         first, last = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in clip.images)
         differences.append(np.abs(first[:8].astype(int) - last[:8]).mean())
     assert np.median(differences) > 3.0
 
 
-def test_guided_clips_hold_rivals_of_like_size(composing_material):
-    rivals = []
-    for clip in _clips(_composer(composing_material, guided=1.0), 50, [0.0]):
+def test_ambiguous_clips_have_distractors_of_similar_size(composing_material):
+    has_distractor = []
+    for clip in _clips(_composer(composing_material, ambiguous=1.0), 50, [0.0]):
         assert not clip.salient
         outside = _is_magenta(clip.images[0]) & (cv2.dilate(clip.masks[0], np.ones((7, 7))) == 0)
-        rivals.append(outside.sum() > 0.3 * clip.masks[0].sum())
-    assert np.mean(rivals) > 0.6
+        has_distractor.append(outside.sum() > 0.3 * clip.masks[0].sum())
+    assert np.mean(has_distractor) > 0.6
 
 
-def test_share_of_guided_clips(composing_material):
-    composer = _composer(composing_material, guided=0.3)
-    kinds = [clip.salient for clip in _clips(composer, 120, [0.0], outlines=[0])]
-    assert 0.56 < np.mean(kinds) < 0.84
+def test_fraction_of_ambiguous_clips(composing_material):
+    composer = _composer(composing_material, ambiguous=0.3)
+    salient = [clip.salient for clip in _clips(composer, 120, [0.0], masks_only=[0])]
+    assert 0.56 < np.mean(salient) < 0.84
 
 
-def test_target_is_visible_at_first_and_sometimes_leaves(composing_material):
-    masks = _outlines(_composer(composing_material, guided=0.5), 250, [0.0, 15.0])
+def test_target_is_visible_at_time_0_and_sometimes_leaves(composing_material):
+    masks = _masks(_composer(composing_material, ambiguous=0.5), 250, [0.0, 15.0])
     areas = masks.sum(axis=(2, 3))
     assert areas[:, 0].min() >= 0.004 * SIZE[0] * SIZE[1]
     assert 0.02 < (areas[:, 1] == 0).mean() < 0.16
 
 
 def test_objects_vary_in_size(composing_material):
-    composer = _composer(composing_material, guided=0.0)
-    shares = _outlines(composer, 100, [0.0]).mean(axis=(1, 2, 3))
+    composer = _composer(composing_material, ambiguous=0.0)
+    shares = _masks(composer, 100, [0.0]).mean(axis=(1, 2, 3))
     assert np.percentile(shares, 10) < 0.08 and np.percentile(shares, 90) > 0.2
 
 
-def test_outlines_leave_the_picture_out_and_the_mask_alike(composing_material):
-    composer = _composer(composing_material, guided=0.5)
-    whole, part = _clips(composer, 20), _clips(composer, 20, outlines=(0, 2))
+def test_masks_only_skips_images_and_keeps_masks(composing_material):
+    composer = _composer(composing_material, ambiguous=0.5)
+    whole, part = _clips(composer, 20), _clips(composer, 20, masks_only=(0, 2))
     for one, other in zip(whole, part, strict=True):
         assert [image is None for image in other.images] == [True, False, True]
         np.testing.assert_array_equal(one.images[1], other.images[1])
         for first, second in zip(one.masks, other.masks, strict=True):
-            # Pictures and outlines are resampled by different code of OpenCV.
+            # OpenCV resamples one and four channels with different code.
             assert np.count_nonzero(first != second) <= 0.01 * max(first.sum(), 100)
 
 
-def test_scene_does_not_depend_on_the_moments_asked_for(composing_material):
-    composer = _composer(composing_material, guided=0.5)
+def test_scene_does_not_depend_on_the_requested_times(composing_material):
+    composer = _composer(composing_material, ambiguous=0.5)
     for one, other in zip(
         _clips(composer, 15, [0.0, 7.0]), _clips(composer, 15, [7.0, -2.0, 3.0, 0.0]), strict=True
     ):
@@ -144,14 +143,14 @@ def test_scene_does_not_depend_on_the_moments_asked_for(composing_material):
             np.testing.assert_array_equal(one.masks[first], other.masks[second])
 
 
-def test_result_depends_on_the_seed_alone_whatever_cache_and_threads(composing_material):
+def test_clips_are_deterministic_whatever_cache_and_threads(composing_material):
     def compose(seed, composer):
-        clip = composer.compose_clip(np.random.default_rng(seed), MOMENTS)
+        clip = composer.compose_clip(np.random.default_rng(seed), TIMES)
         return [*clip.images, *clip.masks]
 
-    fresh = _composer(composing_material, guided=0.5, cache=MemoryCache(0))
+    fresh = _composer(composing_material, ambiguous=0.5, cache=MemoryCache(0))
     alone = [compose(seed, fresh) for seed in range(16)]
-    shared = _composer(composing_material, guided=0.5, cache=MemoryCache(60_000))
+    shared = _composer(composing_material, ambiguous=0.5, cache=MemoryCache(60_000))
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda seed: compose(seed, shared), range(16)))
     for one, other in zip(alone, together, strict=True):
@@ -161,11 +160,11 @@ def test_result_depends_on_the_seed_alone_whatever_cache_and_threads(composing_m
 
 def test_without_backgrounds_or_objects_or_anything_visible(composing_material):
     objects = find_cutouts(composing_material / "cutouts")
-    rooms = find_pictures([composing_material / "rooms"])
+    rooms = list_images(composing_material / "rooms")
     cache, rng = MemoryCache(1 << 20), np.random.default_rng(0)
     with pytest.raises(UsageError, match="background"):
         Composer(objects, find_stills(composing_material / "people"), cache)
-    with pytest.raises(UsageError, match="needs objects"):
+    with pytest.raises(UsageError, match="need objects"):
         Composer([], rooms, cache)
     clear = composing_material / "clear"
     clear.mkdir()
@@ -174,19 +173,19 @@ def test_without_backgrounds_or_objects_or_anything_visible(composing_material):
         Composer(find_cutouts(clear), rooms, cache, size=SIZE).compose_clip(rng, [0.0])
 
 
-@pytest.mark.parametrize("moments, outlines", [([], ()), ([0.0], (1,)), ([0.0, 1.0], (-1,))])
-def test_moments_that_make_no_clip_are_refused(composing_material, moments, outlines):
-    composer = _composer(composing_material, guided=0.5)
-    with pytest.raises(UsageError, match="moment"):
-        composer.compose_clip(np.random.default_rng(0), moments, outlines=outlines)
+@pytest.mark.parametrize("times, masks_only", [([], ()), ([0.0], (1,)), ([0.0, 1.0], (-1,))])
+def test_invalid_times_are_refused(composing_material, times, masks_only):
+    composer = _composer(composing_material, ambiguous=0.5)
+    with pytest.raises(UsageError, match="time"):
+        composer.compose_clip(np.random.default_rng(0), times, masks_only=masks_only)
 
 
 def test_real_material_composes(shared_data):
     objects = find_cutouts(shared_data / "cutouts")
     stills = find_stills(shared_data / "stills" / "human_seg_hsd")
-    photos = find_pictures([shared_data / "backgrounds"])
+    photos = list_images(shared_data / "backgrounds")
     composer = Composer([*objects, *stills], [*photos, *stills], MemoryCache(1 << 28))
-    clips = _clips(composer, 25, [0.0, 10.0], outlines=[1])
+    clips = _clips(composer, 25, [0.0, 10.0], masks_only=[1])
     shares = [clip.masks[0].mean() for clip in clips]
     assert min(shares) >= 0.004 and 0.02 < np.median(shares) < 0.4
     assert all(clip.images[0].shape == (384, 512, 3) for clip in clips)

@@ -1,19 +1,19 @@
-"""Shadows of composed objects."""
+"""Shadows of synthetic objects."""
 
 import numpy as np
 import pytest
 
-from deeplab_gygo.synthesis.layers import Pose, place
-from deeplab_gygo.synthesis.shadows import draw_shadow
-from deeplab_gygo.synthesis.sprites import make_view
+from deeplab_gygo.synthesis.layers import Pose, warp_sprite
+from deeplab_gygo.synthesis.shadows import sample_shadow
+from deeplab_gygo.synthesis.sprites import make_sprite
 
 CANVAS = (120, 160)
 
 
 def _layer(center, canvas=CANVAS):
-    view = make_view(np.full((40, 40, 3), 200, np.uint8), np.full((40, 40), 255, np.uint8))
+    sprite = make_sprite(np.full((40, 40, 3), 200, np.uint8), np.full((40, 40), 255, np.uint8))
     pose = Pose(np.array(center, float), 1.0, 0.0, False, np.zeros((4, 2)))
-    return place(view, pose.matrix(view.rgba.shape), canvas)
+    return warp_sprite(sprite, pose.matrix(sprite.rgba.shape), canvas)
 
 
 def _darkening(shadow, layer):
@@ -23,12 +23,12 @@ def _darkening(shadow, layer):
 
 
 def _shadow(*, contact):
-    drawn = (draw_shadow(np.random.default_rng(seed)) for seed in range(50))
-    return next(shadow for shadow in drawn if shadow.contact == contact)
+    sampled = (sample_shadow(np.random.default_rng(seed)) for seed in range(50))
+    return next(shadow for shadow in sampled if shadow.contact == contact)
 
 
-def test_both_kinds_are_drawn():
-    kinds = [draw_shadow(np.random.default_rng(seed)).contact for seed in range(100)]
+def test_both_kinds_are_sampled():
+    kinds = [sample_shadow(np.random.default_rng(seed)).contact for seed in range(100)]
     assert 0.3 < np.mean(kinds) < 0.7
 
 
@@ -40,7 +40,7 @@ def test_shadow_darkens_softly_near_the_object(contact):
     assert not dark[:25].any() and not dark[:, :20].any()
 
 
-def test_contact_shadow_lies_below():
+def test_contact_shadow_is_below():
     dark = _darkening(_shadow(contact=True), _layer((80, 60)))
     rows, columns = np.nonzero(dark > 20)
     assert 72 < rows.mean() < 88 and 76 < columns.mean() < 84

@@ -1,4 +1,4 @@
-"""Where training clips are drawn from."""
+"""Sources of training clips."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.synthesis.augment import VOID
 from deeplab_gygo.synthesis.cache import MemoryCache
-from deeplab_gygo.synthesis.clips import Moment, RawClip
+from deeplab_gygo.synthesis.clips import ClipFrame, RawClip
 from deeplab_gygo.synthesis.sources import ComposeSource, MixedSource, StillsSource, VideoSource
 
 
@@ -48,14 +48,14 @@ class _Dataset:
         return image
 
 
-class _Fixed:
-    """A source that always gives the same clip."""
+class _Constant:
+    """A source of one clip."""
 
     def __init__(self, mask):
-        moment = Moment(np.zeros((*mask.shape, 3), np.uint8), mask, None)
-        self.clip = RawClip((moment, moment), True)
+        frame = ClipFrame(np.zeros((*mask.shape, 3), np.uint8), mask, None)
+        self.clip = RawClip((frame, frame), True)
 
-    def draw(self, rng):
+    def sample(self, rng):
         return self.clip
 
 
@@ -65,12 +65,12 @@ def _square(size=(90, 120), side=36):
     return mask
 
 
-def _place(mask):
-    """The frame that a mask of `_Dataset` belongs to."""
+def _index(mask):
+    """Index of the frame that a mask of `_Dataset` belongs to."""
     return (int(np.flatnonzero(mask.any(axis=0))[0]) - 10) // 5
 
 
-def test_cache_keeps_the_latest_within_its_limit():
+def test_cache_drops_the_least_recently_used_beyond_its_limit():
     cache, made = MemoryCache(3500), []
 
     def fetch(key):
@@ -79,22 +79,20 @@ def test_cache_keeps_the_latest_within_its_limit():
     for key in "aba":
         fetch(key)
     fetch("c")
-    fetch("d")  # drops b, the one not used for longest
+    fetch("d")  # drops b
     assert made == list("abcd") and cache.used_bytes <= 3500 and len(cache) == 3
     fetch("a")
     fetch("b")
     assert made == list("abcdb")
 
 
-def test_cache_does_not_keep_what_exceeds_its_limit():
+def test_cache_does_not_hold_values_above_its_limit():
     cache = MemoryCache(100)
     assert cache.get("x", lambda: np.ones(500, np.uint8)).sum() == 500
     assert len(cache) == 0 and cache.used_bytes == 0
-    with pytest.raises(UsageError):
-        MemoryCache(-1)
 
 
-def test_cache_under_threads_counts_right():
+def test_cache_counts_bytes_under_threads():
     cache = MemoryCache(5000)
 
     def work(seed):
@@ -110,22 +108,22 @@ def test_cache_under_threads_counts_right():
     assert cache.used_bytes == sum(size for _, size in cache._entries.values())
 
 
-def test_video_draws_two_frames_of_one_video_each_with_a_neighbor():
-    source = VideoSource(_Dataset(), MemoryCache(1 << 22), max_gap=2, span=5)
-    gaps, spans = set(), set()
+def test_video_clips_are_two_frames_of_one_sequence_with_neighbor_masks():
+    source = VideoSource(_Dataset(), MemoryCache(1 << 22), max_gap=2, max_frame_distance=5)
+    gaps, distances = set(), set()
     for seed in range(120):
-        clip = source.draw(np.random.default_rng(seed))
+        clip = source.sample(np.random.default_rng(seed))
         assert clip.salient
-        shown = [moment.image[0, 0, :2].tolist() for moment in clip.moments]
+        shown = [frame.image[0, 0, :2].tolist() for frame in clip.frames]
         assert shown[0][1] == shown[1][1], "one video"
-        for moment, (now, _) in zip(clip.moments, shown, strict=True):
-            assert _place(moment.mask) == now, "mask and frame must belong together"
-            gaps.add(abs(_place(moment.near) - now))
-        spans.add(abs(shown[0][0] - shown[1][0]))
-    assert gaps == {1, 2} and spans == {1, 2, 3, 4, 5}
+        for frame, (now, _) in zip(clip.frames, shown, strict=True):
+            assert _index(frame.mask) == now, "mask and image are of one frame"
+            gaps.add(abs(_index(frame.neighbor_mask) - now))
+        distances.add(abs(shown[0][0] - shown[1][0]))
+    assert gaps == {1, 2} and distances == {1, 2, 3, 4, 5}
 
 
-def test_video_leaves_out_what_is_held_back_and_takes_named_sequences():
+def test_video_excludes_held_out_and_takes_named_sequences():
     dataset = _Dataset()
     cache = MemoryCache(1 << 22)
     assert VideoSource(dataset, cache, exclude=["ride"]).names == ["walk"]
@@ -136,35 +134,35 @@ def test_video_leaves_out_what_is_held_back_and_takes_named_sequences():
         VideoSource(_Dataset(count=0), cache)
 
 
-def test_video_decodes_each_frame_once_while_memory_lasts():
+def test_video_decodes_each_cached_frame_once():
     dataset = _Dataset()
     source = VideoSource(dataset, MemoryCache(1 << 22))
     for seed in range(200):
-        source.draw(np.random.default_rng(seed))
+        source.sample(np.random.default_rng(seed))
     assert dataset.decoded == 16
 
 
 def test_video_reduces_large_frames():
     source = VideoSource(_Dataset(size=(80, 120)), MemoryCache(1 << 22), short_side=40)
-    for moment in source.draw(np.random.default_rng(0)).moments:
-        assert moment.image.shape == (40, 60, 3)
-        assert moment.mask.shape == moment.near.shape == (40, 60)
+    for frame in source.sample(np.random.default_rng(0)).frames:
+        assert frame.image.shape == (40, 60, 3)
+        assert frame.mask.shape == frame.neighbor_mask.shape == (40, 60)
 
 
 def test_video_mostly_skips_frames_without_object():
     source = VideoSource(_Dataset(empty=(0, 1, 2, 3)), MemoryCache(1 << 22))
-    first = [source.draw(np.random.default_rng(s)).moments[0] for s in range(400)]
-    assert 0 < np.mean([not moment.mask.any() for moment in first]) < 0.06
+    first = [source.sample(np.random.default_rng(s)).frames[0] for s in range(400)]
+    assert 0 < np.mean([not frame.mask.any() for frame in first]) < 0.06
 
 
 def test_video_of_one_frame_is_its_own_neighbor():
     source = VideoSource(_Dataset(count=1), MemoryCache(1 << 22))
-    first, second = source.draw(np.random.default_rng(0)).moments
-    for mask in (first.near, second.mask, second.near):
+    first, second = source.sample(np.random.default_rng(0)).frames
+    for mask in (first.neighbor_mask, second.mask, second.neighbor_mask):
         np.testing.assert_array_equal(first.mask, mask)
 
 
-def test_one_object_of_several_is_drawn_and_void_is_kept():
+def test_one_of_several_objects_is_sampled_and_void_is_kept():
     dataset = _Dataset()
     dataset.multi_object = True
     labels = np.zeros((60, 90), np.uint8)
@@ -173,57 +171,59 @@ def test_one_object_of_several_is_drawn_and_void_is_kept():
     source = VideoSource(dataset, MemoryCache(1 << 22))
     areas = set()
     for seed in range(30):
-        clip = source.draw(np.random.default_rng(seed))
+        clip = source.sample(np.random.default_rng(seed))
         assert not clip.salient
-        first = clip.moments[0].mask
+        first = clip.frames[0].mask
         areas.add(np.count_nonzero(first == 1))
         np.testing.assert_array_equal(first == VOID, labels == VOID)
-        for moment in clip.moments:
-            np.testing.assert_array_equal(moment.mask, first, "one object in the whole clip")
-            np.testing.assert_array_equal(moment.near, first)
+        for frame in clip.frames:
+            np.testing.assert_array_equal(frame.mask, first, "one object in the whole clip")
+            np.testing.assert_array_equal(frame.neighbor_mask, first)
     assert areas == {100, 150}
-    assert labels.max() == VOID and (labels == 5).any(), "the dataset's arrays stay as they are"
+    assert labels.max() == VOID and (labels == 5).any(), "the arrays of the dataset are not changed"
 
 
-def test_a_still_is_both_moments_and_has_no_mask_nearby(tmp_path):
+def test_a_still_is_both_frames_without_a_neighbor_mask(tmp_path):
     for part, value in (("images", np.zeros((50, 60, 3), np.uint8)), ("masks", _square((50, 60)))):
         (tmp_path / part).mkdir()
         cv2.imwrite(str(tmp_path / part / "one.png"), value * 255)
-    clip = StillsSource(tmp_path, MemoryCache(1 << 20)).draw(np.random.default_rng(0))
+    clip = StillsSource(tmp_path, MemoryCache(1 << 20)).sample(np.random.default_rng(0))
     assert clip.salient
-    for moment in clip.moments:
-        assert moment.near is None
-        np.testing.assert_array_equal(moment.mask, _square((50, 60)))
+    for frame in clip.frames:
+        assert frame.neighbor_mask is None
+        np.testing.assert_array_equal(frame.mask, _square((50, 60)))
 
 
 class _Composer:
-    """Pictures that show at which time they were made."""
+    """Records the requested times."""
 
-    def compose_clip(self, rng, moments, outlines=()):
-        self.moments, self.outlines = moments, outlines
-        masks = [np.full((4, 4), index, np.uint8) for index in range(len(moments))]
+    def compose_clip(self, rng, times, masks_only=()):
+        self.times, self.masks_only = times, masks_only
+        masks = [np.full((4, 4), index, np.uint8) for index in range(len(times))]
         return SimpleNamespace(images=masks[:2], masks=masks, salient=False)
 
 
-def test_a_composed_clip_has_two_moments_and_the_outlines_near_them():
+def test_a_synthetic_clip_has_two_frames_and_their_neighbor_masks():
     composer = _Composer()
-    source = ComposeSource(composer, span=9.0)
+    source = ComposeSource(composer, max_frame_distance=9.0)
     for seed in range(20):
-        clip = source.draw(np.random.default_rng(seed))
-        start, far, *near = composer.moments
-        assert start == 0.0 and 1.0 <= far <= 9.0
-        # Pictures of the moments next to them are not needed, and are not made.
-        assert list(composer.outlines) == [2, 3]
-        assert all(0.5 <= abs(t - n) <= 2.0 for t, n in zip((start, far), near, strict=True))
-        assert [(int(m.mask[0, 0]), int(m.near[0, 0])) for m in clip.moments] == [(0, 2), (1, 3)]
+        clip = source.sample(np.random.default_rng(seed))
+        start, other, *neighbors = composer.times
+        assert start == 0.0 and 1.0 <= other <= 9.0
+        assert list(composer.masks_only) == [2, 3]
+        assert all(0.5 <= abs(t - n) <= 2.0 for t, n in zip((start, other), neighbors, strict=True))
+        assert [(int(f.mask[0, 0]), int(f.neighbor_mask[0, 0])) for f in clip.frames] == [
+            (0, 2),
+            (1, 3),
+        ]
         assert not clip.salient
 
 
-def test_mix_draws_by_weight():
-    first, second, never = (_Fixed(_square(side=side)) for side in (10, 20, 30))
+def test_mix_samples_by_weight():
+    first, second, never = (_Constant(_square(side=side)) for side in (10, 20, 30))
     mix = MixedSource([(first, 3.0), (never, 0.0), (second, 1.0)])
-    drawn = [mix.draw(np.random.default_rng(s)).moments[0] for s in range(400)]
-    areas = [moment.mask.sum() for moment in drawn]
+    sampled = [mix.sample(np.random.default_rng(s)).frames[0] for s in range(400)]
+    areas = [frame.mask.sum() for frame in sampled]
     assert areas.count(100) / 400 == pytest.approx(0.75, abs=0.07)
     assert areas.count(900) == 0
     for bad in ([], [(first, -1.0)], [(first, 0.0)]):
