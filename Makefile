@@ -25,7 +25,7 @@ lint: $(VENV)/.installed-dev
 
 # Builds the documentation into out/docs; a broken link or an unknown name is an error.
 docs: $(VENV)/.installed-dev
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 serve-docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs serve
