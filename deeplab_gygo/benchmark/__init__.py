@@ -1,5 +1,5 @@
-"""The benchmark: every method in every mode on every data set, as one page and three tables.
+"""The benchmark: every method in every mode on every dataset, as one page and its tables.
 
-`plan` says what is to be measured, `cells` measures what is missing, `results` reads what was
-measured; everything else makes tables, figures and the page of it and loads no network.
+`plan` reads the configuration, `run` runs the missing cells, `results` reads them, and `report`
+writes tables, figures and the page without a network.
 """

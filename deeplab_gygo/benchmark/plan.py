@@ -1,36 +1,42 @@
-"""What a benchmark consists of: rows (a method in a mode), data sets, and a cell for each pair."""
+"""The plan of a benchmark: rows (a method in a mode), datasets, and a cell for each pair."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from deeplab_gygo.errors import UsageError
+from deeplab_gygo.datasets.registry import Dataset, open_dataset
+from deeplab_gygo.errors import UsageError, WeightsError
 from deeplab_gygo.evaluation.quoted import Quotations, read_quotations
-from deeplab_gygo.inference.config import check_preset, preset
-from deeplab_gygo.io.config_file import from_dict, load_yaml, to_plain
+from deeplab_gygo.inference.config import preset
+from deeplab_gygo.io.config_file import check_range, from_dict, load_yaml, to_plain
 from deeplab_gygo.methods import MethodName, find_method
 from deeplab_gygo.models.config import Precision
+from deeplab_gygo.models.weight_file import shipped_parent
 
 CELL_FOLDER = "cells"
-"""Folder of the results below the output folder: `cells/<data set>/<row>/<sequence>`."""
+"""Folder of the results below the output folder: `cells/<dataset>/<row>/<sequence>`."""
 
 
 @dataclass
 class BenchmarkDataset:
-    """One data set of a benchmark.
+    """One dataset of a benchmark.
 
     Attributes:
-        name: Name of its folder among the results.
+        name: Name of its folder of results.
         label: Name in tables and figures.
-        kind: How it lies on disk.
-        root: Its folder; a relative one starts at the folder of the data.
+        kind: Layout on disk.
+        root: Its folder, relative to the folder of the data.
         split: Split, or path of a list file.
         resolution: Folder below `JPEGImages`.
-        note: What a reader must know of it, such as that it is synthetic.
-        quoted: Sets of published values that stand beside it, of `evaluation/quoted.yaml`.
+        note: Remark for readers, such as that it is synthetic.
+        quoted: Sets of published scores shown beside it (`evaluation/quoted.yaml`).
+
+    Raises:
+        UsageError: The name is not a folder name, or a quoted set is unknown.
     """
 
     name: str
@@ -42,23 +48,50 @@ class BenchmarkDataset:
     note: str = ""
     quoted: list[str] = field(default_factory=list)
 
+    def __post_init__(self):
+        _check_name(self.name)
+        _check_known(f"quoted of {self.name}", self.quoted, read_quotations().sets)
+
+    @property
+    def quotations(self) -> Quotations:
+        """The published scores shown beside it."""
+        return read_quotations().only(self.quoted)
+
+    def open(self, data_root: str | Path | None) -> Dataset | None:
+        """Opens the dataset; returns None if its folder is absent.
+
+        Args:
+            data_root: Folder of the data; None for no data.
+
+        Raises:
+            InputError: The folder is not a dataset of this kind.
+        """
+        root = Path(data_root or "").expanduser() / Path(self.root).expanduser()
+        if not root.is_dir() or (data_root is None and not Path(self.root).is_absolute()):
+            return None
+        return open_dataset(self.kind, root, self.resolution)
+
 
 @dataclass
 class BenchmarkRow:
-    """A method in one mode, with its numbers.
+    """A method in one mode, with its options.
 
     Attributes:
-        name: Name of its folder among the results.
+        name: Name of its folder of results.
         label: Name of the method in tables and figures.
         method: The method.
-        mode: Its mode; empty takes the method's default.
-        variant: What tells it from other rows of the same method and mode.
-        preset: Preset of the method that the options start from; empty for its defaults.
-        weights: Parent file, from the working directory; empty takes the shipped one.
-        online: Options of the method that differ from its defaults, or from the preset's.
-        note: What a reader must know of it, such as the trunk.
-        made_by: Experiment file that makes the weights, for the message where they are missing.
-        datasets: Names of the data sets that it runs on; empty means all.
+        mode: Its mode; empty takes the default of the method.
+        variant: Distinguishes rows of the same method and mode.
+        preset: Preset of the method that the options start from; empty for the defaults.
+        weights: Weights file, relative to the working directory; empty takes the shipped one.
+        online: Options of the method that differ from its preset.
+        note: Remark for readers, such as the backbone.
+        made_by: Experiment file that makes the weights, for messages.
+        datasets: Names of its datasets; empty means all.
+
+    Raises:
+        UsageError: The name is not a folder name, or mode, preset, weights or an option do not
+            exist in the method.
     """
 
     name: str
@@ -73,38 +106,65 @@ class BenchmarkRow:
     made_by: str = ""
     datasets: list[str] = field(default_factory=list)
 
-    @property
-    def mode_in_force(self) -> str:
-        """The mode, the method's default resolved."""
-        return self.mode or find_method(self.method).resolve("options")().mode
+    def __post_init__(self):
+        _check_name(self.name)
+        method, where = find_method(self.method), f"row '{self.name}'"
+        if self.mode and self.mode not in method.modes:
+            raise UsageError(
+                f"The modes of {self.method} are {', '.join(method.modes)}",
+                met=self.mode,
+                where=where,
+            )
+        if self.weights and self.is_classical:
+            raise UsageError(
+                f"The method {self.method} has no weights", met=self.weights, where=where
+            )
+        if "mode" in self.online:
+            raise UsageError("The mode of a row is its key mode", met="online.mode", where=where)
+        self.mode = self.mode or method.resolve("options")().mode
+        self.online_config()
 
     @property
-    def is_reference(self) -> bool:
-        """Whether the method is a classical reference, which has no weights."""
+    def is_classical(self) -> bool:
+        """Whether the method is a classical one without weights."""
         return not find_method(self.method).architecture
 
     @property
     def title(self) -> str:
-        """Method, mode and variant in one; references have one mode, which goes without saying."""
-        words = self.label if self.is_reference else f"{self.label} {self.mode_in_force}"
+        """Method, mode and variant; classical methods have one mode, which is left out."""
+        words = self.label if self.is_classical else f"{self.label} {self.mode}"
         return f"{words} ({self.variant})" if self.variant else words
 
-    def online_config(self) -> Any:
-        """Makes the options of the method, every default resolved.
+    @property
+    def weights_path(self) -> Path | None:
+        """File of the weights, present or not; None if none are needed or shipped."""
+        if self.is_classical:
+            return None
+        try:
+            return Path(self.weights).expanduser() if self.weights else shipped_parent(self.method)
+        except WeightsError:
+            return None
 
-        Returns:
-            An instance of the method's class of `ONLINE_CONFIGS`.
+    @property
+    def missing_weights(self) -> str:
+        """A phrase on missing weights; empty if they are present or not needed."""
+        path = self.weights_path
+        if self.is_classical or (path is not None and path.is_file()):
+            return ""
+        made = f", made by {self.made_by}" if self.made_by else ""
+        if self.weights:
+            return f"weights missing: {self.weights}{made}"
+        return f"no weights of {self.method} are shipped{made}"
+
+    def online_config(self) -> Any:
+        """Returns the options of the method with every default resolved.
 
         Raises:
-            UsageError: An option is unknown or has a wrong value.
+            UsageError: An option is unknown or out of range.
         """
-        values = to_plain(preset(self.preset, self.method))
-        values |= {"mode": self.mode} if self.mode else {}
-        return from_dict(
-            find_method(self.method).resolve("options"),
-            values | self.online,
-            f"row '{self.name}', online",
-        )
+        values = to_plain(preset(self.preset, self.method, self.mode)) | self.online
+        options = find_method(self.method).resolve("options")
+        return from_dict(options, values, f"row '{self.name}', online")
 
 
 @dataclass
@@ -113,13 +173,16 @@ class BenchmarkConfig:
 
     Attributes:
         title: Title of the page.
-        datasets: The data sets, in the order of the page.
+        datasets: The datasets, in the order of the page.
         rows: The rows, in the order of the tables.
         precision: Numeric policy of all rows.
         seed: Seed of all rows.
-        strips: Sequences of a data set that are shown as pictures, from the worst to the best;
-            0 shows all.
-        strip_rows: Names of the rows that are shown as pictures; empty shows all.
+        strips: Number of sequences per dataset shown as pictures, evenly from the worst to the
+            best; 0 shows all.
+        strip_rows: Names of the rows shown as pictures; empty shows all.
+
+    Raises:
+        UsageError: Datasets or rows are missing or share a name, or a name is unknown.
     """
 
     title: str = "Video object segmentation benchmark"
@@ -130,14 +193,28 @@ class BenchmarkConfig:
     strips: int = 4
     strip_rows: list[str] = field(default_factory=list)
 
+    def __post_init__(self):
+        for kind, items in (("datasets", self.datasets), ("rows", self.rows)):
+            names = [item.name for item in items]
+            if not names or len(set(names)) < len(names):
+                raise UsageError(
+                    f"A benchmark has {kind} with different names", met=", ".join(names) or "none"
+                )
+        datasets, rows = ([item.name for item in items] for items in (self.datasets, self.rows))
+        for row in self.rows:
+            _check_known(f"datasets of row '{row.name}'", row.datasets, datasets)
+        _check_known("strip_rows", self.strip_rows, rows)
+        check_range(self, "strips", 0)
+        check_range(self, "seed", 0)
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One row on one data set.
+    """One row on one dataset.
 
     Attributes:
         row: The row.
-        dataset: The data set.
+        dataset: The dataset.
         folder: Folder of the results.
     """
 
@@ -147,57 +224,31 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Names the cell in messages."""
+        """Name of the cell in messages."""
         return f"{self.row.name} on {self.dataset.name}"
 
 
 def load_benchmark(path: str | Path) -> BenchmarkConfig:
-    """Reads and checks a benchmark.
-
-    Args:
-        path: YAML file of a `BenchmarkConfig`.
-
-    Returns:
-        The benchmark.
+    """Reads and checks the YAML file of a benchmark.
 
     Raises:
-        UsageError: The file is missing, or a key or value in it cannot be used.
+        UsageError: The file is missing, or a key or value is unusable.
     """
-    config = load_yaml(BenchmarkConfig, path)
-    if not (config.datasets and config.rows):
-        raise UsageError("A benchmark has data sets and rows", met="none", where=path)
-    names = [item.name for item in config.datasets]
-    rows = [item.name for item in config.rows]
-    for kind, listed in (("data set", names), ("row", rows)):
-        _check_names(kind, listed, path)
-    for row in config.rows:
-        _check_row(row, names, path)
-    _check_known("strip_rows", config.strip_rows, rows, path)
-    known = list(read_quotations().sets)
-    for item in config.datasets:
-        _check_known(f"quoted of {item.name}", item.quoted, known, path)
-    if config.strips < 0:
-        raise UsageError("strips is 0 or more", met=config.strips, where=path)
-    if config.seed < 0:
-        raise UsageError("A seed is 0 or more", met=config.seed, where=path)
-    return config
+    return load_yaml(BenchmarkConfig, path)
 
 
-def cells_of(config: BenchmarkConfig, out: str | Path, only: tuple[str, ...] = ()) -> list[Cell]:
-    """Lists the cells of a benchmark, data set by data set, in the order of its rows.
+def cells_of(config: BenchmarkConfig, out: str | Path, only: Sequence[str] = ()) -> list[Cell]:
+    """Lists the cells of a benchmark, dataset by dataset, in the order of its rows.
 
     Args:
         config: The benchmark.
         out: Output folder.
         only: Names of rows; empty takes all.
 
-    Returns:
-        The cells.
-
     Raises:
-        UsageError: There is no such row.
+        UsageError: A row is unknown.
     """
-    _check_known("--only", list(only), [row.name for row in config.rows], "command line")
+    _check_known("--only", only, [row.name for row in config.rows])
     return [
         Cell(row, dataset, Path(out) / CELL_FOLDER / dataset.name / row.name)
         for dataset in config.datasets
@@ -206,44 +257,12 @@ def cells_of(config: BenchmarkConfig, out: str | Path, only: tuple[str, ...] = (
     ]
 
 
-def quotations_of(dataset: BenchmarkDataset) -> Quotations:
-    """Returns the published values that stand beside a data set, in the order it names them."""
-    return read_quotations().only(dataset.quoted)
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UsageError("A name is made of letters, digits, '.', '_' and '-'", met=name)
 
 
-def _check_names(kind: str, names: list[str], where: str | Path) -> None:
-    """Checks that names are folders, and each there once."""
-    for name in names:
-        if not re.fullmatch(r"\w[\w.-]*", name):
-            raise UsageError(
-                f"The name of a {kind} is letters, digits, '.', '_' and '-'", met=name, where=where
-            )
-        if names.count(name) > 1:
-            raise UsageError(
-                f"Every {kind} of a benchmark has its own name", met=f"'{name}' twice", where=where
-            )
-
-
-def _check_row(row: BenchmarkRow, datasets: list[str], path: str | Path) -> None:
-    where = f"{path}, row '{row.name}'"
-    if row.mode and row.mode not in find_method(row.method).modes:
-        raise UsageError(
-            f"The modes of {row.method} are {', '.join(find_method(row.method).modes)}",
-            met=row.mode,
-            where=where,
-        )
-    check_preset(row.preset, row.method)
-    if row.is_reference and row.weights:
-        raise UsageError(f"The method {row.method} has no weights", met=row.weights, where=where)
-    if "mode" in row.online:
-        raise UsageError("The mode of a row is its key mode", met="online.mode", where=where)
-    row.online_config()
-    _check_known("datasets", row.datasets, datasets, where)
-
-
-def _check_known(what: str, names: list[str], known: list[str], where: str | Path) -> None:
+def _check_known(what: str, names: Sequence[str], known: Collection[str]) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise UsageError(
-            f"{what} names some of {', '.join(known)}", met=", ".join(unknown), where=where
-        )
+        raise UsageError(f"{what} names some of {', '.join(known)}", met=", ".join(unknown))

@@ -1,41 +1,155 @@
-"""The main table as CSV and Markdown, and the table of sequences as CSV."""
+"""Tables of a benchmark: CSV, Markdown, LaTeX and text, measured rows beside quoted ones."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+from tabulate import LATEX_ESCAPE_RULES, tabulate
+
+from deeplab_gygo.benchmark.plan import BenchmarkDataset
 from deeplab_gygo.benchmark.results import CellResult
-from deeplab_gygo.benchmark.view import ABSENT, COLUMNS, DatasetTable, TableRow
-from deeplab_gygo.evaluation.quoted import QuotedSource
+from deeplab_gygo.evaluation.quoted import QuotedSource, QuotedValue
+
+MEASURES = ("J", "J_recall", "J_decay", "F", "F_recall", "F_decay")
+COLUMNS = (*MEASURES, "adaptation_seconds", "fps")
+HEADINGS = ("J", "J recall", "J decay", "F", "F recall", "F decay", "adaptation, s", "FPS")
+ABSENT = "-"
 
 CELL_COLUMNS = (
     "origin", "dataset", "split", "row", "method", "mode", "variant", *COLUMNS,
     "J_with_last_frame", "F_with_last_frame", "seconds_per_frame", "sequences", "frames_counted",
-    "hardware", "note", "reason", "source",
-    "weights_sha256", "version",
+    "hardware", "note", "reason", "source", "weights_sha256", "version",
 )  # fmt: skip
 SEQUENCE_COLUMNS = (
     "dataset", "row", "method", "mode", "variant", "sequence", "frames_counted", *COLUMNS,
     "seconds_per_frame", "steps", "peak_memory_mb", "warnings",
 )  # fmt: skip
 
-HEADINGS = ("method", "mode", "J", "J recall", "J decay", "F", "F recall", "F decay",
-            "adaptation, s", "FPS", "hardware", "origin")  # fmt: skip
-
-FPS_STATEMENT = (
-    "FPS is amortized over whole sequences: fine-tuning, decoding, network and writing count."
-)
-
-DECAY_STATEMENT = (
-    "Recall is the part of the frames above .5; decay is the mean of the first quarter minus that "
-    "of the last (lower is better)."
+STATEMENT = (
+    "Recall is the fraction of frames above .5; decay is the mean of the first quarter minus that "
+    "of the last (lower is better). FPS is amortized over whole sequences: fine-tuning, decoding, "
+    "network and writing count."
 )
 
 
-# === CSV ===
+@dataclass(frozen=True)
+class TableRow:
+    """One row of a table.
+
+    Attributes:
+        origin: `measured`, `quoted` from a publication, or `absent`: not run.
+        dataset: Name of the dataset, or of the set of a quoted row.
+        method: Name of the method.
+        mode: Its mode.
+        variant: Distinguishes rows of the same method and mode.
+        values: Numbers by column; NaN if unknown.
+        hardware: Hardware of the measurement.
+        note: Remark for readers.
+        source: Number of the source of a quoted row, from 1.
+        reason: Why an absent row was not measured.
+        approximate: Whether the source calls its FPS approximate.
+        decimals: Decimals of J and F.
+        name: Name of the row in the benchmark; empty for quoted rows.
+        best: Columns with the best value of the measured rows.
+    """
+
+    origin: Literal["measured", "quoted", "absent"]
+    dataset: str
+    method: str
+    mode: str
+    variant: str = ""
+    values: dict[str, float] = field(default_factory=dict)
+    hardware: str = ""
+    note: str = ""
+    source: int = 0
+    reason: str = ""
+    approximate: bool = False
+    decimals: int = 3
+    name: str = ""
+    best: frozenset[str] = frozenset()
+
+    @property
+    def full_mode(self) -> str:
+        """Mode and variant."""
+        return ", ".join(word for word in (self.mode, self.variant) if word)
+
+    def text(self, column: str) -> str:
+        """Formats the number of a column."""
+        value = self.values.get(column, math.nan)
+        if math.isnan(value):
+            return ABSENT
+        if column == "fps" and self.origin == "quoted":
+            return f"{'~' if self.approximate else ''}{value:g}"
+        if column == "fps":
+            return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"
+        return f"{value:.{1 if column == 'adaptation_seconds' else self.decimals}f}"
+
+
+@dataclass(frozen=True)
+class DatasetTable:
+    """The table of one dataset.
+
+    Attributes:
+        dataset: The dataset.
+        sections: Titles with their rows: the measured ones, then the quoted ones of every set.
+        remarks: Sentences below the table.
+    """
+
+    dataset: BenchmarkDataset
+    sections: tuple[tuple[str, tuple[TableRow, ...]], ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def rows(self) -> list[TableRow]:
+        """The rows of all sections."""
+        return [row for _, rows in self.sections for row in rows]
+
+
+def sources_of(datasets: Iterable[BenchmarkDataset]) -> dict[str, QuotedSource]:
+    """Returns the sources quoted beside some datasets, in the order of their numbers."""
+    return {key: source for item in datasets for key, source in item.quotations.sources.items()}
+
+
+def dataset_tables(
+    datasets: Sequence[BenchmarkDataset], results: Sequence[CellResult]
+) -> list[DatasetTable]:
+    """Makes one table per dataset of the results of all cells."""
+    numbers = {name: index for index, name in enumerate(sources_of(datasets), start=1)}
+    tables = []
+    for dataset in datasets:
+        cells = [result for result in results if result.dataset is dataset]
+        count = max((len(result.sequences) for result in cells), default=0)
+        title = f"Measured: {dataset.label}" + (f", {count} sequences" if count else "")
+        sections = [(title, tuple(_mark_best([_measured(result) for result in cells])))]
+        quotations = dataset.quotations
+        for name, item in quotations.sets.items():
+            same = "the same sequences" if name == dataset.name else "other sequences"
+            rows = [_quoted(v, numbers[v.source]) for v in quotations.values if v.set == name]
+            title = f"Quoted: {item.label}, {item.sequences} sequences ({same})"
+            sections.append((title, tuple(rows)))
+        measured = [result for result in cells if not result.reason]
+        remarks = dict.fromkeys([dataset.note, *(result.statement for result in measured)])
+        # A note on all rows is one on the dataset.
+        shared = dict.fromkeys(note for result in measured for note in result.notes)
+        remarks |= {n: None for n in shared if all(n in result.notes for result in measured)}
+        tables.append(DatasetTable(dataset, tuple(sections), tuple(filter(None, remarks))))
+    return tables
+
+
+def hardware_words(hardware: dict[str, Any]) -> str:
+    """Names the accelerator of a run, or else its processor and the number of cores."""
+    if hardware.get("gpu"):
+        return str(hardware["gpu"])
+    cpu = re.sub(r"\((?:R|TM)\)|\bCPU\b|@.*$", "", str(hardware.get("cpu") or "unknown CPU"))
+    cores = hardware.get("cores")
+    words = " ".join(cpu.split())
+    return f"{words}, {cores} core{'s' if cores != 1 else ''}" if cores else words
 
 
 def cells_csv(
@@ -43,133 +157,193 @@ def cells_csv(
     results: Sequence[CellResult],
     sources: dict[str, QuotedSource],
 ) -> str:
-    """Makes a table of one row a cell, quoted ones included, with six decimals.
-
-    Args:
-        tables: The main tables.
-        results: The results of all cells.
-        sources: Sources of quoted rows, in the order of their numbers.
-
-    Returns:
-        CSV with a header; what is not known is empty.
-    """
+    """Returns a CSV table of one row per cell or quoted value, with six decimals."""
     cells = {(result.dataset.name, result.row.name): result for result in results}
     urls = ["", *(source.url for source in sources.values())]
     rows = []
     for row in (row for table in tables for row in table.rows):
         shared = ("origin", "dataset", "method", "mode", "variant", "hardware", "note", "reason")
         values: dict[str, object] = {name: getattr(row, name) for name in shared}
-        values |= {column: _number(row.values.get(column)) for column in COLUMNS}
-        values["source"] = urls[row.source]
+        values |= row.values | {"source": urls[row.source]}
         if row.name:
-            values |= _of_cell(cells[row.dataset, row.name])
+            result = cells[row.dataset, row.name]
+            values |= {
+                "row": row.name,
+                "split": result.dataset.split,
+                "J_with_last_frame": result.with_last[0],
+                "F_with_last_frame": result.with_last[1],
+                "seconds_per_frame": result.seconds_per_frame,
+                "sequences": len(result.sequences),
+                "frames_counted": sum(sequence.frame_count for sequence in result.sequences),
+                "weights_sha256": _joined(r.hashes["weights"] for r in result.records),
+                "version": _joined(r.versions.get("deeplab-gygo", "") for r in result.records),
+            }
         rows.append(values)
     return _csv(CELL_COLUMNS, rows)
 
 
-def _of_cell(result: CellResult) -> dict[str, object]:
-    """Returns the columns that only a row of this benchmark has."""
-    hashes = {record.hashes["weights"] for record in result.records}
-    versions = {record.versions.get("deeplab-gygo", "") for record in result.records}
-    return {
-        "row": result.row.name,
-        "split": result.dataset.split,
-        "J_with_last_frame": _number(result.with_last[0]),
-        "F_with_last_frame": _number(result.with_last[1]),
-        "seconds_per_frame": _number(result.seconds_per_frame),
-        "sequences": len(result.sequences),
-        "frames_counted": sum(sequence.frame_count for sequence in result.sequences),
-        "weights_sha256": " ".join(sorted(hashes)),
-        "version": " ".join(sorted(versions)),
-    }
-
-
 def sequences_csv(results: Iterable[CellResult]) -> str:
-    """Makes a table of one row a sequence of a cell, the worst of a cell first.
-
-    Args:
-        results: The results of all cells.
-
-    Returns:
-        CSV with a header; what is not known is empty.
-    """
+    """Returns a CSV table of one row per sequence and cell, the worst of a cell first."""
     rows = []
     for result in results:
         for sequence in result.worst_first:
             record = sequence.record
-            row: dict[str, object] = {
+            values = {
                 "dataset": result.dataset.name,
                 "row": result.row.name,
                 "method": result.row.label,
-                "mode": result.row.mode_in_force,
+                "mode": result.row.mode,
                 "variant": result.row.variant,
                 "sequence": sequence.name,
                 "frames_counted": sequence.frame_count,
-                "steps": record.steps,
-                "warnings": " | ".join(record.warnings),
-            }
-            numbers = {
                 "adaptation_seconds": record.adaptation_seconds,
                 "fps": record.amortized_fps,
                 "seconds_per_frame": record.seconds_per_frame,
-                "peak_memory_mb": record.peak_memory_mb,
+                "steps": record.steps,
+                "peak_memory_mb": float(record.peak_memory_mb),
+                "warnings": " | ".join(record.warnings),
             }
-            for name, found in (("J", sequence.region), ("F", sequence.contour)):
-                numbers |= {name: found.mean, f"{name}_recall": found.recall}
-                numbers[f"{name}_decay"] = found.decay
-            rows.append(row | {name: _number(value) for name, value in numbers.items()})
+            measures = dict(zip(MEASURES, (*sequence.region, *sequence.contour), strict=True))
+            rows.append(values | measures)
     return _csv(SEQUENCE_COLUMNS, rows)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.6f}"
-
-
-def _csv(columns: Sequence[str], rows: Iterable[dict[str, object]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-# === Markdown ===
-
-
 def markdown(title: str, tables: Sequence[DatasetTable], sources: dict[str, QuotedSource]) -> str:
-    """Makes the main tables in Markdown.
-
-    Args:
-        title: Heading.
-        tables: The main tables.
-        sources: Sources of quoted rows, in the order of their numbers.
-
-    Returns:
-        Headings, tables, remarks and sources.
-    """
-    parts = [f"# {title}\n"]
+    """Returns a Markdown document of the tables, their remarks and the sources."""
+    parts = [f"# {title}"]
     for table in tables:
-        lines = [f"## {table.dataset.label}\n", _row(HEADINGS), _row(["---", "---"] + ["---:"] * 8
-                 + ["---", "---"])]  # fmt: skip
-        for section in table.sections:
-            lines.append(_row([f"**{section.title}**", *[""] * (len(HEADINGS) - 1)]))
-            lines += [_row(_markdown_cells(row)) for row in section.rows]
-        parts.append("\n".join([*lines, "", *(f"- {text}" for text in table.remarks), ""]))
-    parts.append(f"{DECAY_STATEMENT} {FPS_STATEMENT} Bold: best of the measured rows.\n")
+        parts.append(f"## {table.dataset.label}")
+        for heading, rows in table.sections:
+            parts += [f"**{heading}**", _formatted(rows, "pipe")]
+        parts.append("\n".join(f"- {text}" for text in table.remarks))
+    parts.append(f"{STATEMENT} Bold: best of the measured rows.")
     if sources:
-        listed = [f"{n}. {s.text}. {s.url}".rstrip() for n, s in enumerate(sources.values(), 1)]
-        parts.append("Quoted from:\n\n" + "\n".join(listed) + "\n")
-    return "\n".join(parts)
+        parts.append("Quoted from:\n\n" + "\n".join(_listed(sources)))
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _markdown_cells(row: TableRow) -> list[str]:
-    method = f"{row.method} ({row.note})" if row.note else row.method
-    if row.origin == "absent":
-        return [method, row.full_mode, *[ABSENT] * len(COLUMNS), "", row.reason]
-    numbers = [f"**{row.text(c)}**" if c in row.best else row.text(c) for c in COLUMNS]
-    origin = f"quoted [{row.source}]" if row.origin == "quoted" else "measured"
-    return [method, row.full_mode, *numbers, row.hardware, origin]
+def latex(tables: Sequence[DatasetTable], sources: dict[str, QuotedSource]) -> str:
+    """Returns the tables in LaTeX, one float each, which need the package `booktabs`."""
+    parts = ["% Made by: deeplab-gygo benchmark. Needs \\usepackage{booktabs}."]
+    for table in tables:
+        # The escaping of LaTeX leaves the asterisks of bold cells.
+        body = re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", _formatted(table.rows, "latex_booktabs"))
+        notes = [*table.remarks, STATEMENT, *(f"[{line}]" for line in _listed(sources))]
+        parts.append(
+            "\n".join(
+                [
+                    r"\begin{table*}",
+                    r"\centering\small\setlength{\tabcolsep}{4pt}",
+                    rf"\caption{{{_escaped(table.dataset.label)}}}",
+                    rf"\label{{tab:{table.dataset.name.replace('_', '-')}}}",
+                    body,
+                    rf"\par\footnotesize\raggedright {_escaped(' '.join(notes))}",
+                    r"\end{table*}",
+                ]
+            )
+        )
+    return "\n\n".join(parts) + "\n"
 
 
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def text(table: DatasetTable) -> str:
+    """Returns the measured rows for the terminal, and the reasons of those that are absent."""
+    columns = {"J": "J", "J_decay": "J decay", "F": "F", "adaptation_seconds": "adapt s",
+               "fps": "FPS"}  # fmt: skip
+    _, rows = table.sections[0]
+    measured = [[r.name, *map(r.text, columns)] for r in rows if r.origin == "measured"]
+    lines = [table.dataset.label]
+    if measured:
+        lines.append(_aligned(measured, ["row", *columns.values()], "plain", left=1))
+    return "\n".join([*lines, *(f"{r.name}: {r.reason}" for r in rows if r.origin == "absent")])
+
+
+def _measured(result: CellResult) -> TableRow:
+    row, values = result.row, {}
+    if not result.reason:
+        values = dict(zip(MEASURES, (*result.region, *result.contour), strict=True))
+        values |= {"adaptation_seconds": result.adaptation_seconds, "fps": result.fps}
+    return TableRow(
+        origin="absent" if result.reason else "measured",
+        dataset=result.dataset.name,
+        method=row.label,
+        mode=row.mode,
+        variant=row.variant,
+        values=values,
+        hardware=_joined(hardware_words(record.hardware) for record in result.records),
+        note=row.note,
+        reason=result.reason,
+        name=row.name,
+    )
+
+
+def _quoted(value: QuotedValue, source: int) -> TableRow:
+    numbers = {name: getattr(value, name) for name in (*MEASURES, "fps")}
+    return TableRow(
+        origin="quoted",
+        dataset=value.set,
+        method=value.method,
+        mode=value.mode,
+        values={name: math.nan if x is None else x for name, x in numbers.items()},
+        hardware=value.hardware,
+        note=value.note,
+        source=source,
+        approximate=value.approximate,
+        decimals=value.decimals,
+    )
+
+
+def _mark_best(rows: list[TableRow]) -> list[TableRow]:
+    """Marks the best J and F as formatted, so that equal texts are marked alike."""
+    best = {}
+    for column in ("J", "F"):
+        known = [row.text(column) for row in rows if row.text(column) != ABSENT]
+        if known:
+            best[column] = max(known, key=float)
+    return [replace(r, best=frozenset(c for c in best if r.text(c) == best[c])) for r in rows]
+
+
+def _formatted(rows: Sequence[TableRow], style: str) -> str:
+    """Formats rows with all columns; bold cells are in asterisks."""
+    cells = []
+    for row in rows:
+        method = f"{row.method} ({row.note})" if row.note else row.method
+        numbers = [f"**{row.text(c)}**" if c in row.best else row.text(c) for c in COLUMNS]
+        origin = f"quoted [{row.source}]" if row.origin == "quoted" else row.reason or "measured"
+        cells.append([method, row.full_mode, *numbers, row.hardware, origin])
+    header = ["method", "mode", *HEADINGS, "hardware", "origin"]
+    if style == "pipe":
+        cells = [[cell.replace("|", "\\|") for cell in row] for row in cells]
+    return _aligned(cells, header, style, left=2, last=2)
+
+
+def _aligned(
+    cells: list[list[str]], header: list[str], style: str, left: int, last: int = 0
+) -> str:
+    """Formats cells: the first and last columns to the left, numbers between to the right."""
+    align = ["left"] * left + ["right"] * (len(header) - left - last) + ["left"] * last
+    return tabulate(cells, header, style, disable_numparse=True, colalign=align if cells else None)
+
+
+def _listed(sources: dict[str, QuotedSource]) -> list[str]:
+    return [f"{n}. {s.text}. {s.url}".rstrip() for n, s in enumerate(sources.values(), start=1)]
+
+
+def _escaped(words: str) -> str:
+    return "".join(LATEX_ESCAPE_RULES.get(letter, letter) for letter in words)
+
+
+def _joined(words: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(words))
+
+
+def _csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
+    """Writes rows with a header; floats get six decimals, NaN and missing values are empty."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        numbers = {
+            k: "" if math.isnan(v) else f"{v:.6f}" for k, v in row.items() if type(v) is float
+        }
+        writer.writerow(row | numbers)
+    return file.getvalue()

@@ -1,4 +1,4 @@
-"""A small benchmark, measured by something that answers with shifted annotations."""
+"""A small benchmark whose runner writes shifted annotations."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import pytest
 import yaml
 
 from deeplab_gygo import __version__
-from deeplab_gygo.benchmark.cells import run_missing
 from deeplab_gygo.benchmark.plan import BenchmarkConfig, cells_of, load_benchmark
+from deeplab_gygo.benchmark.run import run_missing
 from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.runs.output_directory import OutputDirectory
-from deeplab_gygo.runs.sequence_record import SequenceRecord, hashes_of, identity_config
+from deeplab_gygo.runs.run_record import RunRecord, hashes_of
 
 SEQUENCES = {"shoes/red": 8, "bag": 9, "cup": 10}
 SHIFTS = {"shoes/red": 1, "bag": 6, "cup": 3}
-"""Pixels by which a sequence's masks are off; the square is 28 wide and does not reach the edge."""
+"""Shift of the masks of a sequence in pixels; the square is 28 wide and stays inside the frame."""
 
 FACTORS = {"copy": 2, "zero-shot": 1, "one-shot": 0}
 """Factor of the shifts by method, or by mode."""
 
 
 def jaccard_of(shift: int) -> float:
-    """J of the square of 28 pixels moved by so many."""
+    """Returns J of a square of 28 pixels shifted by some."""
     return (28 - shift) / (28 + shift)
 
 
 class Oracle:
-    """Writes shifted annotations; notes what it was asked to segment."""
+    """Runner that writes shifted annotations and logs the clips."""
 
     def __init__(self, settings, log, trouble):
         self.settings, self.log, self.trouble = settings, log, trouble
@@ -48,9 +48,9 @@ class Oracle:
                 moved = 0 if given and frame.index == 0 else shift
                 mask = np.roll(clip.truth(frame.index), moved, axis=1)
                 write_mask(folder / "masks" / f"{frame.name}.png", mask)
-            record = SequenceRecord(
+            record = RunRecord(
                 command=["/somewhere/deeplab-gygo", "benchmark", "--out", "here"],
-                config=identity_config(settings),
+                config=settings.identity,
                 seed=settings.seed,
                 hashes=hashes_of(clip, settings),
                 frames=count - given,
@@ -60,6 +60,7 @@ class Oracle:
                 hardware={"cpu": "Intel(R) Xeon(R) CPU @ 2.20GHz", "cores": 2, "gpu": None},
                 versions={"deeplab-gygo": __version__, "python": "3.11.0", "numpy": "2.0"},
                 name=clip.name,
+                outputs=["masks"],
                 masks=count,
                 total_seconds=2.0 + 0.5 * (count - given),
                 method=settings.method,
@@ -113,7 +114,7 @@ class Bench:
         return next(cell for cell in cells_of(self.config, self.out) if cell.row.name == name)
 
     def measure(self, only: tuple[str, ...] = (), trouble: dict | None = None):
-        """Measures what is missing."""
+        """Runs the missing cells."""
         config = self.config
         return run_missing(
             cells_of(config, self.out, only), config, self.data,
@@ -133,7 +134,7 @@ def write_bench(root: Path, make_dataset, weights: Path) -> Bench:
                 "strips": 2,
                 "datasets": [
                     {"name": "clips_val", "label": "Clips_val", "kind": "gygo", "root": "clips",
-                     "note": "Squares that move.", "quoted": ["gygo-val"]}
+                     "note": "Moving squares.", "quoted": ["gygo-val"]}
                 ],
                 "rows": [
                     {"name": "copy", "label": "First mask copied", "method": "copy"},
@@ -151,13 +152,13 @@ def write_bench(root: Path, make_dataset, weights: Path) -> Bench:
 
 @pytest.fixture
 def bench(tmp_path, make_dataset, parent_header) -> Bench:
-    """A benchmark of which nothing is measured."""
+    """A benchmark without results."""
     return write_bench(tmp_path, make_dataset, parent_header)
 
 
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory, make_dataset, parent_header) -> Bench:
-    """A benchmark that is measured as far as it can be; not to be changed."""
+    """A benchmark with all results it can have; not to be changed."""
     bench = write_bench(tmp_path_factory.mktemp("bench"), make_dataset, parent_header)
     bench.measure()
     return bench
@@ -165,8 +166,8 @@ def measured(tmp_path_factory, make_dataset, parent_header) -> Bench:
 
 @pytest.fixture(scope="session")
 def rendered(measured):
-    """The same with everything rendered: the results and the bench."""
-    from deeplab_gygo.benchmark.render import render
+    """The same with its report: results, files and the benchmark."""
+    from deeplab_gygo.benchmark.report import render
 
     results, files = render(measured.config, measured.out, measured.data, measured.path.read_text())
     return results, files, measured

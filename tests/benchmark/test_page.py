@@ -1,4 +1,4 @@
-"""The page needs nothing but itself, and shows what was measured."""
+"""The page is self-contained and shows the results."""
 
 import base64
 import re
@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from deeplab_gygo.benchmark.render import render
+from deeplab_gygo.benchmark.report import render
 
 
 class Reader(HTMLParser):
@@ -50,7 +50,7 @@ def test_nothing_is_loaded_from_elsewhere(page):
     assert "url(" not in style and "@import" not in style
 
 
-def test_pictures_inside_load_nothing_from_elsewhere_either(page):
+def test_figures_load_nothing_from_elsewhere(page):
     drawings = [value for value in page[1].loads if value.startswith("data:image/svg")]
     assert len(drawings) == 3
     for value in drawings:
@@ -66,7 +66,7 @@ def test_links_within_the_page_have_their_target(page):
     assert len(reader.ids) == len(set(reader.ids))
 
 
-def test_values_quotations_and_reasons_are_shown(page):
+def test_values_quoted_rows_and_reasons_are_shown(page):
     text = " ".join(" ".join(page[1].text).split())
     assert "0.647" in text  # J of bag, 22 / 34
     assert "quoted [1]" in text
@@ -74,16 +74,17 @@ def test_values_quotations_and_reasons_are_shown(page):
     assert "weights missing" in text
     assert "deeplab-gygo benchmark --out here" in text
     assert "Intel(R) Xeon(R) CPU @ 2.20GHz" in text
+    assert "Intel Xeon, 2 cores zero on clips_val; one on clips_val" in text
     assert "3.11.0" in text
 
 
-def test_sequences_stand_worst_first(page):
+def test_sequences_are_sorted_worst_first(page):
     heat = page[0].partition('class="heat"')[2].partition("</table>")[0]
     names = re.findall(r"<tr><td[^>]*>([^<]*)</td>", heat)
     assert names == ["bag", "cup", "red"]
 
 
-def test_what_was_written_by_people_is_escaped(page):
+def test_configured_texts_are_escaped(page):
     assert "100 % made up &amp; true" in page[0]
 
 
@@ -95,18 +96,18 @@ def test_the_same_results_give_the_same_files(rendered):
     assert {path: path.read_bytes() for path in again} == before
 
 
-def test_without_the_data_only_the_pictures_are_missing(measured, tmp_path):
+def test_only_the_strips_need_the_data(measured, tmp_path):
     shutil.copytree(measured.out / "cells", tmp_path / "cells")
     config = measured.config
     config.rows = config.rows[:2]
     results, files = render(config, tmp_path, None, "")
     text = files[0].read_text()
-    assert "The pictures are left out" in text
+    assert "The strips are left out" in text
     assert "data:image/jpeg" not in text
-    assert results[1].is_measured and "0.647" in text
+    assert not results[1].reason and "0.647" in text
 
 
 def test_a_benchmark_without_results_has_a_page(bench):
     _, files = render(bench.config, bench.out, bench.data, "")
-    assert "Nothing was measured on this data set yet" in files[0].read_text()
+    assert "No results on this dataset yet" in files[0].read_text()
     assert not list((bench.out).glob("figures/*"))

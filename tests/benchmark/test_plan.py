@@ -1,4 +1,4 @@
-"""A benchmark is checked when it is read, each complaint naming what is wrong."""
+"""The configuration of a benchmark is checked when it is read."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from deeplab_gygo.benchmark.plan import cells_of, load_benchmark
 from deeplab_gygo.errors import UsageError
 
 
-def test_cells_are_data_sets_times_rows_in_their_order(bench):
+def test_cells_are_datasets_times_rows_in_order(bench):
     cells = cells_of(bench.config, "out")
     assert [cell.row.name for cell in cells] == ["copy", "zero", "one", "osmn"]
     assert cells[1].folder.as_posix() == "out/cells/clips_val/zero"
 
 
-def test_rows_can_be_chosen_and_kept_from_a_data_set(bench):
+def test_rows_are_chosen_by_name_and_by_dataset(bench):
     assert [c.row.name for c in cells_of(bench.config, "out", ("one", "copy"))] == ["copy", "one"]
     with pytest.raises(UsageError, match="best"):
         cells_of(bench.config, "out", ("best",))
@@ -23,16 +23,16 @@ def test_rows_can_be_chosen_and_kept_from_a_data_set(bench):
     assert ("clips_val", "zero") not in names and ("more", "zero") in names
 
 
-def test_titles_name_mode_and_variant_except_of_references(bench):
+def test_titles_of_classical_methods_have_no_mode(bench):
     titles = [row.title for row in bench.config.rows]
     expected = ["First mask copied", "DeepLabV3+ zero-shot", "DeepLabV3+ one-shot (exact)"]
     assert titles == [*expected, "OSMN one-shot"]
 
 
-def test_options_start_from_the_preset_of_the_system(bench):
-    bench.change_row("one", mode="fine-tune", preset="fast", online={"views": 3})
+def test_options_start_from_the_preset_of_the_method(bench):
+    bench.change_row("one", mode="fine-tune", preset="fast", online={"num_views": 3})
     online = bench.config.rows[2].online_config()
-    assert (online.mode, online.steps, online.views) == ("fine-tune", 40, 3)
+    assert (online.mode, online.steps, online.num_views) == ("fine-tune", 40, 3)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_options_start_from_the_preset_of_the_system(bench):
         ("copy", {"weights": "a.npz"}, "a.npz"),
     ],
 )
-def test_a_wrong_row_is_refused_by_what_is_wrong_in_it(bench, row, changes, met):
+def test_a_wrong_row_is_refused_by_its_value(bench, row, changes, met):
     bench.change_row(row, **changes)
     with pytest.raises(UsageError, match=met.replace(".", r"\.")):
         load_benchmark(bench.path)
@@ -65,7 +65,7 @@ def test_a_wrong_row_is_refused_by_what_is_wrong_in_it(bench, row, changes, met)
         ({"datasets": [{"name": "a", "label": "A", "kind": "gygo", "quoted": ["x-val"]}]}, "x-val"),
     ],
 )
-def test_a_wrong_benchmark_is_refused_by_what_is_wrong_in_it(bench, changes, met):
+def test_a_wrong_benchmark_is_refused_by_its_value(bench, changes, met):
     bench.change(**changes)
     with pytest.raises(UsageError, match=met):
         load_benchmark(bench.path)

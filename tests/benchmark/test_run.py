@@ -1,9 +1,9 @@
-"""What is missing is measured, what is finished is left alone, what cannot be run is named."""
+"""Missing cells are run, finished ones are kept, impossible ones are reported."""
 
 import json
 
-from deeplab_gygo.benchmark.cells import run_missing, settings_of
 from deeplab_gygo.benchmark.plan import cells_of
+from deeplab_gygo.benchmark.run import run_missing, settings_of
 from deeplab_gygo.errors import InputError
 
 NAMES = ["shoes/red", "bag", "cup"]
@@ -17,7 +17,7 @@ def test_every_cell_whose_weights_are_there_is_measured(bench):
     assert "experiments/osmn.yaml" in troubles[0].message
 
 
-def test_a_finished_benchmark_loads_no_network_and_measures_nothing(bench):
+def test_a_finished_benchmark_makes_no_runner(bench):
     bench.measure()
     scores = bench.cell("one").folder / "scores" / "scores.json"
     before = scores.stat().st_mtime_ns
@@ -31,7 +31,7 @@ def test_a_finished_benchmark_loads_no_network_and_measures_nothing(bench):
     assert scores.stat().st_mtime_ns == before
 
 
-def test_what_was_stopped_goes_on_where_it_was(bench):
+def test_an_interrupted_cell_is_resumed(bench):
     troubles = bench.measure(("one",), trouble={"bag": InputError("A frame is readable")})
     assert [trouble.failed for trouble in troubles] == [True]
     assert "1 of 3" in troubles[0].message
@@ -41,7 +41,7 @@ def test_what_was_stopped_goes_on_where_it_was(bench):
     assert [name for _, _, name in bench.log] == ["bag"]
 
 
-def test_other_options_and_other_annotations_are_measured_anew(bench):
+def test_other_options_and_annotations_are_run_again(bench):
     bench.measure(("one",))
     bench.log.clear()
     bench.change_row("one", online={"threshold": 0.4})
@@ -54,7 +54,7 @@ def test_other_options_and_other_annotations_are_measured_anew(bench):
     assert [name for _, _, name in bench.log] == ["bag"]
 
 
-def test_scores_are_those_of_the_newest_results(bench):
+def test_scores_follow_the_newest_results(bench):
     bench.measure(("zero",))
     folder = bench.cell("zero").folder
     first = json.loads((folder / "scores" / "scores.json").read_text())["mean"]["J"]["mean"]
@@ -64,18 +64,18 @@ def test_scores_are_those_of_the_newest_results(bench):
     assert first < 1.0 and second == 1.0
 
 
-def test_data_that_is_not_there_is_named_and_no_failure(bench):
+def test_absent_data_is_reported_and_no_failure(bench):
     datasets = [{"name": "gone", "label": "Gone", "kind": "gygo", "root": "nowhere"}]
     bench.change(datasets=datasets)
     troubles = bench.measure(("copy",))
     assert [(t.failed, "nowhere" in t.message) for t in troubles] == [(False, True)]
 
 
-def test_settings_are_those_of_the_row(bench, parent_header):
+def test_settings_of_a_row(bench, parent_header):
     bench.change_row("one", mode="fine-tune", preset="best", online={"steps": 7})
     bench.change(seed=5, precision="float32")
     settings = settings_of(bench.config.rows[2], bench.config)
     assert (settings.method, settings.preset, settings.seed) == ("deeplab", "best", 5)
-    assert (settings.online.steps, settings.online.flip) == (7, True)
+    assert (settings.online.steps, settings.online.tta_flip) == (7, True)
     assert (settings.precision, settings.outputs) == ("float32", ("masks",))
     assert settings.weights_path == parent_header
