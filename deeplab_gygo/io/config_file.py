@@ -1,7 +1,7 @@
-"""Reading of YAML files into config dataclasses, checks of their values, and back to plain values.
+"""Configuration files: YAML to config dataclasses and back, and checks of their values.
 
-A dataclass may name keys of older versions: `RENAMED_KEYS` (old -> new name, read as the new one)
-and `REMOVED_KEYS` (name -> what to write instead, an error).
+A dataclass may list keys of older versions: `RENAMED_KEYS` (old -> new name) are accepted,
+`REMOVED_KEYS` (name -> what to write instead) are errors.
 """
 
 from __future__ import annotations
@@ -10,26 +10,28 @@ import math
 import types
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from deeplab_gygo.errors import UsageError
 
+Config = TypeVar("Config")
 
-def from_dict(kind: type, values: dict[str, Any], where: str | Path) -> Any:
-    """Builds a config dataclass from plain values, refusing unknown keys and wrong kinds.
+
+def from_dict(kind: type[Config], values: dict[str, Any], where: str | Path) -> Config:
+    """Builds a config dataclass from the plain values of YAML or JSON.
 
     Args:
         kind: Dataclass.
-        values: Plain values, as YAML or JSON has them.
-        where: File or option, for the message.
+        values: Plain values.
+        where: File or option for messages.
 
     Returns:
         An instance of `kind`.
 
     Raises:
-        UsageError: A key is unknown, or a value is of the wrong kind or out of range.
+        UsageError: A key is unknown, or a value has the wrong type or is out of range.
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
@@ -42,7 +44,7 @@ def from_dict(kind: type, values: dict[str, Any], where: str | Path) -> Any:
         if isinstance(error, UsageError):
             raise
         raise UsageError(
-            f"A configuration has the keys and the kinds of values of {kind.__name__}",
+            f"A configuration has the keys and types of {kind.__name__}",
             met=" ".join(str(error).replace("value.", "").split()),
             where=where,
             remedy="Correct the key or value named",
@@ -50,17 +52,7 @@ def from_dict(kind: type, values: dict[str, Any], where: str | Path) -> Any:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Reads a YAML file that holds a mapping.
-
-    Args:
-        path: YAML file.
-
-    Returns:
-        The mapping.
-
-    Raises:
-        UsageError: The file is missing, no YAML, or holds something else.
-    """
+    """Reads a YAML file; raises `UsageError` unless it exists and holds a mapping."""
     path = Path(path)
     if not path.is_file():
         raise UsageError("A configuration is an existing YAML file", met="no such file", where=path)
@@ -73,36 +65,18 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return values
 
 
-def load_yaml(kind: type, path: str | Path) -> Any:
-    """Reads a config dataclass from a YAML file.
-
-    Args:
-        kind: Dataclass.
-        path: YAML file.
-
-    Returns:
-        An instance of `kind`.
-
-    Raises:
-        UsageError: The file is missing, no YAML, or has a wrong key or value.
-    """
+def load_yaml(kind: type[Config], path: str | Path) -> Config:
+    """Reads a config dataclass from a YAML file, see `read_yaml` and `from_dict`."""
     return from_dict(kind, read_yaml(path), path)
 
 
 def to_plain(config: Any) -> dict[str, Any]:
-    """Returns a config dataclass as plain values for YAML or JSON."""
+    """Returns a config dataclass as plain values for YAML or JSON; tuples become lists."""
     return _plain(asdict(config))
 
 
 def check_range(config: Any, name: str, low: float, high: float = math.inf) -> None:
-    """Raises `UsageError` unless a number of a config dataclass lies in a range.
-
-    Args:
-        config: Dataclass.
-        name: Its field, a number or a sequence of numbers.
-        low: Least value.
-        high: Largest value.
-    """
+    """Raises `UsageError` unless a field, a number or numbers, is in low..high and finite."""
     value = getattr(config, name)
     numbers = value if isinstance(value, (list, tuple)) else (value,)
     if all(isinstance(n, (int, float)) and math.isfinite(n) and low <= n <= high for n in numbers):
@@ -112,7 +86,7 @@ def check_range(config: Any, name: str, low: float, high: float = math.inf) -> N
 
 
 def check_choices(config: Any) -> None:
-    """Raises `UsageError` where a field of a `Literal` type has another value."""
+    """Raises `UsageError` if a field of a `Literal` type has another value."""
     hints = get_type_hints(type(config))
     for field in fields(config):
         hint = hints[field.name]
@@ -125,7 +99,7 @@ def check_choices(config: Any) -> None:
 
 
 def _current_keys(kind: Any, values: Any, where: str | Path) -> Any:
-    """Returns plain values under the names that their keys have now."""
+    """Returns plain values with the current names of their keys."""
     if get_origin(kind) in (Union, types.UnionType):
         kind = next((k for k in get_args(kind) if k is not type(None)), None)
     if get_origin(kind) in (list, tuple) and isinstance(values, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Decoding of still images, strict about damage and upright as EXIF says."""
+"""Decoding of still images: damage is an error, EXIF orientation is applied."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 exchange width and height
 _JPEG_END = b"\xff\xd9"
 _ZERO_RUN = 32  # bytes; entropy-coded data has no such run
-# What Pillow raises on damaged files, besides OSError.
+# Errors of Pillow on damaged files.
 _DECODING_ERRORS = (
     OSError,
     SyntaxError,
@@ -28,13 +28,7 @@ _DECODING_ERRORS = (
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Reads the size of an image from its header, without decoding it.
-
-    Args:
-        path: The image.
-
-    Returns:
-        Height and width in pixels, after EXIF orientation.
+    """Reads height and width of an image, after EXIF orientation, from its header.
 
     Raises:
         InputError: The file is absent or no image.
@@ -50,14 +44,14 @@ def read_image(path: str | Path) -> np.ndarray:
     """Decodes an image; transparency is dropped, 16 bits are reduced to 8.
 
     OpenCV decodes JPEG about five times faster than Pillow, but fills a truncated file with gray
-    and says nothing. It is used only for files that end with the marker of a JPEG's end; Pillow,
-    which raises on truncation, does the rest.
+    without an error. It decodes only files with the end marker of JPEG; Pillow, which raises on
+    truncation, decodes the others.
 
     Args:
         path: The image.
 
     Returns:
-        uint8 [H, W, 3], RGB, upright.
+        uint8 [H, W, 3], RGB, EXIF orientation applied.
 
     Raises:
         InputError: The file is absent, no image, or damaged.
@@ -77,13 +71,13 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def open_picture(path: str | Path) -> Image.Image:
-    """Decodes an image as Pillow represents it, palette and transparency kept.
+    """Decodes an image with its palette and transparency, EXIF orientation applied.
 
     Args:
         path: The image.
 
     Returns:
-        The decoded picture, upright; `format` tells the file format.
+        The image; `format` is that of the file.
 
     Raises:
         InputError: The file is absent, no image, or damaged.
@@ -99,7 +93,7 @@ def open_picture(path: str | Path) -> Image.Image:
 
 
 def _is_plain_jpeg(picture: Image.Image) -> bool:
-    """Says whether OpenCV decodes it as Pillow does: upright, and gray or YCbCr, not CMYK."""
+    """Checks whether OpenCV decodes it as Pillow does: not rotated, gray or YCbCr, not CMYK."""
     return (
         picture.format == "JPEG"
         and picture.mode in ("RGB", "L")
@@ -108,7 +102,7 @@ def _is_plain_jpeg(picture: Image.Image) -> bool:
 
 
 def _check_not_zero_filled(picture: Image.Image, data: bytes) -> None:
-    """Finds a transfer that reserved the whole file and broke off: zeros decode without complaint.
+    """Detects an aborted transfer into a preallocated file, whose zeros decode without an error.
 
     Raises:
         OSError: A JPEG ends in zeros that do not follow its end.
@@ -125,7 +119,7 @@ def _decode_jpeg(data: bytes) -> np.ndarray | None:
             np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
         )
     except cv2.error:
-        return None  # Pillow will say what is wrong
+        return None  # Pillow raises a clear error
 
 
 def _upright_size(picture: Image.Image) -> tuple[int, int]:
@@ -154,5 +148,5 @@ def _unreadable(path: str | Path, error: Exception) -> InputError:
         "An image must be readable and complete",
         met=met,
         where=path,
-        remedy="Replace the file by an intact one",
+        remedy="Replace the file with an intact one",
     )

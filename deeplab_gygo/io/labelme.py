@@ -1,7 +1,7 @@
-"""Masks from the JSON files of labelme.
+"""Masks from labelme JSON files.
 
-A pixel belongs to a shape when its center lies inside; labelme's coordinates put the center of the
-first pixel at (0.5, 0.5). Later shapes lie on top of earlier ones.
+A pixel belongs to a shape if its center is inside; in labelme's coordinates the center of the first
+pixel is at (0.5, 0.5). Later shapes cover earlier ones.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image
 
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.palette import VOID
 
-# Names that labelme's own converters give to no object and to pixels that do not count.
+# Names of background and void in labelme's own converters.
 _BACKGROUND_LABELS = frozenset({"_background_", "__background__", "background"})
 _VOID_LABELS = frozenset({"__ignore__", "_ignore_"})
-_VOID = 255
-# A shape with absent or odd points, or a mask that is no PNG; binascii.Error is a ValueError.
+# A shape with absent or invalid points, or a mask that is no PNG; binascii.Error is a ValueError.
 _SHAPE_ERRORS = (
     ValueError,
     TypeError,
@@ -37,21 +37,19 @@ _NO_AREA = frozenset({"line", "linestrip", "point", "points"})
 def read_labelme(
     path: str | Path, size: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, list[str]]:
-    """Draws the shapes of a labelme file.
+    """Rasterizes the shapes of a labelme file.
 
     Args:
         path: The JSON file.
-        size: Height and width in pixels, used only where the file does not say them.
+        size: Height and width in pixels, used if the file does not state them.
 
     Returns:
         uint8 [H, W]: 0 background; 255 where a shape is labeled `__ignore__`; else an id per
-        label: the labels' own numbers where all are numbers from 1 to 254, else 1, 2, ... in the
-        order in which labels appear. And notes: which label has which id, which shapes have no
-        area.
+        label: the labels themselves if all are numbers from 1 to 254, else 1, 2, ... in the order
+        of their first shapes. And notes: the id of every label, the number of shapes without area.
 
     Raises:
-        InputError: The file is absent, not JSON, not of labelme, or has a shape that cannot be
-            drawn.
+        InputError: The file is absent, not JSON, not of labelme, or has an invalid shape.
     """
     path = Path(path)
     content = _load(path)
@@ -73,8 +71,8 @@ def read_labelme(
     notes = []
     without_area = len(content["shapes"]) - len(shapes)
     if without_area:
-        notes.append(f"{without_area} lines or points have no area and are left out")
-    objects = {label: id_ for label, id_ in ids.items() if 0 < id_ < _VOID}
+        notes.append(f"{without_area} lines or points have no area and are ignored")
+    objects = {label: id_ for label, id_ in ids.items() if 0 < id_ < VOID}
     if len(objects) > 1:
         notes.append("ids: " + ", ".join(f"{label} is {id_}" for label, id_ in objects.items()))
     return mask, notes
@@ -106,7 +104,7 @@ def _size_of(content: dict[str, Any], size: tuple[int, int] | None, path: Path) 
         return height, width
     if size is None:
         raise InputError(
-            "A labelme file says imageHeight and imageWidth",
+            "A labelme file has imageHeight and imageWidth",
             met=f"{height} and {width}",
             where=path,
             remedy="Save it again with labelme",
@@ -118,12 +116,12 @@ def _ids_of_labels(labels: list[str], path: Path) -> dict[str, int]:
     ids: dict[str, int] = {}
     names = list(dict.fromkeys(labels))
     objects = [name for name in names if name not in _BACKGROUND_LABELS | _VOID_LABELS]
-    numbers = all(name.isdecimal() and 0 < int(name) < _VOID for name in objects)
-    if len(objects) >= _VOID:
+    numbers = all(name.isdecimal() and 0 < int(name) < VOID for name in objects)
+    if len(objects) >= VOID:
         raise InputError("A mask has at most 254 objects", met=len(objects), where=path)
     for name in names:
         if name in _VOID_LABELS:
-            ids[name] = _VOID
+            ids[name] = VOID
         elif name in _BACKGROUND_LABELS:
             ids[name] = 0
         else:
@@ -132,7 +130,7 @@ def _ids_of_labels(labels: list[str], path: Path) -> dict[str, int]:
 
 
 def _draw(shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
-    """Draws one shape: bool [H, W]."""
+    """Rasterizes one shape: bool [H, W]."""
     kind = shape.get("shape_type") or "polygon"
     points = np.array(shape["points"], np.float64).reshape(-1, 2)
     if not np.isfinite(points).all():
@@ -148,22 +146,14 @@ def _draw(shape: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         (left, top), (right, bottom) = points
         points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
     if kind not in ("polygon", "rectangle", "oriented_rectangle"):
-        raise ValueError(f"the kind of shape '{kind}' is not known")
+        raise ValueError(f"unknown kind of shape '{kind}'")
     if len(points) < 3:
         raise ValueError(f"{len(points)} points enclose no area")
     return _fill(points, size)
 
 
 def _fill(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Fills a polygon by the even-odd rule at pixel centers.
-
-    Args:
-        points: float64 [N, 2], x and y in pixels.
-        size: Height and width in pixels.
-
-    Returns:
-        bool [H, W].
-    """
+    """Fills a polygon, float64 [N, 2] x and y in pixels, by the even-odd rule: bool [H, W]."""
     height, width = size
     inside = np.zeros(size, bool)
     following = np.roll(points, -1, axis=0)
@@ -179,7 +169,7 @@ def _fill(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _place_mask(points: np.ndarray, encoded: str, size: tuple[int, int]) -> np.ndarray:
-    """Puts a base64 PNG at the upper left corner of its box, cut at the edges of the picture."""
+    """Pastes a base64 PNG at the corner of its box, clipped to the image: bool [H, W]."""
     with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
         pixels = np.asarray(picture.convert("L")) > 0
     left, top = (int(round(value)) for value in points.min(axis=0))

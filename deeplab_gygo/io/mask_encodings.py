@@ -1,7 +1,7 @@
-"""What the pixels of a mask picture mean: from gray levels, palettes, colors and alpha to ids.
+"""Decoding of mask images: from gray levels, palettes, colors and alpha to object ids.
 
-Every function takes pixels and gives `(ids, notes)`: uint8 [H, W] with 0 background, ids, and
-perhaps 255 void; and what had to be guessed or repaired, in sentences for the reader.
+Every decoder returns `(ids, notes)`: uint8 [H, W] with 0 background, ids, and possibly 255 void;
+and a sentence for every assumption or repair.
 """
 
 from __future__ import annotations
@@ -13,37 +13,36 @@ import numpy as np
 from PIL import Image
 
 from deeplab_gygo.errors import InputError
-from deeplab_gygo.io.palette import davis_palette
+from deeplab_gygo.io.palette import VOID, davis_palette
 
 Decoded = tuple[np.ndarray, list[str]]
 
-VOID = 255
 _ALPHA_MODES = ("RGBA", "LA", "PA")
 _JPEG_FORMATS = ("JPEG", "MPO", "JPEG2000")
-MAX_ID = 64  # larger values in a gray picture are gray levels, not ids; DAVIS has 10 objects
+MAX_ID = 64  # larger values in a gray image are gray levels, not ids; DAVIS has 10 objects
 _MAX_COLORS = 32  # more flat colors than that are a drawing or a photo
 _HALF = 127  # gray or alpha above it is the object
-_MIDDLE = (32, 223)  # gray levels between are neither black nor white, however a JPEG was saved
-_PHOTO_SHARE = 0.005  # of the picture may be gray where no edge is near
-_FLAT_SHARE = 0.0005  # of the picture makes a color flat rather than an edge's
+_MIDDLE = (32, 223)  # levels between are neither black nor white in a JPEG of any quality
+_PHOTO_FRACTION = 0.005  # of the image may be gray where no edge is near
+_FLAT_FRACTION = 0.0005  # of the image; rarer colors belong to edges
 _COLOR_NOISE = 24  # per channel; JPEG moves a flat color less than that, edges aside
 _PALETTE_NOISE = 12  # per channel; the colors of the first ids are 64 apart
-_LOSSLESS_SPREAD, _LOSSY_SPREAD = 2, 24  # of R, G, B in a picture that is really gray
+_LOSSLESS_SPREAD, _LOSSY_SPREAD = 2, 24  # of R, G, B in an image that is in fact gray
 
 
 def decode_picture(picture: Image.Image, mask_format: str, where: Path) -> Decoded:
-    """Finds out how a picture encodes a mask and decodes it.
+    """Detects how an image encodes a mask and decodes it.
 
     Args:
-        picture: Decoded picture, upright, with its `format`.
+        picture: Decoded image with its `format`, EXIF orientation applied.
         mask_format: "auto", "binary", "ids" or "alpha".
-        where: The file, for messages.
+        where: File for messages.
 
     Returns:
         Ids and notes, see the module.
 
     Raises:
-        InputError: The picture is no mask, or not of the format that was asked for.
+        InputError: The image is no mask, or not of the given format.
     """
     if mask_format == "alpha" or (mask_format != "ids" and _has_alpha(picture)):
         decoded = _decode_alpha(picture, forced=mask_format == "alpha", where=where)
@@ -67,7 +66,7 @@ def decode_picture(picture: Image.Image, mask_format: str, where: Path) -> Decod
 
 
 def _has_alpha(picture: Image.Image) -> bool:
-    if picture.mode == "P":  # with few indices the transparency is how background is shown
+    if picture.mode == "P":  # with few indices the transparency marks the background
         return "transparency" in picture.info and len(_levels_of(np.asarray(picture))) > _MAX_COLORS
     return picture.mode in _ALPHA_MODES
 
@@ -77,7 +76,7 @@ def _levels_of(values: np.ndarray) -> np.ndarray:
 
 
 def _gray_levels(picture: Image.Image) -> np.ndarray:
-    """Reduces every gray mode to uint8 levels; bits become 0 and 255."""
+    """Converts every gray mode to uint8 levels; bits become 0 and 255."""
     if picture.mode in ("1", "LA"):
         return np.asarray(picture.convert("L"))
     levels = np.asarray(picture)
@@ -89,12 +88,12 @@ def _gray_levels(picture: Image.Image) -> np.ndarray:
 
 
 def _decode_alpha(picture: Image.Image, *, forced: bool, where: Path) -> Decoded | None:
-    """Reads the alpha channel; None where it is opaque everywhere and says nothing."""
+    """Decodes the alpha channel; None if it is opaque everywhere."""
     if picture.mode not in _ALPHA_MODES and "transparency" not in picture.info:
         if forced:
             raise InputError(
                 "A mask of the format 'alpha' needs a transparent background",
-                met=f"a picture without transparency (mode {picture.mode})",
+                met=f"an image without transparency (mode {picture.mode})",
                 where=where,
                 remedy="Save it with transparency, or choose another mask format",
             )
@@ -113,7 +112,7 @@ def _decode_alpha(picture: Image.Image, *, forced: bool, where: Path) -> Decoded
 
 
 def _exact_palette_ids(colors: np.ndarray) -> np.ndarray | None:
-    """Ids of uint8 [N, 3] colors that all are foreground colors of the palette, else None."""
+    """Returns ids of uint8 [N, 3] colors if all are foreground colors of the palette, else None."""
     values, inverse = np.unique(_pack(colors), return_inverse=True)
     known = {int(value): index for index, value in enumerate(_pack(davis_palette())) if index}
     if not 0 < len(values) <= _MAX_COLORS or any(int(value) not in known for value in values):
@@ -122,7 +121,7 @@ def _exact_palette_ids(colors: np.ndarray) -> np.ndarray | None:
 
 
 def _decode_palette(picture: Image.Image, mask_format: str) -> Decoded | None:
-    """Reads palette indices; None where only the colors that they stand for make sense."""
+    """Decodes palette indices; None if their colors must be decoded instead."""
     indices = np.asarray(picture if picture.mode == "P" else picture.convert("P"))
     if mask_format == "ids":
         return indices.copy(), []
@@ -134,10 +133,10 @@ def _decode_palette(picture: Image.Image, mask_format: str) -> Decoded | None:
     palette[: len(entries)] = entries
     black = [index for index in used if not palette[index].any()]
     if palette[0].any() and black:
-        return None  # an editor sorted the colors: black is the background, whatever its index
+        return None  # an editor sorted the colors: black is the background at any index
     is_ramp = np.array_equal(palette[used], np.repeat(used[:, None], 3, axis=1))
     if is_ramp and used[-1] > 1 or len(used) > MAX_ID:
-        return None  # a gray picture, or a photo, that was saved with a palette
+        return None  # a gray image, or a photo, that was saved with a palette
     if set(used) <= {0, VOID}:
         return (indices != 0).astype(np.uint8), []
     return indices.copy(), []
@@ -152,7 +151,7 @@ def _decode_gray(levels: np.ndarray, mask_format: str, lossy: bool, where: Path)
         return (levels != 0).astype(np.uint8), []
     ids = used[(used > 0) & (used < VOID)]
     if not lossy and mask_format == "auto" and ids.size and ids[-1] <= MAX_ID:
-        # Beside a larger white area such values are the noise of a JPEG that became a PNG.
+        # Beside a larger white area such values are the noise of a JPEG saved as PNG.
         if used[0] == 0 and counts[VOID] <= counts[ids].sum():
             return levels.copy(), []
     if len(used) == 2 and used[0] == 0:
@@ -165,13 +164,13 @@ def _decode_gray(levels: np.ndarray, mask_format: str, lossy: bool, where: Path)
 
 
 def _is_matte(levels: np.ndarray) -> bool:
-    """Says whether gray is found at edges only, as in a smooth or noisy mask, not as in a photo."""
+    """Checks whether gray occurs at edges only, as in an anti-aliased mask, unlike in a photo."""
     reach = 2 * max(8, min(levels.shape) // 50) + 1
     kernel = np.ones((reach, reach), np.uint8)
     mask = (levels > _HALF).astype(np.uint8)
     edges = cv2.dilate(mask, kernel) != cv2.erode(mask, kernel)
     gray = (levels >= _MIDDLE[0]) & (levels <= _MIDDLE[1])
-    return float((gray & ~edges).mean()) <= _PHOTO_SHARE
+    return float((gray & ~edges).mean()) <= _PHOTO_FRACTION
 
 
 def _decode_colors(rgb: np.ndarray, where: Path) -> Decoded:
@@ -183,8 +182,8 @@ def _decode_colors(rgb: np.ndarray, where: Path) -> Decoded:
     if not 0 < len(flat) <= _MAX_COLORS:
         raise _no_mask(f"{len(values)} colors", where)
     nearest, distance = _nearest(_unpack(values), flat)
-    strange = (distance > _COLOR_NOISE)[inverse].reshape(rgb.shape[:2]).astype(np.uint8)
-    if cv2.erode(strange, np.ones((7, 7), np.uint8)).mean() > _PHOTO_SHARE / 10:
+    outlier = (distance > _COLOR_NOISE)[inverse].reshape(rgb.shape[:2]).astype(np.uint8)
+    if cv2.erode(outlier, np.ones((7, 7), np.uint8)).mean() > _PHOTO_FRACTION / 10:
         raise _no_mask(f"{len(values)} colors", where)
     ids, notes = _ids_of_colors(flat, _PALETTE_NOISE, where)
     note = f"the mask has {len(values)} colors; each is taken as the nearest of {len(flat)}"
@@ -192,9 +191,9 @@ def _decode_colors(rgb: np.ndarray, where: Path) -> Decoded:
 
 
 def _flat_colors(rgb: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Finds the colors that fill areas, not edges: uint8 [N, 3], most frequent first."""
+    """Returns the colors that fill areas, not edges: uint8 [N, 3], most frequent first."""
     flat: list[np.ndarray] = []
-    frequent = values[counts >= _FLAT_SHARE * rgb.shape[0] * rgb.shape[1]]
+    frequent = values[counts >= _FLAT_FRACTION * rgb.shape[0] * rgb.shape[1]]
     order = np.argsort(-counts[np.isin(values, frequent)], kind="stable")
     for color in _unpack(frequent[order]).astype(int):
         if any(np.abs(color - other).max() <= 2 * _COLOR_NOISE for other in flat):
@@ -209,7 +208,7 @@ def _flat_colors(rgb: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.
 
 
 def _ids_of_colors(colors: np.ndarray, noise: int, where: Path) -> Decoded:
-    """Gives uint8 [N, 3] flat colors their ids: uint8 [N], and notes; colors are off by noise."""
+    """Assigns ids, uint8 [N], to flat colors, uint8 [N, 3], within a noise level; with notes."""
     palette = davis_palette()
     known = np.r_[0 : MAX_ID + 1, VOID]
     nearest, distance = _nearest(colors, palette[known])
@@ -233,7 +232,7 @@ def _ids_of_colors(colors: np.ndarray, noise: int, where: Path) -> Decoded:
 
 
 def _nearest(colors: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index of the nearest center, intp [N], and the largest channel difference to it, int [N]."""
+    """Returns the nearest center of each color, and the largest channel difference to it."""
     best = np.zeros(len(colors), np.intp)
     smallest = np.full(len(colors), 256)
     for index, center in enumerate(centers.astype(np.int16)):
@@ -258,8 +257,8 @@ def _hex(color: np.ndarray) -> str:
 
 def _no_mask(met: str, where: Path) -> InputError:
     return InputError(
-        "A mask has one flat value an object and one for the background",
+        "A mask has one flat value per object and one for the background",
         met=f"{met}, as in a photo",
         where=where,
-        remedy="Give the mask instead of the picture, or name its encoding by the mask format",
+        remedy="Give the mask instead of the photo, or name its encoding by the mask format",
     )

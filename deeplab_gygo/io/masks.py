@@ -1,8 +1,8 @@
-"""Masks in and out: every encoding that people bring becomes uint8 [H, W] of object ids.
+"""Reading of masks: every common encoding becomes uint8 [H, W] of object ids.
 
-What is understood, by content: pictures of 0 and 255, 0 and 1, or small ids; palette PNG;
-transparent background; colors of the DAVIS palette, or others on black or white; smooth or
-JPEG-noisy edges; JSON of labelme.
+The encoding is detected by content: images of 0 and 255, 0 and 1, or small ids; palette PNG;
+transparent background; colors of the DAVIS palette, or others on black or white; anti-aliased or
+JPEG-noisy edges; labelme JSON.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.io.images import open_picture
 from deeplab_gygo.io.labelme import read_labelme
-from deeplab_gygo.io.mask_encodings import VOID, decode_picture
-from deeplab_gygo.io.palette import davis_palette, write_mask
+from deeplab_gygo.io.mask_encodings import decode_picture
+from deeplab_gygo.io.palette import VOID, davis_palette, write_mask
 
 __all__ = [
     "MASK_FORMATS",
@@ -28,7 +28,6 @@ __all__ = [
     "davis_palette",
     "fit_mask",
     "read_mask",
-    "read_mask_with_notes",
     "write_mask",
 ]
 
@@ -37,7 +36,7 @@ logger = logging.getLogger(__name__)
 MASK_FORMATS = ("auto", "binary", "ids", "alpha", "labelme")
 MASK_SUFFIXES = (".png", ".json", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jpg", ".jpeg")
 _ASPECT_TOLERANCE = 0.01  # 854x480 is called 16:9 and is .1 % off; rounding does more in thumbnails
-_FULL_SHARE = 0.995  # of the frame; more than that leaves no background to learn from
+_FULL_FRACTION = 0.995  # of the frame; more than that leaves no background to learn from
 
 
 def read_mask(
@@ -47,16 +46,16 @@ def read_mask(
     mask_format: str = "auto",
     keep_void: bool | None = None,
 ) -> np.ndarray:
-    """Reads a mask; what had to be guessed is logged at the level of information.
+    """Reads a mask from an image or a labelme file; assumptions and repairs are logged (INFO).
 
     Args:
-        path: Picture or labelme JSON.
+        path: Image or labelme JSON.
         size: Height and width of the frame in pixels; a mask of the same aspect is resized to it.
-        mask_format: How the file encodes the mask: "auto" finds out; "binary" cuts gray at the
-            middle and counts every palette index but 0 as the object; "ids" takes the values as
-            they are stored; "alpha" takes what is not transparent; "labelme".
-        keep_void: Whether 255 beside ids, void, stays 255 rather than becoming background. By
-            default only with the format "ids".
+        mask_format: Encoding of the file. "auto" detects it; "binary" thresholds gray at half and
+            takes every palette index but 0 as the object; "ids" takes the values as they are
+            stored; "alpha" takes what is not transparent; "labelme".
+        keep_void: Keep 255 beside ids, void, rather than making it background. By default only
+            with the format "ids".
 
     Returns:
         uint8 [H, W] of object ids, 0 background. A mask without ids has 1 for its object.
@@ -64,36 +63,13 @@ def read_mask(
     Raises:
         InputError: The file is absent, damaged, no mask, or does not fit `size`.
         UsageError: There is no such format.
-    """
-    mask, notes = read_mask_with_notes(
-        path, size=size, mask_format=mask_format, keep_void=keep_void
-    )
-    for note in notes:
-        logger.info("%s: %s", path, note)
-    return mask
 
-
-def read_mask_with_notes(
-    path: str | Path,
-    *,
-    size: tuple[int, int] | None = None,
-    mask_format: str = "auto",
-    keep_void: bool | None = None,
-) -> tuple[np.ndarray, list[str]]:
-    """Reads a mask and says what had to be guessed or repaired.
-
-    Args:
-        path: As in `read_mask`.
-        size: As in `read_mask`.
-        mask_format: As in `read_mask`.
-        keep_void: As in `read_mask`.
-
-    Returns:
-        The mask as in `read_mask`, and notes for the reader; empty for a clean mask.
-
-    Raises:
-        InputError: As in `read_mask`.
-        UsageError: As in `read_mask`.
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "mask.png"
+        >>> write_mask(path, np.array([[0, 1], [2, 0]], np.uint8))
+        >>> read_mask(path).tolist()
+        [[0, 1], [2, 0]]
     """
     path = Path(path)
     if mask_format not in MASK_FORMATS:
@@ -107,7 +83,9 @@ def read_mask_with_notes(
     if size is not None:
         mask, resized = fit_mask(mask, size, path)
         notes = notes + resized
-    return mask, notes
+    for note in notes:
+        logger.info("%s: %s", path, note)
+    return mask
 
 
 def as_mask(
@@ -145,35 +123,36 @@ def as_mask(
 def fit_mask(
     mask: np.ndarray, size: tuple[int, int], where: str | Path
 ) -> tuple[np.ndarray, list[str]]:
-    """Resizes a mask of the frame's aspect to the frame.
+    """Resizes a mask to its frame by the nearest neighbor, if both have one aspect.
 
     Args:
         mask: uint8 [H, W] of object ids.
         size: Height and width of the frame in pixels.
-        where: The file or object concerned, for messages.
+        where: File or object for messages.
 
     Returns:
-        uint8 [H, W] of that size, resized by the nearest neighbor; and a note if it was.
+        uint8 [H, W] of that size; and a note if it was resized.
 
     Raises:
-        InputError: The mask has another aspect; the message says so when it is turned by 90
-            degrees.
+        InputError: The mask has another aspect, or is rotated by 90 degrees.
     """
     if mask.shape == tuple(size):
         return mask, []
     if not _same_aspect(mask.shape, size):
         raise _wrong_size(mask.shape, size, where)
     resized = cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
-    return resized, [f"the mask is {_words(mask.shape)}; resized to the frame, {_words(size)}"]
+    return resized, [
+        f"the mask is {_size_text(mask.shape)}; resized to the frame, {_size_text(size)}"
+    ]
 
 
 def check_first_mask(mask: np.ndarray, size: tuple[int, int], where: str | Path) -> None:
-    """Checks that a mask can be learned from.
+    """Checks that a mask is a valid first annotation.
 
     Args:
         mask: uint8 [H, W] of object ids; 0 is background and 255 void.
         size: Height and width of the frame in pixels.
-        where: The file or object concerned, for messages.
+        where: File or object for messages.
 
     Raises:
         InputError: The mask is not uint8 [H, W], has another size than the frame, has no object,
@@ -185,18 +164,18 @@ def check_first_mask(mask: np.ndarray, size: tuple[int, int], where: str | Path)
         )
     if mask.shape != tuple(size):
         raise _wrong_size(mask.shape, size, where)
-    share = float(((mask > 0) & (mask < VOID)).mean())
-    if not share:
+    fraction = float(((mask > 0) & (mask < VOID)).mean())
+    if not fraction:
         raise InputError(
             "The first mask must show the object",
             met="void (255) only" if mask.any() else "background only",
             where=where,
             remedy="Paint the object white on black, or give a mask of a frame that shows it",
         )
-    if share > _FULL_SHARE:
+    if fraction > _FULL_FRACTION:
         raise InputError(
             "The first mask must leave some background",
-            met=f"{share:.1%} of the frame is object",
+            met=f"{fraction:.1%} of the frame is object",
             where=where,
             remedy="Give a mask in which object and background differ; is it inverted?",
         )
@@ -210,19 +189,19 @@ def _same_aspect(size: tuple[int, ...], other: tuple[int, int]) -> bool:
 def _wrong_size(size: tuple[int, ...], frame: tuple[int, int], where: str | Path) -> InputError:
     if _same_aspect(size[::-1], frame) and not _same_aspect(size, frame):
         return InputError(
-            "The mask must be turned as the frame is shown",
-            met=f"the mask is {_words(size)}, for the unrotated frame; the frame is shown as "
-            f"{_words(frame)}",
+            "The mask must be rotated as the frame is shown",
+            met=f"the mask is {_size_text(size)}, for the unrotated frame; the frame is shown as "
+            f"{_size_text(frame)}",
             where=where,
             remedy="Rotate the mask by 90 degrees as the video is rotated",
         )
     return InputError(
         "The mask must have the size of the frame",
-        met=f"the mask is {_words(size)}, the frame is {_words(frame)}",
+        met=f"the mask is {_size_text(size)}, the frame is {_size_text(frame)}",
         where=where,
         remedy="Draw the mask on the frame itself, without cropping or padding",
     )
 
 
-def _words(size: tuple[int, ...]) -> str:
+def _size_text(size: tuple[int, ...]) -> str:
     return f"{size[1]}x{size[0]}"

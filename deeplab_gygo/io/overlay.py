@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 
 from deeplab_gygo.errors import InputError
-from deeplab_gygo.io.mask_encodings import VOID
-from deeplab_gygo.io.palette import davis_palette
+from deeplab_gygo.io.palette import VOID, davis_palette
 from deeplab_gygo.io.video_writer import VideoWriter
 from deeplab_gygo.io.writers import DEPTH, ThreadedWriter
 

@@ -1,4 +1,4 @@
-"""The palette of DAVIS and the palette PNG files that carry object ids."""
+"""The DAVIS palette, and palette PNG files of object ids."""
 
 from __future__ import annotations
 
@@ -11,44 +11,36 @@ from PIL import Image
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.atomic import replacing
 
+VOID = 255
+"""Value of pixels that are neither object nor background and are ignored by evaluation."""
+
 # Masks are long runs of equal pixels: level 1 is as small as level 3 within a few percent and ten
 # times faster than Pillow's default.
 _COMPRESS_LEVEL = 1
 
 
 @cache
-def _palette() -> np.ndarray:
+def davis_palette() -> np.ndarray:
+    """Returns the palette of DAVIS and PASCAL VOC.
+
+    The bits of an index are dealt to red, green and blue in turn, most significant color bit
+    first, as in `VOCcolormap` of the PASCAL VOC development kit.
+
+    Returns:
+        uint8 [256, 3], RGB, read-only: 0 is black, 1 is (128, 0, 0), 255 is (224, 224, 192).
+    """
     index = np.arange(256)
     colors = np.zeros((256, 3), np.uint8)
     for digit in range(8):
         for channel in range(3):
             bit = (index >> (3 * digit + channel)) & 1
             colors[:, channel] |= (bit << (7 - digit)).astype(np.uint8)
+    colors.flags.writeable = False
     return colors
 
 
-def davis_palette() -> np.ndarray:
-    """Makes the palette that DAVIS and PASCAL VOC share.
-
-    The bits of an index are dealt to red, green and blue in turn, most significant color bit
-    first, as in `VOCcolormap` of the PASCAL VOC development kit.
-
-    Returns:
-        uint8 [256, 3], RGB: 0 is black, 1 is (128, 0, 0), 255 is (224, 224, 192).
-    """
-    return _palette().copy()
-
-
-@cache
-def _palette_bytes() -> bytes:
-    return _palette().tobytes()
-
-
 def write_mask(path: str | Path, mask: np.ndarray) -> None:
-    """Writes a mask as an 8-bit palette PNG with the DAVIS palette.
-
-    The file is written beside its destination and renamed, so that a reader never meets half of
-    it.
+    """Writes a mask as an 8-bit palette PNG with the DAVIS palette, atomically.
 
     Args:
         path: Destination; its folder is made where it is absent.
@@ -66,6 +58,6 @@ def write_mask(path: str | Path, mask: np.ndarray) -> None:
             where=path,
         )
     picture = Image.fromarray(np.ascontiguousarray(mask, np.uint8))
-    picture.putpalette(_palette_bytes())
+    picture.putpalette(davis_palette().tobytes())
     with replacing(path) as side, open(side, "wb") as file:
         picture.save(file, "PNG", compress_level=_COMPRESS_LEVEL)

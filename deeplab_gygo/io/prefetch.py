@@ -1,4 +1,4 @@
-"""Decoding of frames ahead of their use, so that decoding and the network work at the same time."""
+"""Prefetching of frames: decoding in a thread, in parallel with the network."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ from collections.abc import Iterable, Iterator
 
 from deeplab_gygo.io.sequence import Frame
 
-_POLL = 0.05  # seconds between looks whether the decoding thread has ended
+_POLL = 0.05  # seconds between checks whether the decoding thread has ended
 
 
 def prefetched(frames: Iterable[Frame], *, depth: int = 8, first: int = 0) -> Iterator[Frame]:
-    """Streams frames whose images a thread decodes ahead.
-
-    Closing the iterator ends the thread; so does its last frame.
+    """Streams frames that a thread decodes ahead; closing the iterator ends the thread.
 
     Args:
-        frames: The frames; walked in the thread alone.
-        depth: Frames that may wait decoded. Memory is bounded by this number of images.
+        frames: The frames; iterated in the thread only.
+        depth: Number of decoded frames that may wait.
         first: Frames of a smaller index are passed on without decoding them.
 
     Yields:
-        The same frames in their order, with the image at hand.
+        The same frames in order, decoded.
 
     Raises:
-        InputError: The source is damaged; raised where the damaged frame would have come.
+        InputError: The source is damaged; raised in place of the damaged frame.
     """
     line: queue.Queue[Frame | BaseException | None] = queue.Queue(max(1, depth))
     abandoned = threading.Event()
@@ -40,7 +38,7 @@ def prefetched(frames: Iterable[Frame], *, depth: int = 8, first: int = 0) -> It
                 if frame.index >= first:
                     _ = frame.image  # decoded now, kept with the frame
                 line.put(frame)
-        except BaseException as error:  # handed to the reader, whatever it is
+        except BaseException as error:  # raised in the thread of the reader
             end = error
         finally:
             close = getattr(source, "close", None)
@@ -61,7 +59,7 @@ def prefetched(frames: Iterable[Frame], *, depth: int = 8, first: int = 0) -> It
 
 
 def _drain(line: queue.Queue, thread: threading.Thread) -> None:
-    """Makes room until the thread has put its last item and ended."""
+    """Empties the queue until the thread has put its last item and ended."""
     while thread.is_alive():
         try:
             line.get(timeout=_POLL)

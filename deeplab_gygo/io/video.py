@@ -1,7 +1,7 @@
-"""Videos as sequences; `VideoWriter` is the way back.
+"""Videos as sequences, and the opening of any input.
 
-Frames come upright (rotation and mirroring of phones applied), with their times, in RGB of BT.709:
-HDR is tone mapped. Pixels are taken as square.
+Frames are upright (rotation and mirroring of phones applied), have presentation times and are RGB
+of BT.709: HDR is tone mapped. Pixels are taken as square.
 """
 
 from __future__ import annotations
@@ -37,21 +37,12 @@ logger = logging.getLogger(__name__)
 
 
 class VideoSequence(Sequence):
-    """Frames of a video file, named 00000, 00001, ...
+    """Frames of a video file, named 00000, 00001, ...; see `open_video`.
 
-    Iterating decodes a frame at a time and holds none. There is no cheap way to a single frame:
-    `frame(index)` decodes from the beginning up to it.
+    Iteration decodes one frame at a time and keeps none. `frame(index)` decodes from the beginning.
 
-    The number of frames is counted without decoding. The rare video whose decoder gives another
-    number, though nothing is damaged, has its length corrected by the first whole iteration.
-
-    Args:
-        path: The file.
-        name: Name of the sequence; by default that of the file without suffix.
-        annotations: As in `Sequence`; a mask in a folder is named as its frame, 00000.png.
-
-    Raises:
-        InputError: The file is absent, no video, truncated or damaged.
+    The number of frames is counted without decoding. In the rare case that the decoder yields
+    another number, though nothing is damaged, the first complete iteration corrects the length.
     """
 
     def __init__(
@@ -63,18 +54,18 @@ class VideoSequence(Sequence):
         super().__init__(name or path.stem, path, scan.size, names, annotations)
         self._times = scan.times
         self._frame_rate = scan.frame_rate
-        self._turn = scan.turn
+        self._rotation = scan.rotation
         self._warned = False
         self._iterations: WeakSet[Generator[Frame]] = WeakSet()
 
     @property
     def frame_rate(self) -> Fraction | None:
-        """Average frames per second; None where the file does not say."""
+        """Average frames per second; None if unknown."""
         return self._frame_rate
 
     @property
     def times(self) -> list[float]:
-        """When each frame is shown, in seconds."""
+        """Presentation time of each frame in seconds."""
         return self._times
 
     def __enter__(self) -> Self:
@@ -108,7 +99,7 @@ class VideoSequence(Sequence):
         self._settle_length(index, time)
 
     def frame(self, index: int) -> Frame:
-        """Gives one frame; decodes the video from its beginning. See `Sequence.frame`."""
+        """Returns one frame; decodes the video from its beginning. See `Sequence.frame`."""
         self._require(index)
         for frame in self:
             if frame.index == index:
@@ -122,14 +113,14 @@ class VideoSequence(Sequence):
 
     def _convert(self, decoded: av.VideoFrame, index: int) -> np.ndarray:
         image = decoded.to_ndarray(format="rgb24")
-        image = upright(image, self._turn)
+        image = upright(image, self._rotation)
         if image.shape[:2] != self.size:
             raise InputError(
                 "All frames of a video must have one size",
                 met=f"frame {index} is {image.shape[1]}x{image.shape[0]}, "
                 f"the first is {self.size[1]}x{self.size[0]}",
                 where=self.source,
-                remedy="Recode it to one size with ffmpeg",
+                remedy="Re-encode it to one size with ffmpeg",
             )
         if is_hdr(decoded.color_trc):
             if not self._warned:
@@ -139,7 +130,7 @@ class VideoSequence(Sequence):
         return image
 
     def _settle_length(self, decoded: int, last_time: float) -> None:
-        """Compares what was decoded with what was counted; raises where the end is missing."""
+        """Corrects the length by the number of decoded frames; raises if the end is missing."""
         counted = len(self)
         if decoded == counted:
             return

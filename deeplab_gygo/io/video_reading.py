@@ -1,4 +1,4 @@
-"""Opening and decoding of videos with PyAV, and what must hold of a file before it is trusted."""
+"""Decoding of videos with PyAV, and detection of truncated files."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from av.video.stream import VideoStream
 
 from deeplab_gygo.errors import InputError
 
-# Formats in which FFmpeg reads text as the film of a terminal, images, or lists of other files.
+# Formats in which FFmpeg reads text as a terminal recording, images, or lists of other files.
 _NO_VIDEO = frozenset({"tty", "image2", "hls", "dash", "concat", "sdp"})
-_SEGMENT = 0x18538067  # element that holds a whole Matroska file (RFC 9559)
+_SEGMENT = 0x18538067  # root element of a Matroska file (RFC 9559)
 
 
 @dataclass(frozen=True)
 class VideoScan:
-    """What is known of a video before it is decoded.
+    """Properties of a video that are known before it is decoded.
 
     Attributes:
         size: Height and width of the frames in pixels, after rotation.
-        times: When each frame is shown, in seconds, in order.
-        frame_rate: Average frames per second; None where the file does not say.
-        turn: How stored frames are turned to be upright, see `orientation`.
+        times: Presentation times in seconds, ascending.
+        frame_rate: Average frames per second; None if unknown.
+        rotation: As `orientation` returns it.
     """
 
     size: tuple[int, int]
     times: list[float]
     frame_rate: Fraction | None
-    turn: tuple[bool, bool, bool]
+    rotation: tuple[bool, bool, bool]
 
 
 @dataclass
 class _Packets:
-    """What reading the packets of a video stream without decoding them tells."""
+    """Statistics of the packets of a video stream."""
 
     times: list[float]
     total: int = 0
@@ -50,19 +50,13 @@ class _Packets:
 
 @contextmanager
 def open_container(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Opens a file and finds its video stream; cover pictures of music are none.
-
-    Args:
-        path: The file.
-
-    Yields:
-        The container and the stream, which decodes with several threads.
+    """Opens a file and yields its container and video stream; cover images of music are no video.
 
     Raises:
         InputError: The file is absent, cannot be read, or is no video.
     """
     try:
-        # Whatever a crafted file points to: nothing is fetched from a network.
+        # A crafted file may point to addresses: nothing is fetched from a network.
         container = av.open(str(path.resolve()), container_options={"protocol_whitelist": "file"})
     except (av.FFmpegError, OSError) as error:
         raise _not_openable(path, error) from error
@@ -83,17 +77,10 @@ def open_container(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def decode_frames(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-    """Decodes a stream to its end, frames that the decoder delays included.
+    """Decodes a stream to its end and yields the frames in presentation order, not rotated.
 
-    What cannot be decoded before the first frame is passed over: a recording that was cut out of a
-    broadcast begins in the middle of a group of pictures.
-
-    Args:
-        container: An open container.
-        stream: Its video stream.
-
-    Yields:
-        Frames in the order of showing, as stored: not rotated.
+    Packets that cannot be decoded before the first frame are skipped: a recording that was cut out
+    of a broadcast begins in the middle of a group of pictures.
 
     Raises:
         av.FFmpegError: The stream is damaged.
@@ -112,18 +99,12 @@ def decode_frames(container: InputContainer, stream: VideoStream) -> Iterator[av
 
 
 def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """Reads how a frame must be turned to be upright.
+    """Returns how a stored frame is made upright: transpose, then reverse rows, reverse columns.
 
-    The display matrix of a file maps stored to shown coordinates: x' = a x + c y, y' = b x + d y
-    (ISO/IEC 14496-12, section 6.2.2). Only turns by 90 degrees and mirrors are applied. It is a
-    property of the stream: to ask every frame would cost memory, because a frame that was asked
-    for its side data lives until the garbage collector finds it.
-
-    Args:
-        frame: A decoded frame.
-
-    Returns:
-        Whether to transpose; then whether to reverse the rows; then the columns.
+    The display matrix maps stored to displayed coordinates: x' = a x + c y, y' = b x + d y (ISO/IEC
+    14496-12, section 6.2.2). Only rotations by 90 degrees and mirrors are applied. It is
+    read once per stream: a frame whose side data was accessed lives until the garbage collector
+    finds it.
     """
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
@@ -134,17 +115,9 @@ def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     return False, d < 0, a < 0
 
 
-def upright(image: np.ndarray, turn: tuple[bool, bool, bool]) -> np.ndarray:
-    """Turns an image.
-
-    Args:
-        image: Any [H, W, C].
-        turn: As `orientation` gives it.
-
-    Returns:
-        The image [H, W, C] or [W, H, C], contiguous.
-    """
-    transpose, reverse_rows, reverse_columns = turn
+def upright(image: np.ndarray, rotation: tuple[bool, bool, bool]) -> np.ndarray:
+    """Applies a rotation of `orientation` to an image [H, W, C]; the result is contiguous."""
+    transpose, reverse_rows, reverse_columns = rotation
     image = image.swapaxes(0, 1) if transpose else image
     image = image[::-1] if reverse_rows else image
     image = image[:, ::-1] if reverse_columns else image
@@ -152,13 +125,7 @@ def upright(image: np.ndarray, turn: tuple[bool, bool, bool]) -> np.ndarray:
 
 
 def scan_video(path: Path) -> VideoScan:
-    """Counts the frames by reading all packets, checks that the file is whole, decodes one frame.
-
-    Args:
-        path: The video.
-
-    Returns:
-        Size, times and rate.
+    """Counts the frames by their packets, checks that the file is complete, decodes one frame.
 
     Raises:
         InputError: The file is absent, no video, truncated or damaged.
@@ -176,33 +143,30 @@ def scan_video(path: Path) -> VideoScan:
             raise incomplete(path, len(packets.times), 0, error) from error
         if first is None:
             raise incomplete(path, len(packets.times), 0)
-        turn = orientation(first)
-        size = (first.width, first.height) if turn[0] else (first.height, first.width)
-        if first.pts is not None:  # what precedes the first frame cannot be decoded
+        rotation = orientation(first)
+        size = (first.width, first.height) if rotation[0] else (first.height, first.width)
+        if first.pts is not None:  # packets before the first frame cannot be decoded
             packets.times = [time for time in packets.times if time >= first.time - 1e-6]
-    return VideoScan(size, packets.times, rate or None, turn)
+    return VideoScan(size, packets.times, rate or None, rotation)
 
 
 def incomplete(
     path: Path, expected: int, decoded: int, error: Exception | None = None
 ) -> InputError:
-    """Words that a video ends before its end, or is damaged in between.
+    """Returns the error for a video that is truncated or damaged.
 
     Args:
         path: The video.
-        expected: Number of frames that it announces.
-        decoded: Number of frames that can be had.
-        error: What the decoder said.
-
-    Returns:
-        The error to raise.
+        expected: Number of frames that it declares.
+        decoded: Number of frames that can be decoded.
+        error: Error of the decoder.
     """
     reason = f" ({getattr(error, 'strerror', None) or error})" if error else ""
     return InputError(
-        "The video must be whole",
+        "The video must be complete",
         met=f"{expected} frames expected, {decoded} decoded{reason}: truncated or damaged",
         where=path,
-        remedy="Copy or download it again, or repair it by recoding it with ffmpeg",
+        remedy="Copy or download it again, or repair it by re-encoding it with ffmpeg",
     )
 
 
@@ -229,7 +193,7 @@ def _read_packets(container: InputContainer, stream: VideoStream, rate: float) -
         for packet in container.demux(stream):
             packets.total += packet.dts is not None or packet.size > 0
             if not packet.size or packet.is_discard:
-                continue  # the last one; a repeated frame of AVI; what an edit list cuts off
+                continue  # the last one; a repeated frame of AVI; frames that an edit list removes
             stamp = packet.pts if packet.pts is not None else packet.dts
             time = len(packets.times) / rate if stamp is None else stamp * unit
             packets.times.append(time)
@@ -244,22 +208,22 @@ def _read_packets(container: InputContainer, stream: VideoStream, rate: float) -
 def _frames_expected(
     path: Path, container: InputContainer, stream: VideoStream, packets: _Packets
 ) -> int | None:
-    """Number of frames that a truncated file announces, None where nothing is missing.
+    """Returns the number of frames that a truncated file declares; None if nothing is missing.
 
-    Counting packets is not enough: a truncated file simply has fewer. But most formats say
-    elsewhere what there should be.
+    Counting packets is not enough: a truncated file has fewer. But most formats declare the length
+    elsewhere.
     """
     length = path.stat().st_size
     names = container.format.name.split(",")
     counted = len(packets.times)
-    if "mov" in names:  # its index has the place of every frame
+    if "mov" in names:  # its index has the position of every frame
         entries = stream.index_entries
         if any(entry.pos + entry.size > length for entry in entries):
             return max(stream.frames, len(entries))
     elif "avi" in names and stream.frames > packets.total:
         return stream.frames
     elif "matroska" in names and (_segment_end(path) or 0) > length:
-        shown = _announced_seconds(container, stream)
+        shown = _declared_seconds(container, stream)
         if counted and shown - packets.end > 0.5 * packets.end / counted:
             return round(counted * shown / packets.end)
     if packets.last_is_corrupt:
@@ -267,8 +231,8 @@ def _frames_expected(
     return None
 
 
-def _announced_seconds(container: InputContainer, stream: VideoStream) -> float:
-    """Duration of a Matroska stream: its own tag, or that of the whole file; 0 if unknown."""
+def _declared_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """Returns the duration of a Matroska stream: its tag, or that of the file; 0 if unknown."""
     parts = stream.metadata.get("DURATION", "").split(":")
     try:
         hours, minutes, seconds = (float(part) for part in parts)
@@ -278,7 +242,7 @@ def _announced_seconds(container: InputContainer, stream: VideoStream) -> float:
 
 
 def _segment_end(path: Path) -> int | None:
-    """Where a Matroska or WebM file says that it ends, in bytes; None where it does not."""
+    """Returns the declared end of a Matroska or WebM file in bytes; None if it declares none."""
     with open(path, "rb") as file:
         head = file.read(4096)
     position = 0
@@ -292,7 +256,7 @@ def _segment_end(path: Path) -> int | None:
 
 
 def _element_number(data: bytes, position: int, *, keep_marker: bool) -> tuple[int, int, bool]:
-    """Reads a number of variable length (RFC 8794): its value, what follows, if it is all ones."""
+    """Reads a variable-length number (RFC 8794): value, next position, whether all bits are one."""
     width = 9 - data[position].bit_length()
     value = int.from_bytes(data[position : position + width], "big")
     bits = 7 * width

@@ -1,4 +1,4 @@
-"""Writing of videos: H.264 for overlays, VP9 with alpha for cut-outs."""
+"""Writing of videos: H.264, or VP9 with alpha."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from av.video.reformatter import ColorRange, Colorspace
 from deeplab_gygo.errors import StorageError, UsageError
 from deeplab_gygo.io.atomic import replacing, storage_error
 
-DEFAULT_FRAME_RATE = Fraction(24)  # at which the sequences of DAVIS are played
-# Unit of times: that of MPEG methods, in which all usual frame rates are whole; that of Matroska.
+DEFAULT_FRAME_RATE = Fraction(24)  # of DAVIS
+# Time base of MPEG systems, in which all usual frame rates are integers; that of Matroska.
 _TIME_BASE = Fraction(1, 90000)
 _MATROSKA_TIME_BASE = Fraction(1, 1000)
 _BT709 = 1  # code point of primaries, transfer and matrix alike: ITU-T H.273
 _LIMITED_RANGE = 1
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-# Without B-frames the decoding order is the order of showing; with them the containers of varying
-# frame rates would state a duration that ends before the last frames.
+# Without B-frames the decoding order is the presentation order; with them, containers of a variable
+# frame rate would declare a duration that ends before the last frames.
 _H264_OPTIONS = {"crf": "20", "preset": "veryfast", "bf": "0"}
 _VP9_OPTIONS = {"crf": "30", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"}
 _ALPHA_OPTIONS = {"auto-alt-ref": "0"}  # libvpx does not code alpha with alternate references
 
 
 class VideoWriter:
-    """Writes frames to a video, one at a time. A context manager: an aborted video leaves no file.
+    """Writes a video frame by frame. A context manager: an aborted video leaves no file.
 
     The codec follows from the suffix: H.264 for .mp4, .m4v, .mov and .mkv, VP9 for .webm. Colors
     are converted and tagged as BT.709. An odd height or width grows by one pixel to be even, as
-    4:2:0 needs: the last row or column repeated, transparent where there is alpha.
+    4:2:0 needs: the last row or column is repeated, transparent where there is alpha.
 
     Args:
-        path: Destination. The video is written beside it and renamed when it is whole.
+        path: Destination; the file appears when it is complete.
         size: Height and width of the frames in pixels.
-        times: When each frame is shown, in seconds, rising. Excludes `frame_rate`.
-        frame_rate: Frames per second; 24 where there are no times either.
+        times: Presentation time of each frame in seconds, ascending. Excludes `frame_rate`.
+        frame_rate: Frames per second; 24 by default if there are no times.
         alpha: Whether frames are RGBA with straight alpha; needs .webm.
 
     Raises:
-        UsageError: The suffix is not known or cannot have alpha, times and a frame rate are both
-            given, times do not rise, or the frame rate is not positive.
+        UsageError: The suffix is unknown or cannot have alpha, times and a frame rate are both
+            given, times descend, or the frame rate is not positive.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class VideoWriter:
         return frame
 
     def _stamp(self) -> int:
-        """When the next frame is shown, in units of the time base."""
+        """Returns the presentation time of the next frame in units of the time base."""
         index = self.frames_written
         if self._times is None:
             return index
@@ -178,7 +178,7 @@ class VideoWriter:
             raise UsageError(
                 "Every frame needs a time", met=f"{len(self._times)} times", where=self.path
             )
-        # Of two frames at one time, which broken recorders write, the second moves by one unit.
+        # Broken recorders write two frames with one time: the second moves by one unit.
         stamp = max(round(self._times[index] / self._time_base), self._last_stamp + 1)
         self._last_stamp = stamp
         return stamp
@@ -207,7 +207,7 @@ def _container_of(path: Path, alpha: bool) -> str:
 
 
 def _rate_of(times: Sequence[float] | None, frame_rate: Fraction | float | None) -> Fraction:
-    """Frames per second; those of times on average, as a hint for the encoder."""
+    """Returns frames per second; of times the average, as a hint for the encoder."""
     if times is not None and frame_rate is not None:
         raise UsageError("A video has times or a frame rate, not both", met=f"rate {frame_rate}")
     if times is None:
@@ -218,6 +218,6 @@ def _rate_of(times: Sequence[float] | None, frame_rate: Fraction | float | None)
     falling = [k for k in range(1, len(times)) if not times[k] >= times[k - 1]]
     if falling:
         k = falling[0]
-        raise UsageError("Times rise from frame to frame", met=f"{times[k - 1]}, then {times[k]}")
+        raise UsageError("Times ascend from frame to frame", met=f"{times[k - 1]}, then {times[k]}")
     seconds = times[-1] - times[0] if len(times) > 1 else 0
     return Fraction((len(times) - 1) / seconds).limit_denominator(1001) if seconds else Fraction(24)

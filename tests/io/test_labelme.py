@@ -6,15 +6,23 @@ import base64
 import io
 import json
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from deeplab_gygo.errors import InputError
-from deeplab_gygo.io.masks import read_mask, read_mask_with_notes
+from deeplab_gygo.io import masks
+from deeplab_gygo.io.masks import read_mask
 
 SIZE = (40, 60)
+
+
+def read_with_notes(path: Path, **options) -> tuple[np.ndarray, list[str]]:
+    notes: list[str] = []
+    with mock.patch.object(masks.logger, "info", lambda _, path, note: notes.append(note)):
+        return read_mask(path, **options), notes
 
 
 def shape(kind: str, points: list, label: str = "toy", **more) -> dict:
@@ -88,7 +96,7 @@ def test_a_mask_shape_lies_in_its_box(tmp_path, left, top):
 
 def test_labels_get_ids_in_their_order_and_later_shapes_lie_on_top(tmp_path):
     shapes = [square(0, 0, 20, "shoe"), square(10, 10, 20, "box"), square(40, 0, 10, "shoe")]
-    mask, notes = read_mask_with_notes(save(tmp_path / "m.json", shapes))
+    mask, notes = read_with_notes(save(tmp_path / "m.json", shapes))
     assert (mask[5, 5], mask[15, 15], mask[5, 45]) == (1, 2, 1)
     assert notes == ["ids: shoe is 1, box is 2"]
 
@@ -108,7 +116,7 @@ def test_background_and_ignored_labels(tmp_path):
 
 def test_lines_and_points_are_left_out_with_a_note(tmp_path):
     shapes = [shape("point", [[3, 3]], "mark"), square(0, 0, 9), shape("line", [[0, 0], [9, 9]])]
-    mask, notes = read_mask_with_notes(save(tmp_path / "m.json", shapes))
+    mask, notes = read_with_notes(save(tmp_path / "m.json", shapes))
     np.testing.assert_array_equal(mask, expected(slice(0, 9), slice(0, 9)))
     assert "2 lines or points" in notes[0]
 

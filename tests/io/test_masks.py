@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -11,16 +12,22 @@ import pytest
 from PIL import Image
 
 from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io import masks
 from deeplab_gygo.io.masks import (
     check_first_mask,
     davis_palette,
     fit_mask,
     read_mask,
-    read_mask_with_notes,
     write_mask,
 )
 
 HEIGHT, WIDTH = 90, 121
+
+
+def read_with_notes(path: Path, **options) -> tuple[np.ndarray, list[str]]:
+    notes: list[str] = []
+    with mock.patch.object(masks.logger, "info", lambda _, path, note: notes.append(note)):
+        return read_mask(path, **options), notes
 
 
 def disk(value: int = 1, center: tuple[int, int] = (45, 60), radius: int = 30) -> np.ndarray:
@@ -63,7 +70,7 @@ def test_binary_masks_of_every_mode(tmp_path, value, mode):
         path = save(tmp_path / "m.png", disk(value).astype(np.uint16) * (257 if value > 1 else 1))
     else:
         path = save(tmp_path / "m.png", disk(value), mode)
-    mask, notes = read_mask_with_notes(path)
+    mask, notes = read_with_notes(path)
     assert mask.dtype == np.uint8 and not notes
     np.testing.assert_array_equal(mask, disk())
 
@@ -87,7 +94,7 @@ def test_a_single_id_that_is_not_one_stays(tmp_path):
 
 
 def test_one_gray_value_is_the_object_whatever_it_is(tmp_path):
-    mask, notes = read_mask_with_notes(save(tmp_path / "m.png", disk(100)))
+    mask, notes = read_with_notes(save(tmp_path / "m.png", disk(100)))
     np.testing.assert_array_equal(mask, disk())
     assert "100" in notes[0]
 
@@ -128,7 +135,7 @@ def test_palette_of_an_editor_that_put_white_first(tmp_path):
 def test_gray_picture_saved_with_a_palette(tmp_path):
     ramp = np.repeat(np.arange(256)[:, None], 3, axis=1)
     smooth = cv2.GaussianBlur(disk(255), (5, 5), 0)
-    mask, notes = read_mask_with_notes(save_palette(tmp_path / "m.png", smooth, ramp))
+    mask, notes = read_with_notes(save_palette(tmp_path / "m.png", smooth, ramp))
     assert notes and np.mean(mask != disk()) < 0.01
     gif = save(tmp_path / "m.gif", disk(255))
     np.testing.assert_array_equal(read_mask(gif), disk())
@@ -139,7 +146,7 @@ def test_gray_picture_saved_with_a_palette(tmp_path):
 def test_jpeg_noise_is_cut_at_the_middle_with_a_note(tmp_path, quality, mode):
     path = save(tmp_path / "m.jpg", disk(255), mode, quality=quality)
     assert len(np.unique(np.asarray(Image.open(path)))) > 2
-    mask, notes = read_mask_with_notes(path)
+    mask, notes = read_with_notes(path)
     assert set(np.unique(mask)) == {0, 1} and np.mean(mask != disk()) < 0.005
     assert "gray levels" in notes[0]
 
@@ -158,7 +165,7 @@ def test_jpeg_noise_inside_a_png_is_no_set_of_ids(tmp_path):
 
 def test_smooth_edges_are_cut_at_the_middle(tmp_path):
     smooth = cv2.GaussianBlur(disk(255), (0, 0), 2)
-    mask, notes = read_mask_with_notes(save(tmp_path / "m.png", smooth))
+    mask, notes = read_with_notes(save(tmp_path / "m.png", smooth))
     np.testing.assert_array_equal(mask, smooth > 127)
     assert notes
 
@@ -205,14 +212,14 @@ def test_colors_of_davis_are_their_ids(tmp_path):
     ids = two_objects()
     ids[:3] = 255
     path = save(tmp_path / "m.png", davis_palette()[ids])
-    mask, notes = read_mask_with_notes(path, keep_void=True)
+    mask, notes = read_with_notes(path, keep_void=True)
     np.testing.assert_array_equal(mask, ids)
     assert not notes
 
 
 def test_colors_of_davis_survive_jpeg(tmp_path):
     path = save(tmp_path / "m.jpg", davis_palette()[two_objects()], quality=90)
-    mask, notes = read_mask_with_notes(path)
+    mask, notes = read_with_notes(path)
     assert set(np.unique(mask)) == {0, 1, 2} and np.mean(mask != two_objects()) < 0.02
     assert "colors" in notes[0]
 
@@ -220,7 +227,7 @@ def test_colors_of_davis_survive_jpeg(tmp_path):
 @pytest.mark.parametrize("background", [0, 255])
 def test_any_colors_on_black_or_white_get_ids(tmp_path, background):
     colors = np.array([[background] * 3, [10, 220, 40], [30, 60, 240]], np.uint8)
-    mask, notes = read_mask_with_notes(save(tmp_path / "m.png", colors[two_objects()]))
+    mask, notes = read_with_notes(save(tmp_path / "m.png", colors[two_objects()]))
     np.testing.assert_array_equal(mask, two_objects())
     assert "#0adc28 is 1" in notes[0]
 
@@ -228,7 +235,7 @@ def test_any_colors_on_black_or_white_get_ids(tmp_path, background):
 def test_a_colored_object_with_smooth_edges(tmp_path):
     red = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     red[..., 0] = cv2.GaussianBlur(disk(255), (0, 0), 1.5)
-    mask, notes = read_mask_with_notes(save(tmp_path / "m.png", red))
+    mask, notes = read_with_notes(save(tmp_path / "m.png", red))
     assert set(np.unique(mask)) == {0, 1} and np.mean(mask != disk()) < 0.02 and notes
 
 
@@ -296,7 +303,7 @@ def test_exif_orientation_of_masks(tmp_path):
 
 def test_the_same_aspect_is_resized_by_nearest(tmp_path):
     path = save(tmp_path / "m.png", two_objects())
-    mask, notes = read_mask_with_notes(path, size=(2 * HEIGHT, 2 * WIDTH))
+    mask, notes = read_with_notes(path, size=(2 * HEIGHT, 2 * WIDTH))
     np.testing.assert_array_equal(mask, np.kron(two_objects(), np.ones((2, 2), np.uint8)))
     assert "121x90; resized to the frame, 242x180" in notes[0]
     assert read_mask(path, size=(HEIGHT, WIDTH)).shape == (HEIGHT, WIDTH)
