@@ -115,7 +115,7 @@ def test_a_truncated_video(segment, clip, tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) * 2 // 3])
     result = segment(path, tmp_path / "frames-masks" / "00000.png")
-    _check(result, BAD_DATA, "The video must be whole", "12 frames expected", path, "again")
+    _check(result, BAD_DATA, "The video must be complete", "12 frames expected", path, "again")
     _check_nothing_left(tmp_path)
 
 
