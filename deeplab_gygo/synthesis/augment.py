@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.masks import VOID
 from deeplab_gygo.synthesis.config import AugmentConfig
 
-VOID = 255
 _MAX_ASPECT = 1.12
 _MAX_FILL = 0.65  # fraction of the crop that the object covers
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
