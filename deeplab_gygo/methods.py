@@ -80,8 +80,8 @@ _ALL = (
         options="baselines.osmn.config:OsmnOnline",
         architecture="baselines.osmn.config:OsmnModel",
         network="baselines.osmn.network:Osmn",
-        training="baselines.osmn.config:TrainOsmn",
-        trainer="baselines.shared.trainer:OsmnTrainer",
+        training="baselines.osmn.config:OsmnTraining",
+        trainer="baselines.osmn.training:OsmnTrainer",
         weights="osmn.npz",
     ),
     Method(
@@ -91,8 +91,8 @@ _ALL = (
         options="baselines.osvos.config:OsvosOnline",
         architecture="baselines.osvos.config:OsvosModel",
         network="baselines.osvos.network:Osvos",
-        training="baselines.osvos.config:TrainOsvos",
-        trainer="baselines.shared.trainer:OsvosTrainer",
+        training="baselines.osvos.config:OsvosTraining",
+        trainer="baselines.osvos.training:OsvosTrainer",
         weights="osvos.npz",
     ),
     Method(

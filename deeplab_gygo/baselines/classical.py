@@ -1,20 +1,19 @@
-"""References that cost nothing: what a trained method must beat to be worth its seconds.
+"""Baselines without weights: the first mask copied, warped by optical flow, or found by GrabCut.
 
-None of them has weights, and none knows how sure it can be: their confidence says no more than how
-soft their masks are.
+They have no estimate of their uncertainty: their confidence only reflects how soft a mask is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import cv2
 import numpy as np
 
-from deeplab_gygo.baselines.flow import flow_between
-from deeplab_gygo.baselines.shared.object_segmenter import Carried, ObjectSegmenter
-from deeplab_gygo.inference.prediction import Adaptation, Report
+from deeplab_gygo.inference.prediction import Adaptation, ProgressCallback
+from deeplab_gygo.inference.segmenter_base import SegmenterBase, TrackedObject
+from deeplab_gygo.io.config_file import check_choices, check_range
 
 _FLOW_PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -22,22 +21,31 @@ _FLOW_PRESETS = {
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
 
-MIXTURE = 65
-"""Numbers of a mixture of 5 Gaussians over 3 colours, as OpenCV's grabCut has it."""
+MIN_FLOW_SIDE = 16
+"""Pixels; OpenCV's dense inverse search reads out of bounds on smaller images."""
 
-LEAST_FOUND = 0.1
-"""Part of the object's first area from which a new mask is believed to be where the object is."""
+GMM_SIZE = 65
+"""Numbers of OpenCV's Gaussian mixture: 5 components of weight, RGB mean and covariance."""
+
+MIN_AREA_FRACTION = 0.1
+"""Fraction of the annotated area below which a GrabCut result does not move the search region."""
 
 
 @dataclass
 class ClassicalOnline:
-    """A reference without weights; the copied first mask needs nothing else.
+    """Options of a classical baseline; the copied mask has no others.
 
     Attributes:
-        mode: All references start from the annotated frame and learn nothing.
+        mode: `one-shot`: propagation from the annotated frame without training.
+
+    Raises:
+        UsageError: A value is out of range.
     """
 
     mode: Literal["one-shot"] = "one-shot"
+
+    def __post_init__(self) -> None:
+        check_choices(self)
 
 
 @dataclass
@@ -45,31 +53,40 @@ class FlowOnline(ClassicalOnline):
     """The previous mask, warped by dense inverse search optical flow (Kroeger et al., ECCV 2016).
 
     Attributes:
-        preset: OpenCV's preset of the flow.
+        flow_preset: Preset of OpenCV's implementation.
     """
 
-    preset: Literal["ultrafast", "fast", "medium"] = "medium"
+    flow_preset: Literal["ultrafast", "fast", "medium"] = "medium"
+
+    RENAMED_KEYS: ClassVar[dict[str, str]] = {"preset": "flow_preset"}
 
 
 @dataclass
 class GrabCutOnline(ClassicalOnline):
-    """GrabCut (Rother et al., SIGGRAPH 2004) with the colour models of the annotated frame.
+    """GrabCut (Rother et al., SIGGRAPH 2004) with the color models of the annotated frame.
 
     Attributes:
-        iterations: Rounds of fitting the colour models to the annotated frame; they are frozen
+        iterations: Iterations of fitting the color models to the annotated frame; they are frozen
             afterwards.
-        reach: Pixels around the last mask in which the object is looked for.
+        search_radius: Distance from the previous mask within which the object is searched, pixels.
     """
 
     iterations: int = 5
-    reach: float = 20.0
+    search_radius: float = 20.0
+
+    RENAMED_KEYS: ClassVar[dict[str, str]] = {"reach": "search_radius"}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "iterations", 1)
+        check_range(self, "search_radius", 0)
 
 
-class CopySegmenter(ObjectSegmenter):
-    """The mask of the annotated frame, copied to every other.
+class CopySegmenter(SegmenterBase):
+    """Copies the mask of the annotated frame to all others.
 
     Args:
-        config: Nothing that can be chosen.
+        config: Options.
     """
 
     def __init__(self, config: ClassicalOnline | None = None):
@@ -79,138 +96,136 @@ class CopySegmenter(ObjectSegmenter):
     def _start(self, image: np.ndarray) -> None:
         pass
 
-    def _meet(
-        self, image: np.ndarray, mask: np.ndarray | None, label: int, report: Report | None
-    ) -> tuple[Any, Adaptation]:
-        return None, Adaptation()
+    def _add_object(
+        self,
+        image: np.ndarray,
+        mask: np.ndarray,
+        label: int,
+        progress: ProgressCallback | None,
+    ) -> tuple[TrackedObject, Adaptation]:
+        return TrackedObject(label, (mask == 1).astype(np.float32)), Adaptation()
 
-    def _look(self, image: np.ndarray) -> None:
+    def _encode(self, images: list[np.ndarray]) -> Any:
         return None
 
-    def _probability(self, seen: None, carried: Carried) -> np.ndarray:
-        return carried.probability
+    def _predict_object(self, features: Any, position: int, tracked: TrackedObject) -> np.ndarray:
+        return tracked.probability
 
 
-class FlowSegmenter(ObjectSegmenter):
-    """The mask of the frame before, moved along with the optical flow.
-
-    Every pixel of the new frame takes the probability of the place that the flow says it came
-    from; places beyond the border have none. Kroeger et al., "Fast Optical Flow using Dense
-    Inverse Search", ECCV 2016.
+class FlowSegmenter(CopySegmenter):
+    """Warps the mask of the previous frame by the backward optical flow, bilinearly.
 
     Args:
         config: Preset of the flow.
     """
 
     def __init__(self, config: FlowOnline | None = None):
-        super().__init__()
-        self.config = config or FlowOnline()
-        self._flow = cv2.DISOpticalFlow_create(_FLOW_PRESETS[self.config.preset])
-        self._before: np.ndarray | None = None
-        self._places: np.ndarray | None = None
+        super().__init__(config or FlowOnline())
+        self._flow = cv2.DISOpticalFlow_create(_FLOW_PRESETS[self.config.flow_preset])
+        self._previous: np.ndarray | None = None
+        self._grid: np.ndarray | None = None
 
     def _start(self, image: np.ndarray) -> None:
-        self._before = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        height, width = self._before.shape
-        rows, columns = np.indices((height, width), np.float32)
-        self._places = np.stack([columns, rows], axis=-1)
+        self._previous = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        rows, columns = np.indices(image.shape[:2], np.float32)
+        self._grid = np.stack([columns, rows], axis=-1)
 
-    def _meet(
-        self, image: np.ndarray, mask: np.ndarray | None, label: int, report: Report | None
-    ) -> tuple[Any, Adaptation]:
-        return None, Adaptation()
+    def _encode(self, images: list[np.ndarray]) -> np.ndarray:
+        """Computes the source position of every pixel: float32 [H, W, 2], column and row."""
+        current = cv2.cvtColor(images[0], cv2.COLOR_RGB2GRAY)
+        height, width = current.shape
+        padding = (0, max(0, MIN_FLOW_SIDE - height), 0, max(0, MIN_FLOW_SIDE - width))
+        pair = [
+            cv2.copyMakeBorder(gray, *padding, cv2.BORDER_REPLICATE)
+            for gray in (current, self._previous)
+        ]
+        self._previous = current
+        return self._flow.calc(*pair, None)[:height, :width] + self._grid
 
-    def _look(self, image: np.ndarray) -> np.ndarray:
-        """Finds where every pixel came from: float32 [H, W, 2], column and row."""
-        now = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        flow = flow_between(self._flow, now, self._before)
-        self._before = now
-        return flow + self._places
-
-    def _probability(self, seen: np.ndarray, carried: Carried) -> np.ndarray:
-        return cv2.remap(carried.probability, seen, None, cv2.INTER_LINEAR)
+    def _predict_object(
+        self, features: np.ndarray, position: int, tracked: TrackedObject
+    ) -> np.ndarray:
+        # Positions beyond the border have probability 0.
+        return cv2.remap(tracked.probability, features, None, cv2.INTER_LINEAR)
 
 
 @dataclass
-class _Colours:
-    """What GrabCut keeps of an object.
+class _GrabCutState:
+    """GrabCut state of one object.
 
     Attributes:
-        background: float64 [1, 65], the mixture of colours around it, and `object` its own.
-        object: See there.
-        place: bool [H, W], its last mask that was worth believing.
-        area: Its pixels in the annotated frame.
+        background: float64 [1, 65], the color mixture of its surroundings.
+        foreground: float64 [1, 65], its own color mixture.
+        mask: bool [H, W], its last mask of sufficient area, around which it is searched.
+        area: Its number of pixels in the annotated frame.
     """
 
     background: np.ndarray
-    object: np.ndarray
-    place: np.ndarray
+    foreground: np.ndarray
+    mask: np.ndarray
     area: int
 
 
-class GrabCutSegmenter(ObjectSegmenter):
-    """GrabCut with the colours of the annotated frame, around the mask of the frame before.
+class GrabCutSegmenter(CopySegmenter):
+    """GrabCut with frozen color models, restricted to the surroundings of the previous mask.
 
-    The mixtures of colours of object and background are fitted to the annotated frame and stay as
-    they are. In every later frame each pixel within reach of the last mask is free, all others are
-    background. Where (nearly) nothing is found the place is remembered, so that the object can be
-    found again. Rother et al., "GrabCut", SIGGRAPH 2004.
+    The Gaussian mixtures of object and background are fitted to the annotated frame. In every later
+    frame the pixels within `search_radius` of the previous mask are unknown, all others background.
+    After an occlusion the object is searched where it was last seen.
 
     Args:
-        config: Rounds of fitting, and the reach.
+        config: Iterations and search radius.
     """
 
     def __init__(self, config: GrabCutOnline | None = None):
-        super().__init__()
-        self.config = config or GrabCutOnline()
+        super().__init__(config or GrabCutOnline())
 
-    def _start(self, image: np.ndarray) -> None:
-        pass
-
-    def _meet(
-        self, image: np.ndarray, mask: np.ndarray, label: int, report: Report | None
-    ) -> tuple[_Colours, Adaptation]:
-        colours = _Colours(
-            np.zeros((1, MIXTURE)), np.zeros((1, MIXTURE)), mask == 1, np.count_nonzero(mask == 1)
+    def _add_object(
+        self,
+        image: np.ndarray,
+        mask: np.ndarray,
+        label: int,
+        progress: ProgressCallback | None,
+    ) -> tuple[TrackedObject, Adaptation]:
+        tracked, adaptation = super()._add_object(image, mask, label, progress)
+        inside = mask == 1
+        state = _GrabCutState(
+            np.zeros((1, GMM_SIZE)), np.zeros((1, GMM_SIZE)), inside, np.count_nonzero(inside)
         )
-        marked = np.where(mask == 1, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
-        # The mixtures are started by k-means, whose random numbers are OpenCV's.
+        trimap = np.where(inside, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
+        # The mixtures are initialized by k-means, which draws from OpenCV's generator.
         cv2.setRNGSeed(0)
         cv2.grabCut(
-            _blue_first(image), marked, None, colours.background, colours.object,
-            self.config.iterations, cv2.GC_INIT_WITH_MASK,
+            cv2.cvtColor(image, cv2.COLOR_RGB2BGR), trimap, None, state.background,
+            state.foreground, self.config.iterations, cv2.GC_INIT_WITH_MASK,
         )  # fmt: skip
-        return colours, Adaptation()
+        tracked.state = state
+        return tracked, adaptation
 
-    def _look(self, image: np.ndarray) -> np.ndarray:
-        return _blue_first(image)
+    def _encode(self, images: list[np.ndarray]) -> np.ndarray:
+        return cv2.cvtColor(images[0], cv2.COLOR_RGB2BGR)
 
-    def _probability(self, seen: np.ndarray, carried: Carried) -> np.ndarray:
-        colours: _Colours = carried.state
-        window = _around(colours.place, self.config.reach)
-        place = np.ascontiguousarray(colours.place[window], np.uint8)
-        distance = cv2.distanceTransform(1 - place, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        marked = np.full(place.shape, cv2.GC_BGD, np.uint8)
-        marked[distance <= self.config.reach] = cv2.GC_PR_BGD
-        marked[place > 0] = cv2.GC_PR_FGD
+    def _predict_object(
+        self, features: np.ndarray, position: int, tracked: TrackedObject
+    ) -> np.ndarray:
+        state, radius = tracked.state, self.config.search_radius
+        left, top, width, height = cv2.boundingRect(state.mask.astype(np.uint8))
+        margin = int(np.ceil(radius)) + 2
+        window = (
+            slice(max(0, top - margin), top + height + margin),
+            slice(max(0, left - margin), left + width + margin),
+        )
+        mask = np.ascontiguousarray(state.mask[window], np.uint8)
+        distance = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        trimap = np.full(mask.shape, cv2.GC_BGD, np.uint8)
+        trimap[distance <= radius] = cv2.GC_PR_BGD
+        trimap[mask > 0] = cv2.GC_PR_FGD
         cv2.grabCut(
-            np.ascontiguousarray(seen[window]), marked, None, colours.background, colours.object,
-            1, cv2.GC_EVAL_FREEZE_MODEL,
+            np.ascontiguousarray(features[window]), trimap, None, state.background,
+            state.foreground, 1, cv2.GC_EVAL_FREEZE_MODEL,
         )  # fmt: skip
-        found = np.zeros(colours.place.shape, np.float32)
-        found[window] = marked == cv2.GC_PR_FGD
-        if np.count_nonzero(found) >= LEAST_FOUND * colours.area:
-            colours.place = found > 0
+        found = np.zeros(state.mask.shape, np.float32)
+        found[window] = trimap == cv2.GC_PR_FGD
+        if np.count_nonzero(found) >= MIN_AREA_FRACTION * state.area:
+            state.mask = found > 0
         return found
-
-
-def _blue_first(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-
-
-def _around(place: np.ndarray, reach: float) -> tuple[slice, slice]:
-    """Returns rows and columns of a mask and what is within reach of it, with a border."""
-    left, top, width, height = cv2.boundingRect(place.astype(np.uint8))
-    margin = int(np.ceil(reach)) + 2
-    rows = slice(max(0, top - margin), top + height + margin)
-    return rows, slice(max(0, left - margin), left + width + margin)

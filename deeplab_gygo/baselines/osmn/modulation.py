@@ -1,4 +1,4 @@
-"""What modulates a trunk in OSMN: scales of channels, shifts of places, and where shifts come from.
+"""Modulation of a trunk in OSMN: channel scales and position shifts, and the spatial modulator.
 
 Yang et al., "Efficient Video Object Segmentation via Network Modulation", CVPR 2018.
 """
@@ -25,8 +25,8 @@ class Modulate(keras.layers.Layer):
     output: [B, h, w, C].
 
     Args:
-        first_scale: Place of the unit's first channel among the scales.
-        first_shift: Place of its first channel among the shifts of the stage.
+        first_scale: Index of the unit's first channel among the scales.
+        first_shift: Index of its first channel among the shifts of the stage.
     """
 
     def __init__(self, first_scale: int, first_shift: int, **kwargs):
@@ -46,21 +46,20 @@ class Modulate(keras.layers.Layer):
         return keras.KerasTensor(inputs[0].shape, dtype=inputs[0].dtype)
 
     def get_config(self):
-        places = {"first_scale": self.first_scale, "first_shift": self.first_shift}
-        return {**super().get_config(), **places}
+        indices = {"first_scale": self.first_scale, "first_shift": self.first_shift}
+        return {**super().get_config(), **indices}
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
 class Unknown(keras.layers.Layer):
-    """Zeros float32 [B, h, w, channels] at the size of features: a guide that knows nothing."""
+    """Returns zeros float32 [B, h, w, channels] at the size of features: an unknown guide."""
 
     def __init__(self, channels: int, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
         self.channels = channels
 
     def call(self, inputs):
-        shape = ops.shape(inputs)
-        return ops.zeros((*shape[:3], self.channels), dtype="float32")
+        return ops.zeros((*ops.shape(inputs)[:3], self.channels), dtype="float32")
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:3], self.channels)
@@ -73,13 +72,13 @@ class Unknown(keras.layers.Layer):
 
 
 def spatial_modulator(spatial: Any, units: tuple[Unit, ...], relu: bool) -> dict[int, Any]:
-    """Makes the shifts from the spatial guide, halved by 2x2 averages down to each stage's size.
+    """Makes the shifts from the spatial guide, average-pooled to the stride of each stage.
 
     Args:
         spatial: float32 [B, H, W, 1] in 0..1.
-        units: Units that are modulated.
-        relu: Whether BatchNorm and ReLU follow, as in the original: shifts are 0 or more then.
-            Without, they are 0 with the first weights.
+        units: Modulated units.
+        relu: Whether BatchNorm and ReLU follow, as in the original, so that shifts are 0 or more.
+            Otherwise the initial shifts are 0.
 
     Returns:
         By stage: [B, h, w, channels of all its units], at the stage's stride.
@@ -87,27 +86,20 @@ def spatial_modulator(spatial: Any, units: tuple[Unit, ...], relu: bool) -> dict
     stages: dict[int, tuple[int, int]] = {}
     for unit in units:
         stages[unit.stage] = (unit.stride, stages.get(unit.stage, (0, 0))[1] + unit.channels)
-    guides, reached = {1: spatial}, 1
+    guide, reached = spatial, 1
     shifts = {}
     for stage, (stride, channels) in stages.items():
         while reached < stride:
-            pool = layers.AveragePooling2D(2, padding="same", name=f"spatial_pool{2 * reached}")
-            guides[2 * reached] = pool(guides[reached])
             reached *= 2
-        if not relu:
-            shifts[stage] = layers.Conv2D(
-                channels, 1, kernel_initializer="zeros", name=f"spatial{stage}_conv"
-            )(guides[stride])
-            continue
+            guide = layers.AveragePooling2D(2, padding="same", name=f"spatial_pool{reached}")(guide)
         shift = layers.Conv2D(
-            channels,
-            1,
-            use_bias=False,
-            kernel_initializer=small_normal(),
-            name=f"spatial{stage}_conv",
-        )(guides[stride])
-        shift = layers.BatchNormalization(
-            momentum=SHIFT_MOMENTUM, epsilon=SHIFT_EPSILON, name=f"spatial{stage}_norm"
-        )(shift)
-        shifts[stage] = layers.ReLU(name=f"spatial{stage}_relu")(shift)
+            channels, 1, use_bias=not relu, name=f"spatial{stage}_conv",
+            kernel_initializer=small_normal() if relu else "zeros",
+        )(guide)  # fmt: skip
+        if relu:
+            shift = layers.BatchNormalization(
+                momentum=SHIFT_MOMENTUM, epsilon=SHIFT_EPSILON, name=f"spatial{stage}_norm"
+            )(shift)
+            shift = layers.ReLU(name=f"spatial{stage}_relu")(shift)
+        shifts[stage] = shift
     return shifts

@@ -1,7 +1,7 @@
-"""OSMN as a segmenter: one pass a frame, told by two guides which object is meant.
+"""OSMN as a segmenter: one pass per frame, conditioned on a visual and a spatial guide.
 
-Yang et al., CVPR 2018. The visual guide is computed once a sequence; the spatial guide is a
-Gaussian over the network's own mask of the frame before.
+Yang et al., CVPR 2018. The visual guide is computed once per sequence; the spatial guide is a
+Gaussian fitted to the predicted mask of the previous frame.
 """
 
 from __future__ import annotations
@@ -10,49 +10,51 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
 from deeplab_gygo import backend
 from deeplab_gygo.baselines.osmn.config import OsmnOnline
-from deeplab_gygo.baselines.osmn.guides import gaussian_guide, visual_crop
+from deeplab_gygo.baselines.osmn.guides import crop_inputs, gaussian_guide
 from deeplab_gygo.baselines.osmn.network import Osmn
-from deeplab_gygo.baselines.shared.fine_tuner import FineTuner, Picture, note_of, pictures_of
-from deeplab_gygo.baselines.shared.object_segmenter import Carried, ObjectSegmenter
-from deeplab_gygo.inference.aggregation import keep_connected, overlap
+from deeplab_gygo.baselines.shared.fine_tuning import Sample, make_tuner, training_samples
+from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.geometry import Geometry, sigmoid
-from deeplab_gygo.inference.prediction import Adaptation, Report
+from deeplab_gygo.inference.prediction import Adaptation, ProgressCallback
+from deeplab_gygo.inference.segmenter_base import (
+    SegmenterBase,
+    TrackedObject,
+    low_jaccard_warning,
+)
 
-TRAINED = {
+ADAPTED_ROLES = {
     "all": ("trunk", "visual", "spatial", "decoder"),
     "modulators": ("visual", "spatial"),
     "decoder": ("decoder",),
 }
-"""Roles of `models.osmn` that a choice of `OsmnOnline.trained` trains. The refinement of the
-decoder `deeplab` knows no object from another and stays as it is."""
+"""Roles of `osmn.network` by `OsmnOnline.adapt`. The class-agnostic refinement is not adapted."""
 
 
 @dataclass(frozen=True)
-class _Modulated:
-    """What is kept of an object.
+class _Modulation:
+    """State of an object.
 
     Attributes:
-        scales: Of the visual modulator, a tensor float32 [1, S].
-        weights: Of the fine-tuner; None for the parent's.
+        scales: Output of the visual modulator, a tensor float32 [1, S].
+        weights: Fine-tuned variables; None for the parent's.
     """
 
     scales: Any
     weights: list[np.ndarray] | None = None
 
 
-class OsmnSegmenter(ObjectSegmenter):
-    """OSMN in its two modes; see `ObjectSegmenter` for the protocol.
+class OsmnSegmenter(SegmenterBase):
+    """OSMN in its two modes; `SegmenterBase` describes the protocol.
 
     Args:
         parent: Networks with the parent's weights.
-        config: Mode and all numbers.
-        seed: Of augmentation and order; the same seed gives the same masks on a CPU.
+        config: Online options.
+        seed: Seed of augmentation and order; the same seed gives the same masks on a CPU.
     """
 
     def __init__(self, parent: Osmn, config: OsmnOnline, seed: int = 0):
@@ -60,105 +62,82 @@ class OsmnSegmenter(ObjectSegmenter):
         self.config, self._parent, self._seed = config, parent, seed
         self._visual = backend.compiled(parent.visual)
         self._segmentation = backend.compiled(parent.segmentation)
-        self._tuner = _tuner(parent, config) if config.mode == "fine-tune" else None
+        self._tuner = None
+        if config.mode == "fine-tune":
+            by_role = parent.variables(config.frozen_stages)
+            variables = [v for role in ADAPTED_ROLES[config.adapt] for v in by_role[role].values()]
+            # A fixed visual modulator runs once per object and not once per step.
+            network = parent.segmentation if config.adapt == "decoder" else parent.network
+            self._tuner = make_tuner(network, [(config.learning_rate, variables)], config)
         self._geometry: Geometry | None = None
-        self._active: _Modulated | None = None
-
-    # === The annotated frame ===
+        self._active: _Modulation | None = None
 
     def _start(self, image: np.ndarray) -> None:
         side = self.config.short_side(self._parent.config.trunk)
         self._geometry = Geometry.fit(image.shape[:2], side, self._parent.stride)
 
-    def _meet(
-        self, image: np.ndarray, mask: np.ndarray, label: int, report: Report | None
-    ) -> tuple[_Modulated, Adaptation]:
-        single = mask == 1
+    def _add_object(
+        self, image: np.ndarray, mask: np.ndarray, label: int, progress: ProgressCallback | None
+    ) -> tuple[TrackedObject, Adaptation]:
+        inside = mask == 1
+        tracked = TrackedObject(label, inside.astype(np.float32))
         if self._tuner is None:
-            return _Modulated(self._scales(image, single)), Adaptation()
+            tracked.state = _Modulation(self._visual(crop_inputs(image, inside)))
+            return tracked, Adaptation()
         started = time.monotonic()
         rng = np.random.default_rng([self._seed, label])
         self._tuner.reset()
-        pictures = pictures_of(image, mask, self.config, self._geometry, self._parent.stride, rng)
-        fixed = self._scales(image, single) if self.config.trained == "decoder" else None
+        stride = self._parent.stride
+        samples = training_samples(image, mask, self.config, self._geometry, stride, rng)
+        fixed = self._visual(crop_inputs(image, inside)) if self.config.adapt == "decoder" else None
         done = self._tuner.tune(
-            lambda: self._sample(pictures, image, single, fixed, rng), started, report
+            lambda: self._draw(samples, image, inside, fixed, rng),
+            started=started,
+            progress=progress,
         )
-        state = _Modulated(self._scales(image, single), self._tuner.weights())
-        self._active = state
-        first = self._logits(self._look(image), state.scales, single)
-        self.warnings += note_of(overlap(first > 0, single), label)
-        return state, Adaptation(done.steps, done.losses, time.monotonic() - started)
+        scales = self._visual(crop_inputs(image, inside))
+        tracked.state = self._active = _Modulation(scales, self._tuner.weights())
+        logits = self._logits(self._encode([image]), scales, inside)
+        self.warnings += low_jaccard_warning(jaccard(logits > 0, inside), label)
+        return tracked, Adaptation(done.steps, done.losses, time.monotonic() - started)
 
-    def _scales(self, image: np.ndarray, mask: np.ndarray) -> Any:
-        """Modulates by the object as it is in the annotated frame: float32 [1, S]."""
-        return self._visual(_crop_inputs(*visual_crop(image, mask)))
-
-    def _sample(
+    def _draw(
         self,
-        pictures: list[Picture],
+        samples: list[Sample],
         image: np.ndarray,
         mask: np.ndarray,
         scales: Any | None,
         rng: np.random.Generator,
     ) -> tuple[dict[str, Any], np.ndarray]:
-        """Draws a picture, and guides as they are in training: a little off.
-
-        The annotated frame is image, visual guide and spatial guide at once.
-        """
-        picture = pictures[int(rng.integers(len(pictures)))]
+        """Draws a sample with perturbed guides, all of the annotated frame."""
+        sample = samples[int(rng.integers(len(samples)))]
         inputs = {
-            "image": picture.image[None].astype(np.float32),
-            "spatial": gaussian_guide(picture.labels == 1, rng)[None],
+            "image": sample.image[None].astype(np.float32),
+            "spatial": gaussian_guide(sample.labels == 1, rng)[None],
         }
-        if scales is None:
-            inputs |= _crop_inputs(*visual_crop(image, mask, rng))
-        else:
-            inputs["scales"] = scales
-        return inputs, picture.targets
+        inputs |= crop_inputs(image, mask, rng) if scales is None else {"scales": scales}
+        return inputs, sample.targets
 
-    # === Later frames ===
+    def _encode(self, images: list[np.ndarray]) -> Any:
+        return ops.convert_to_tensor(self._geometry.image(images[0])[None], "float32")
 
-    def _look(self, image: np.ndarray) -> Any:
-        return ops.convert_to_tensor(self._geometry.image(image)[None], "float32")
-
-    def _probability(self, seen: Any, carried: Carried) -> np.ndarray:
-        state: _Modulated = carried.state
+    def _predict_object(self, features: Any, position: int, tracked: TrackedObject) -> np.ndarray:
+        state: _Modulation = tracked.state
         if self._tuner is not None and self._active is not state:
             self._tuner.set_weights(state.weights)
             self._active = state
-        before = carried.probability > self._threshold
-        probability = sigmoid(self._logits(seen, state.scales, before))
-        if self.config.filter_components:
-            return keep_connected(probability, before, self._threshold)
-        return probability
+        previous = tracked.probability > self._threshold
+        return sigmoid(self._logits(features, state.scales, previous))
 
-    def _logits(self, seen: Any, scales: Any, before: np.ndarray) -> np.ndarray:
-        """Logits float32 [H, W] at the size of the frames.
+    def _logits(self, image: Any, scales: Any, previous: np.ndarray) -> np.ndarray:
+        """Returns logits float32 [H, W] at the size of the frames.
 
         Args:
-            seen: Of `_look`.
+            image: float32 [1, H', W', 3] at the padded size.
             scales: float32 [1, S].
-            before: bool [H, W], the mask that the spatial guide is laid over.
+            previous: bool [H, W], the mask that the spatial guide is fitted to.
         """
-        # The Gaussian's least spread is in pixels of the picture that the network sees.
-        working = self._geometry.labels(before.astype(np.uint8))
-        spatial = gaussian_guide(working)[None]
-        logits = self._segmentation({"image": seen, "scales": scales, "spatial": spatial})
+        # The minimum spread of the Gaussian is in pixels of the network's input.
+        spatial = gaussian_guide(self._geometry.labels(previous.astype(np.uint8)))[None]
+        logits = self._segmentation({"image": image, "scales": scales, "spatial": spatial})
         return self._geometry.logits(backend.to_numpy(logits)[0, ..., 0])
-
-
-def _crop_inputs(crop: np.ndarray, crop_mask: np.ndarray) -> dict[str, np.ndarray]:
-    """Inputs of the visual modulator: float32 [1, 224, 224, 3] and [1, 224, 224, 1]."""
-    return {
-        "crop": crop[None].astype(np.float32),
-        "crop_mask": crop_mask[None, ..., None].astype(np.float32),
-    }
-
-
-def _tuner(parent: Osmn, config: OsmnOnline) -> FineTuner:
-    by_role = parent.variables(config.frozen_stages)
-    variables = [v for role in TRAINED[config.trained] for v in by_role[role].values()]
-    # With the visual modulator left alone, its scales are computed once and not at every step.
-    network = parent.segmentation if config.trained == "decoder" else parent.network
-    return FineTuner(network, [(config.rate, variables)], config, keras.optimizers.Adam)

@@ -1,71 +1,145 @@
-"""What the configurations of OSMN and OSVOS have in common."""
+"""Configuration that OSMN and OSVOS have in common."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.io.config_file import check_choices, check_range
 from deeplab_gygo.synthesis.config import AugmentConfig, SourceConfig
 from deeplab_gygo.training.config import ValidationConfig
 
 Trunk = Literal["vgg16", "efficientnet_lite0"]
 Loss = Literal["balanced-sum", "balanced-mean", "cross-entropy"]
-TrainingLoss = Literal["balanced-sum", "balanced-mean", "cross-entropy"]
-
-TRUNKS: tuple[Trunk, ...] = ("vgg16", "efficientnet_lite0")
-
-ORIGINAL_SIDE = 480
-"""Short side at which the originals see DAVIS, pixels."""
 
 ORIGINAL, LIGHT = "original", "light"
-"""Presets: the numbers of the authors' code for VGG-16, and what EfficientNet-Lite0 needs."""
+"""Presets: the numbers of the authors' code for VGG-16, and those for EfficientNet-Lite0."""
 
-
-def default_side(trunk: Trunk, mode: str) -> int:
-    """Returns the short side in pixels at which a method sees frames where `size` is 0.
-
-    Args:
-        trunk: Its trunk: VGG-16 sees what the originals do, the light one what the project's
-            DeepLabV3+ does in the same mode.
-        mode: Its mode.
-    """
-    if trunk == "vgg16":
-        return ORIGINAL_SIDE
-    return OnlineConfig.FINE_TUNE_SIZE if mode == "fine-tune" else OnlineConfig.DEFAULT_SIZE
+STRIDE = 16
+"""Stride of a trunk in a segmentation network; image sides are multiples of it. VGG-16 has it
+without its pool5; in EfficientNet-Lite0 dilation replaces the last stride."""
 
 
 @dataclass
-class Stairs:
-    """A value that changes in steps while a schedule goes on.
+class PiecewiseConstant:
+    """A schedule that is constant between boundaries.
 
     Attributes:
-        until: Parts of the schedule, 0..1 and rising, at which the next value begins.
-        values: One value more than `until`; none at all where the file has no stairs.
+        boundaries: Fractions of the schedule, increasing within 0..1, where the next value begins.
+        values: One value more than `boundaries`; empty for no schedule.
+
+    Raises:
+        UsageError: The numbers of values and boundaries do not fit, or boundaries do not increase.
     """
 
-    until: tuple[float, ...] = ()
+    boundaries: tuple[float, ...] = ()
     values: tuple[float, ...] = ()
 
-    def at(self, fraction: float) -> float:
-        """Returns the value where `fraction` of the schedule is done.
+    RENAMED_KEYS: ClassVar[dict[str, str]] = {"until": "boundaries"}
 
-        Raises:
-            UsageError: The numbers of values and of steps do not fit, or `until` does not rise.
-        """
-        edges = (0.0, *self.until, 1.0)
-        rises = all(low < high for low, high in zip(edges, edges[1:], strict=False))
-        if len(self.values) != len(self.until) + 1 or not rises:
+    def __post_init__(self) -> None:
+        edges = (0.0, *self.boundaries, 1.0)
+        increasing = all(low < high for low, high in zip(edges, edges[1:], strict=False))
+        fits = len(self.values) == len(self.boundaries) + 1 or not (self.values or self.boundaries)
+        if not fits or not increasing:
             raise UsageError(
-                "Stairs have one value more than `until`, which rises between 0 and 1",
-                met=f"until {list(self.until)}, values {list(self.values)}",
+                "A schedule has one value more than `boundaries`, which increase within 0..1",
+                met=f"boundaries {list(self.boundaries)}, values {list(self.values)}",
             )
-        return self.values[sum(fraction >= edge for edge in self.until)]
+
+    def at(self, fraction: float) -> float:
+        """Returns the value at a fraction of the schedule, 0..1."""
+        return self.values[sum(fraction >= boundary for boundary in self.boundaries)]
 
 
-def plain_pictures() -> AugmentConfig:
-    """Returns what both originals change of a training picture: it may be mirrored."""
+@dataclass
+class FineTuningConfig:
+    """Options of fine-tuning on the annotated frame that OSMN and OSVOS share.
+
+    Attributes:
+        mode: Whether and how the annotated frame is used; see the methods.
+        steps: Number of fine-tuning steps, one image each.
+        seconds: Time limit of fine-tuning; it ends at whichever comes first. 0: no limit. On the
+            command line, `--seconds` without `--steps` lifts the limit of steps.
+        learning_rate: Learning rate, constant.
+        loss: Class-balanced cross-entropy, summed over the pixels as in the original, or its mean,
+            for which learning rates do not depend on the image size; or the plain mean.
+        dice_weight: Weight of an additional soft Dice loss; 0 in the original.
+        weight_decay: Factor w of w/2 times the sum of the squared trained kernels, added to the
+            loss.
+        scales: Relative sizes of the annotated frame, sampled at every step if `num_views` is 0.
+        num_views: Number of augmented views of the annotated frame to sample from instead, as in
+            DeepLabV3+; 0 in the original.
+        frozen_stages: The stem and the stages of the trunk up to this one are not trained; 0:
+            all are.
+        size: Short side of the frames as the network sees them, pixels; smaller frames keep their
+            size. 0: 480 for VGG-16, and as DeepLabV3+ for EfficientNet-Lite0.
+        threshold: Probability above which a pixel is object.
+
+    Raises:
+        UsageError: A value is out of range.
+    """
+
+    mode: Literal["zero-shot", "one-shot", "fine-tune"] = "fine-tune"
+    steps: int = 100
+    seconds: float = 0.0
+    learning_rate: float = 1e-5
+    loss: Loss = "balanced-sum"
+    dice_weight: float = 0.0
+    weight_decay: float = 2e-4
+    scales: tuple[float, ...] = (0.5, 0.8, 1.0)
+    num_views: int = 0
+    frozen_stages: int = 0
+    size: int = 0
+    threshold: float = 0.5
+
+    # Short side at which the authors' code sees DAVIS.
+    ORIGINAL_SIZE: ClassVar[int] = 480
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    RENAMED_KEYS: ClassVar[dict[str, str]] = {
+        "rate": "learning_rate",
+        "dice": "dice_weight",
+        "views": "num_views",
+    }
+    REMOVED_KEYS: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(
+            ("anchor", "final_rate", "filter_components"),
+            "it was measured to gain nothing; delete the line",
+        ),
+        **dict.fromkeys(("lucid", "view_scale", "flip"), "it is a constant now; delete the line"),
+    }
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        for name in ("steps", "seconds", "learning_rate", "dice_weight", "weight_decay",
+                     "num_views", "frozen_stages"):  # fmt: skip
+            check_range(self, name, 0)
+        check_scales(self)
+        if self.size:
+            check_range(self, "size", 16)
+        check_range(self, "threshold", 0, 1)
+
+    def short_side(self, trunk: Trunk) -> int:
+        """Returns the short side of the frames as the network sees them, pixels."""
+        if self.size or trunk == "vgg16":
+            return self.size or self.ORIGINAL_SIZE
+        return OnlineConfig(mode=self.mode).short_side
+
+
+def check_scales(config: Any) -> None:
+    """Raises `UsageError` unless `scales` holds one or more numbers above 0."""
+    check_range(config, "scales", 0)
+    if not config.scales or min(config.scales) <= 0:
+        where = f"{type(config).__name__}.scales"
+        raise UsageError("scales has one or more values above 0", met=config.scales, where=where)
+
+
+def flips_only() -> AugmentConfig:
+    """Returns the augmentation of both originals: horizontal flips."""
     return AugmentConfig(
         scale=(1.0, 1.0), rotate=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0,
         gray=0.0, blur=0.0, noise=0.0, jpeg=0.0,
@@ -74,73 +148,77 @@ def plain_pictures() -> AugmentConfig:
 
 @dataclass
 class BaselineTrainConfig:
-    """What the trainings of OSMN and OSVOS have in common.
+    """Offline training, as far as OSMN and OSVOS share it.
 
     Attributes:
-        sources: Material, as a weighted mix.
-        trunk_weights: What the trunk starts from: `imagenet`, `shipped` (the package's
+        sources: Training data, as a weighted mix.
+        trunk_weights: Initialization of the trunk: `imagenet`, `shipped` (the package's
             DeepLabV3+; `efficientnet_lite0` only), a file, or `none` for random values.
-        initial: Parent file of the same method and architecture to start from instead: the stage
-            before.
+        init_from: Parent file of the same method and architecture to start from instead: the
+            previous stage.
         data_root: As in `TrainConfig`.
-        validation: Sets measured every `validate_every` steps; none of them may be a test set.
-        crop: Size (height, width) of training pictures, pixels, multiples of 16.
-        scales: Factors of that size, one of which is drawn for every step.
-        batch: Pictures a step.
-        average: Steps whose gradients are averaged to one update of the weights.
-        steps: Steps in all; `average` of them change the weights once.
+        validation: Sets that are evaluated every `validate_every` steps; never a test set.
+        crop: Size (height, width) of training images, pixels, multiples of 16.
+        scales: Factors of that size, one of which is sampled per step.
+        batch: Images per step.
+        accumulate_steps: Number of steps whose gradients are averaged for one update.
+        steps: Number of steps; `accumulate_steps` of them update the weights once.
         seconds: As in `TrainConfig`: the schedule then runs over time instead of steps.
         optimizer: `adam`, or `sgd` with `momentum`.
-        rate: Peak learning rate.
-        momentum: Of `sgd`.
-        rate_stairs: Factors of the rate over the schedule; empty makes it a cosine to zero.
+        learning_rate: Peak learning rate.
+        momentum: Momentum of `sgd`.
+        learning_rate_schedule: Factors of the learning rate; empty for a cosine decay to zero.
         warmup: Steps of linear warm-up.
         weight_decay: Factor w of w/2 times the sum of the squared trained kernels, added to the
             loss.
-        clip: Largest global norm of a step's gradient; 0 leaves it as it is.
+        grad_clip_norm: Maximum global norm of the gradient of a step; 0: no clipping.
         loss: `balanced-sum` is the originals' class-balanced cross-entropy, `balanced-mean` the
             same divided by the number of pixels, `cross-entropy` the plain mean.
-        dice: Weight of the soft Dice loss beside it.
-        frozen_stages: The trunks' stem and stages up to this one are not trained; 0 trains all.
-        fix_bn: Run every BatchNorm on its moving statistics and train none of its values. Those
-            of a trunk with ImageNet weights always are.
+        dice_weight: Weight of an additional soft Dice loss.
+        frozen_stages: The stem and the stages of the trunks up to this one are not trained; 0:
+            all are.
+        freeze_batch_norm: Run every BatchNorm on its moving statistics and train none of its
+            variables. Those of a trunk with ImageNet weights are always frozen.
         ema: As in `TrainConfig`; 0 keeps the last weights.
-        augment: Random changes of the pictures.
+        augment: Augmentation.
         threshold: Probability above which a pixel is object, in validation.
         validate_every: Steps between validations.
         checkpoint_every: Steps between checkpoints.
-        log_every: Steps between lines of the log.
+        log_every: Steps between log entries.
         workers: Threads that make examples.
         worker_processes: Processes that make examples instead of the threads.
-        cache_gb: Memory for decoded pictures, GB; processes share it evenly.
+        cache_gb: Memory for decoded images, GB, shared by the processes.
         precision: Numeric policy.
-        seed: Of everything random.
+        seed: Seed of all randomness.
+
+    Raises:
+        UsageError: A value is out of range.
     """
 
     sources: list[SourceConfig] = field(default_factory=list)
     trunk_weights: str = "imagenet"
-    initial: str = ""
+    init_from: str = ""
     data_root: str = ""
     validation: list[ValidationConfig] = field(default_factory=list)
     crop: tuple[int, int] = (480, 864)
     scales: tuple[float, ...] = (0.5, 0.8, 1.0)
     batch: int = 1
-    average: int = 1
+    accumulate_steps: int = 1
     steps: int = 50000
     seconds: float = 0.0
     optimizer: Literal["adam", "sgd"] = "adam"
-    rate: float = 1e-6
+    learning_rate: float = 1e-6
     momentum: float = 0.9
-    rate_stairs: Stairs = field(default_factory=Stairs)
+    learning_rate_schedule: PiecewiseConstant = field(default_factory=PiecewiseConstant)
     warmup: int = 0
     weight_decay: float = 2e-4
-    clip: float = 0.0
-    loss: TrainingLoss = "balanced-sum"
-    dice: float = 0.0
+    grad_clip_norm: float = 0.0
+    loss: Loss = "balanced-sum"
+    dice_weight: float = 0.0
     frozen_stages: int = 0
-    fix_bn: bool = False
+    freeze_batch_norm: bool = False
     ema: float = 0.0
-    augment: AugmentConfig = field(default_factory=plain_pictures)
+    augment: AugmentConfig = field(default_factory=flips_only)
     threshold: float = 0.5
     validate_every: int = 2500
     checkpoint_every: int = 250
@@ -150,3 +228,29 @@ class BaselineTrainConfig:
     cache_gb: float = 6.0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 0
+
+    RENAMED_KEYS: ClassVar[dict[str, str]] = {
+        "initial": "init_from",
+        "average": "accumulate_steps",
+        "rate": "learning_rate",
+        "rate_stairs": "learning_rate_schedule",
+        "clip": "grad_clip_norm",
+        "dice": "dice_weight",
+        "fix_bn": "freeze_batch_norm",
+    }
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if any(side < STRIDE or side % STRIDE for side in self.crop):
+            raise UsageError(f"crop is in multiples of {STRIDE}", met=self.crop, where="crop")
+        check_scales(self)
+        for name in ("batch", "accumulate_steps", "steps", "validate_every", "checkpoint_every",
+                     "log_every"):  # fmt: skip
+            check_range(self, name, 1)
+        for name in ("seconds", "learning_rate", "warmup", "weight_decay", "grad_clip_norm",
+                     "dice_weight", "frozen_stages", "workers", "worker_processes"):  # fmt: skip
+            check_range(self, name, 0)
+        check_range(self, "momentum", 0, 1)
+        check_range(self, "ema", 0, 1)
+        # Logits are compared with the logit of the threshold.
+        check_range(self, "threshold", 1e-6, 1 - 1e-6)

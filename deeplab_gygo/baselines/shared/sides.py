@@ -1,12 +1,11 @@
-"""Side outputs: what the stages of a trunk say, brought to one size and joined.
+"""Side outputs of a trunk and their fusion to one logit.
 
-Originally every side of 16 channels is enlarged to the size of the image by a fixed bilinear
-transposed convolution, and a 1x1 convolution joins all 64 channels. Enlarging and a 1x1 convolution
-are both linear and one acts on places, the other on channels, so that they may change places: here
-every side is scored at its own stride, and only the scores, one channel each, are enlarged and
-added. The result is the same and costs a small part. It is left at the stride of the finest side;
-whoever needs the size of the image enlarges it. At the border a side is continued by its last
-value, where the transposed convolution fades to zero.
+In the originals every side of 16 channels is upsampled to the image by a fixed bilinear transposed
+convolution, and a 1x1 convolution fuses the 64 channels. Both are linear, one over positions and
+one over channels, so they commute: here every side is scored at its own stride, and the scores,
+one channel each, are upsampled and added, which gives the same result at a fraction of the cost.
+The result has the stride of the finest side. At the border a side is extended by its last value,
+where the transposed convolution fades to zero.
 """
 
 from __future__ import annotations
@@ -17,28 +16,19 @@ import keras
 from keras import layers, ops
 
 from deeplab_gygo import backend
-from deeplab_gygo.baselines.shared.trunks import SIDE_STAGES, trunk_units
-
-INITIAL_DEVIATION = 0.001
-"""Standard deviation of the first kernels: osvos.py of OSVOS-TensorFlow, `osmn_arg_scope`."""
-
-
-def finest_stride(trunk: str) -> int:
-    """Returns the stride of the finest side of a trunk."""
-    first = SIDE_STAGES[trunk][0]
-    return next(unit.stride for unit in trunk_units(trunk) if unit.stage == first)
+from deeplab_gygo.baselines.shared.trunks import SIDE_STAGES
 
 
 def small_normal() -> keras.initializers.Initializer:
-    """Returns a new initializer of the kernels of sides."""
-    return keras.initializers.RandomNormal(stddev=INITIAL_DEVIATION)
+    """Returns a new initializer of the kernels of sides (osvos.py; OSMN's `osmn_arg_scope`)."""
+    return keras.initializers.RandomNormal(stddev=0.001)
 
 
-def apply_sides(ends: dict[str, Any], trunk: str, channels: int) -> dict[str, Any]:
+def apply_sides(stages: dict[str, Any], trunk: str, channels: int) -> dict[str, Any]:
     """Applies the 3x3 convolution of every side, which has no activation.
 
     Args:
-        ends: Of `trunks.build_trunk`.
+        stages: Output of `trunks.build_trunk`.
         trunk: Name of the trunk.
         channels: Width of a side.
 
@@ -47,19 +37,16 @@ def apply_sides(ends: dict[str, Any], trunk: str, channels: int) -> dict[str, An
     """
     return {
         f"side{stage}": layers.Conv2D(
-            channels,
-            3,
-            padding="same",
-            kernel_initializer=small_normal(),
+            channels, 3, padding="same", kernel_initializer=small_normal(),
             name=f"side{stage}_conv",
-        )(ends[f"stage{stage}"])
+        )(stages[f"stage{stage}"])
         for stage in SIDE_STAGES[trunk]
-    }
+    }  # fmt: skip
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
 class FuseSides(keras.layers.Layer):
-    """Joins sides to one logit by a 1x1 kernel over all their channels.
+    """Fuses sides to one logit by a 1x1 kernel over all their channels.
 
     Inputs: n sides [B, h, w, C], finest first; output: float32 [B, H, W, 1] at the size of the
     first. The kernel has the shape (1, 1, n * C, 1) of the original's `upscore-fuse`.

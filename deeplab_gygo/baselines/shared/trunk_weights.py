@@ -1,8 +1,4 @@
-"""The first weights of a trunk: where they come from, and how they are put into a method.
-
-A trunk is random only where that is asked for; every method remembers where its trunk is from, and
-its weights file says so.
-"""
+"""Initial weights of a trunk: reading from ImageNet or parent files, assigning to a network."""
 
 from __future__ import annotations
 
@@ -27,17 +23,17 @@ SHIPPED = "shipped"
 IMAGENET = "imagenet"
 
 Arrays = dict[str, np.ndarray]
-"""float32 arrays by `<layer>/<variable>`, or with the part of a parent before it."""
+"""float32 arrays by `<layer>/<variable>`, in a parent with the name of its part in front."""
 
 _TRUNK_PART = {"deeplab": "encoder", "osmn": "segmentation", "osvos": "osvos"}
 """Part of a parent file that holds the trunk, by method."""
 
 _DENSE = {"fc1": "fc6", "fc2": "fc7"}
-"""Names in keras.applications of the dense layers that are used; ours are the paper's."""
+"""Dense layers by their names in keras.applications and in the paper."""
 
 
 class TrunkWeights:
-    """Weights of a trunk, read once and put into as many networks as have it.
+    """Weights of a trunk, read once and assigned to all networks that contain it.
 
     Args:
         trunk: Name of the trunk.
@@ -48,22 +44,21 @@ class TrunkWeights:
         classifier: Whether fc6 and fc7 of VGG-16 are needed too.
 
     Attributes:
-        description: Where the weights are from, in words, for the card.
-        where: File or word, for messages.
+        description: Origin of the weights, for the model card.
 
     Raises:
         InputError: The weights could not be downloaded.
         WeightsError: A file is missing, damaged, or of another network.
         DependencyError: The package with the weights is not installed.
-        UsageError: The parent stands on another trunk.
+        UsageError: The parent has another trunk.
     """
 
     def __init__(self, trunk: str, source: str | Path, *, classifier: bool = False):
-        self.where = source
+        self._source = source
         self._decoder: Arrays = {}
         if source == SHIPPED or Path(source).suffix == ".npz":
             path = shipped_parent() if source == SHIPPED else Path(source)
-            self._read_parent(trunk, path, shipped=source == SHIPPED)
+            self._read_parent(trunk, path)
             return
         path = None if source == IMAGENET else Path(source)
         self.description = "ImageNet" if path is None else f"{path.name} ({_short_hash(path)})"
@@ -74,11 +69,11 @@ class TrunkWeights:
         else:
             self._arrays = _backbone_arrays(trunk, source)
 
-    def _read_parent(self, trunk: str, path: Path, *, shipped: bool) -> None:
+    def _read_parent(self, trunk: str, path: Path) -> None:
         model, arrays, _ = read_parent_file(path)
         if model.trunk_name != trunk:
             raise UsageError(
-                f"A trunk {trunk} is taken from a parent on the same trunk",
+                f"A trunk {trunk} is initialized from a parent with the same trunk",
                 met=model.trunk_name,
                 where=path,
                 remedy="Give another parent, or `imagenet`",
@@ -87,43 +82,43 @@ class TrunkWeights:
         self._arrays = {k.removeprefix(part): v for k, v in arrays.items() if k.startswith(part)}
         if isinstance(model, ModelConfig):
             self._decoder = {k: v for k, v in arrays.items() if not k.startswith(part)}
-        name = "shipped parent" if shipped else f"parent {path.name}"
+        name = "shipped parent" if self._source == SHIPPED else f"parent {path.name}"
         self.description = f"{name} ({_short_hash(path)})"
 
-    def put(self, network: keras.Model) -> None:
-        """Sets the trunk's variables in a network, and fc6 and fc7 where it has them.
+    def assign_trunk(self, network: keras.Model) -> None:
+        """Sets the variables of the trunk, and of fc6 and fc7, in a network.
 
         Raises:
             WeightsError: An array is missing or has another shape.
         """
         for layer in network.layers:
             if trunk_stage(layer.name) is not None or layer.name in _DENSE.values():
-                self._set(layer, self._arrays)
+                self._assign(layer, self._arrays)
 
-    def put_decoder(self, models: list[keras.Model]) -> None:
-        """Sets all variables of the head and the refinement of DeepLabV3+, as far as they are here.
+    def assign_decoder(self, models: list[keras.Model]) -> None:
+        """Sets the variables of head and refinement of DeepLabV3+ if the source has them.
 
         Args:
-            models: Models named as the parts of a parent are.
+            models: Models named as the parts of a parent.
 
         Raises:
             WeightsError: They have another architecture than the parent's.
         """
         for model in models if self._decoder else []:
             for layer in model.layers:
-                self._set(layer, self._decoder, f"{model.name}/")
+                self._assign(layer, self._decoder, f"{model.name}/")
 
-    def _set(self, layer: keras.layers.Layer, arrays: Arrays, part: str = "") -> None:
+    def _assign(self, layer: keras.layers.Layer, arrays: Arrays, part: str = "") -> None:
         for variable in layer.variables:
             if "seed_generator" in variable.path:
-                continue  # state of dropout's random numbers, not a weight
+                continue  # state of dropout, not a weight
             name = f"{part}{layer.name}/{variable.name}"
             met = arrays[name].shape if name in arrays else "none"
             if met != tuple(variable.shape):
                 raise WeightsError(
-                    f"Initial weights hold {name} of the shape {tuple(variable.shape)}",
+                    f"Initial weights have {name} of the shape {tuple(variable.shape)}",
                     met=met,
-                    where=self.where,
+                    where=self._source,
                     remedy="Give weights of the same network, for the visual modulator of VGG-16 "
                     "those with its dense layers",
                 )
@@ -138,10 +133,10 @@ def read_vgg_file(path: str | Path, classifier: bool) -> Arrays:
         classifier: Whether fc6 and fc7 are read too.
 
     Returns:
-        Kernels and biases by our names, as far as they are in the file.
+        Kernels and biases by our names, as far as the file has them.
 
     Raises:
-        WeightsError: The file is missing or no such file.
+        WeightsError: The file is missing or is another kind of file.
     """
     path, layers = Path(path), {}
     try:
@@ -166,7 +161,7 @@ def read_vgg_file(path: str | Path, classifier: bool) -> Arrays:
 
 
 def _download_vgg(classifier: bool) -> Arrays:
-    """ImageNet weights from keras.applications."""
+    """Downloads the ImageNet weights of keras.applications."""
     build = partial(keras.applications.VGG16, include_top=classifier, input_shape=(CROP, CROP, 3))
     model = download_application("VGG16", build)
     return _vgg_arrays(
@@ -175,11 +170,10 @@ def _download_vgg(classifier: bool) -> Arrays:
 
 
 def _vgg_arrays(layers: dict[str, list[np.ndarray]]) -> Arrays:
-    """Turns kernel and bias by the names of keras.applications into arrays by ours.
+    """Converts kernels and biases from the layout and names of keras.applications to ours.
 
-    Its first dense layer sees the 7x7 places of pool5 as one row, channels last, so that its kernel
-    is that of a 7x7 convolution once the row is places again. Its images are blue, green, red, as
-    ours are behind the normalisation.
+    Its first dense layer takes the 7x7 positions of pool5 flattened, channels last, so a reshape
+    makes its kernel that of a 7x7 convolution. Its input is BGR, as ours after normalization.
     """
     arrays = {}
     for name, (kernel, bias) in layers.items():
@@ -193,7 +187,7 @@ def _vgg_arrays(layers: dict[str, list[np.ndarray]]) -> Arrays:
 
 
 def _vgg_name(name: str) -> str | None:
-    """Our name of a layer of keras.applications' VGG16; None for those that are not used."""
+    """Returns our name of a layer of keras.applications' VGG16; None for an unused one."""
     match = re.fullmatch(r"block(\d)_conv(\d)", name)
     return f"conv{match.group(1)}_{match.group(2)}" if match else _DENSE.get(name)
 

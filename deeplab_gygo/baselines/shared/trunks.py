@@ -1,9 +1,8 @@
-"""Trunks: networks for classification, opened up so that every unit of theirs can be modulated.
+"""Trunks: classification networks as encoders with a hook after every unit, for modulation.
 
-OSVOS and OSMN stand on VGG-16 in the original, and here on EfficientNet-Lite0 as well, which costs
-a small part of it. A trunk is applied to an image tensor inside a larger functional model; its
-layers have the names that they have in `models.vgg` and `models.backbones`, by which weights are
-put into them.
+OSVOS and OSMN use VGG-16 in the original, here also EfficientNet-Lite0, which is much cheaper. A
+trunk is applied to an image tensor inside a larger functional model; its layers are named as in
+`shared.vgg` and `models.backbones`, and weights are assigned by these names.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from typing import Any
 
 import keras
 
-from deeplab_gygo.baselines.shared.vgg import VGG16, After, VggSpec, apply_vgg
+from deeplab_gygo.baselines.shared.config import STRIDE
+from deeplab_gygo.baselines.shared.vgg import VGG16, UnitHook, VggSpec, apply_vgg
 from deeplab_gygo.models.inverted_residual import (
     Builder,
     InvertedResidualSpec,
@@ -22,10 +22,6 @@ from deeplab_gygo.models.inverted_residual import (
     efficientnet_lite,
 )
 from deeplab_gygo.models.stride import StridePlan
-
-STRIDE = 16
-"""Stride of a trunk's last features in a segmentation network. VGG-16 has it without its pool5; in
-EfficientNet-Lite0 the last stride becomes dilation."""
 
 SPECS: dict[str, VggSpec | InvertedResidualSpec] = {
     "vgg16": VGG16,
@@ -37,18 +33,18 @@ SIDE_STAGES: dict[str, tuple[int, ...]] = {
     "vgg16": (2, 3, 4, 5),
     "efficientnet_lite0": (1, 2, 3, 5, 7),
 }
-"""Stages from whose ends sides leave. VGG-16: conv2 to conv5, as OSVOS and OSMN have it.
-EfficientNet-Lite0: the ends of strides 2, 4, 8 and 16 of the classifier, which answer to these, and
-a fifth from its last stage, whose stride became dilation."""
+"""Stages with a side output. VGG-16: conv2 to conv5, as in OSVOS and OSMN. EfficientNet-Lite0: the
+last stages of strides 2, 4, 8 and 16 of the classifier, which correspond to these, and the last
+stage, whose stride is replaced by dilation."""
 
-MODULATED_FROM = 3
-"""First stage that OSMN modulates unless told to begin early: conv3 of VGG-16 (model_func.py:
-286-418) and, in EfficientNet-Lite0, stage 3. Both begin where the strides of the sides pass 2."""
+FIRST_MODULATED_STAGE = 3
+"""First stage that OSMN modulates without `modulate_early`: conv3 of VGG-16 (model_func.py:286-418)
+and stage 3 of EfficientNet-Lite0, the first ones of more than stride 2."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What is modulated as one: a convolution of VGG-16, a block of EfficientNet-Lite0.
+    """Unit of modulation: a convolution of VGG-16, a block of EfficientNet-Lite0.
 
     Attributes:
         name: `conv3_1`, or `stage3_block1`.
@@ -64,7 +60,7 @@ class Unit:
 
 
 def trunk_units(trunk: str) -> tuple[Unit, ...]:
-    """Returns the units of a trunk in their order."""
+    """Returns the units of a trunk in order."""
     spec = SPECS[trunk]
     if isinstance(spec, VggSpec):
         return tuple(
@@ -83,53 +79,52 @@ def trunk_units(trunk: str) -> tuple[Unit, ...]:
 
 
 def modulated_units(trunk: str, early: bool) -> tuple[Unit, ...]:
-    """Returns the units of a trunk that OSMN modulates.
+    """Returns the units of a trunk that OSMN modulates, in order.
+
+    VGG-16 has 9 (3840 channels) or, with early stages, 13 (4224); EfficientNet-Lite0 has 13 (1744)
+    or 16 (1808).
 
     Args:
         trunk: A key of `SPECS`.
-        early: Whether the first stages are among them.
-
-    Returns:
-        The units in their order: VGG-16 has 9 (3840 channels) or 13 (4224), EfficientNet-Lite0
-        13 (1744) or 16 (1808).
+        early: Whether the first stages are included.
     """
-    return tuple(unit for unit in trunk_units(trunk) if early or unit.stage >= MODULATED_FROM)
+    units = trunk_units(trunk)
+    return tuple(unit for unit in units if early or unit.stage >= FIRST_MODULATED_STAGE)
 
 
 def build_trunk(
     trunk: str,
     image: Any,
-    after: After | None = None,
+    hook: UnitHook | None = None,
     *,
     visible: Any = None,
     output_stride: int = STRIDE,
 ) -> dict[str, Any]:
-    """Applies a trunk with random weights to an image; normalisation is part of it.
+    """Applies a trunk with random weights to an image; it includes the normalization.
 
     Args:
         trunk: A key of `SPECS`.
         image: float32 [B, H, W, 3], RGB in 0..255; in a segmentation network H and W are multiples
             of `STRIDE`.
-        after: `after(features, unit name, stage) -> features`: what becomes of the output of every
-            unit, before the next one sees it.
-        visible: float32 [B, H, W, 1]; the normalised image is multiplied by it. None shows all.
+        hook: Applied to the output of every unit.
+        visible: float32 [B, H, W, 1], multiplied with the normalized image; None: all is visible.
         output_stride: Stride of the last features, 16, or 32 as in the classifier. VGG-16 has
-            stride 16 without its last pool, which belongs to its classifier.
+            stride 16 in both, since its last pool is part of its classifier.
 
     Returns:
-        The ends of the stages, `stage1` and so on: [B, H / s, W / s, C].
+        Last features of every stage, `stage1` and so on: [B, H / s, W / s, C].
     """
     spec = SPECS[trunk]
     if isinstance(spec, VggSpec):
-        ends = apply_vgg(image, spec, after=after, visible=visible)
+        stages = apply_vgg(image, spec, hook=hook, visible=visible)
     else:
         builder = Builder(spec, output_stride)
-        ends = apply_inverted_residual(image, builder, after=after, visible=visible)
-    return {f"stage{number}": end for number, end in enumerate(ends, start=1)}
+        stages = apply_inverted_residual(image, builder, after=hook, visible=visible)
+    return {f"stage{number}": features for number, features in enumerate(stages, start=1)}
 
 
 def trunk_stage(layer: str) -> int | None:
-    """Returns the stage that a layer belongs to by its name: 0 for a stem, None outside a trunk."""
+    """Returns the stage of a layer by its name: 0 for a stem, None outside a trunk."""
     match = re.fullmatch(
         r"(?:conv(\d)_\d|stage(\d)_block\d+_(?:expand|depthwise|project)(?:_bn)?|stem_conv(?:_bn)?)",
         layer,
@@ -138,12 +133,8 @@ def trunk_stage(layer: str) -> int | None:
 
 
 def freeze_statistics(model: keras.Model) -> None:
-    """Has the trunk in a model run on its moving statistics, and not learn its normalisation.
-
-    As in the parents of this package: a batch is too small to estimate them.
-    """
+    """Freezes the BatchNorm of the trunk in a model: batches are too small to estimate it."""
     for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization) and (
-            trunk_stage(layer.name) is not None
-        ):
+        in_trunk = trunk_stage(layer.name) is not None
+        if in_trunk and isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
