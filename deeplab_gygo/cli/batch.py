@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeplab_gygo.cli.options import (
+    Request,
     add_common,
     add_dataset_options,
     add_run_options,
@@ -23,37 +24,35 @@ if TYPE_CHECKING:
     from deeplab_gygo.runs.plan import Item
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+def add_arguments(parser: ArgumentParser, request: Request) -> None:
     """Adds the options of the command."""
-    add_dataset_options(parser, required=False, purpose="segment a split of this data set")
+    purpose = "kind of dataset, to segment a split of it"
+    add_dataset_options(parser, request, required=False, purpose=purpose)
     parser.add_argument("--split", type=str, default="val", help="split, or path of a list")
     parser.add_argument(
         "--videos", type=str, metavar="LIST",
-        help="instead of a data set: .jsonl or .csv with video, mask and perhaps id and frame",
+        help="instead of a dataset: .jsonl or .csv with video, mask and optionally id and frame",
     )  # fmt: skip
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder of results")
-    add_part_options(parser)
-    add_run_options(parser)
+    parser.add_argument(
+        "--num-parts", type=int, default=1, dest="num_parts", metavar="N",
+        help=request.rare("number of parts, for processes or machines that share a batch"),
+    )  # fmt: skip
+    parser.add_argument(
+        "--part-id", type=int, default=0, dest="part_id", metavar="N",
+        help=request.rare("part to segment, from 0"),
+    )  # fmt: skip
+    add_run_options(parser, request)
     add_common(parser)
 
 
-def add_part_options(parser: ArgumentParser) -> None:
-    """Adds which part of a batch is done, where several processes share it."""
-    parser.add_argument(
-        "--num-parts", type=int, default=1, dest="num_parts", help="parts the batch is divided in"
-    )
-    parser.add_argument(
-        "--part-id", type=int, default=0, dest="part_id", help="the part to do, from 0"
-    )
-
-
 def run(options: Namespace) -> int:
-    """Does what is not finished, prints a table, and fails with status 3 if a sequence did."""
+    """Segments what is not finished and prints a table; status 3 if a sequence failed."""
     settings = run_settings(options)
     require_together(options, "dataset", "root")
     if (options.videos is None) == (options.dataset is None):
         raise UsageError(
-            "A batch is a split of a data set or a list of videos",
+            "A batch is a split of a dataset or a list of videos",
             met="both" if options.videos else "neither",
             remedy="Give --dataset and --root, or --videos",
         )
@@ -85,9 +84,9 @@ def report(result: BatchResult, out: Path, dataset: str, split: str, label: str 
     """Prints the table of a batch and writes the official tables of its scores.
 
     Args:
-        result: What became of the batch.
+        result: Result of the batch.
         out: Folder of the results; the tables of J and F go to `scores` in it.
-        dataset: Kind of data set, for the caption.
+        dataset: Kind of dataset, for the caption.
         split: Split, for the caption and the names of the tables.
         label: Of this part of the batch.
 
@@ -95,9 +94,8 @@ def report(result: BatchResult, out: Path, dataset: str, split: str, label: str 
         BatchFailed: A sequence failed.
     """
     from deeplab_gygo.evaluation import DatasetScore, write_report
-    from deeplab_gygo.runs.table import batch_table
 
-    print(batch_table(result), end="")
+    print(result.table(), end="")
     if result.scores and any(score.counted for score in result.scores):
         score = DatasetScore(dataset, split, tuple(result.scores))
         write_report(score, out / f"scores{label}")
@@ -110,6 +108,6 @@ def report(result: BatchResult, out: Path, dataset: str, split: str, label: str 
             met=f"{len(failed)} of {len(result.outcomes)} failed: {', '.join(failed[:10])}"
             + ("..." if len(failed) > 10 else ""),
             where=result.failures_file,
-            remedy="Mend what that file lists and run the same command again; finished sequences "
-            "are skipped",
+            remedy="Correct what that file lists and run the same command again; finished "
+            "sequences are skipped",
         )

@@ -1,4 +1,4 @@
-"""`benchmark`: every method in every mode on every data set, then one page and its tables."""
+"""`benchmark`: every method in every mode on every dataset, then one page and its tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deeplab_gygo.cli.options import add_common, start_runner
+from deeplab_gygo.cli.options import Request, add_common, start_runner
 from deeplab_gygo.errors import BatchFailed, UsageError
 
 if TYPE_CHECKING:
@@ -15,25 +15,22 @@ if TYPE_CHECKING:
 
     from jsonargparse import ArgumentParser, Namespace
 
-    from deeplab_gygo.benchmark.cells import Trouble
     from deeplab_gygo.benchmark.results import CellResult
+    from deeplab_gygo.benchmark.run import Trouble
 
 DATA_VARIABLE = "DEEPLAB_GYGO_DATA"
 """Environment variable that names the folder of the data where no option does."""
 
-COLUMNS = ("J", "J_decay", "F", "adaptation_seconds", "fps")
-_HEADINGS = ("J", "J decay", "F", "adapt s", "FPS")
 
-
-def add_arguments(parser: ArgumentParser) -> None:
+def add_arguments(parser: ArgumentParser, request: Request) -> None:
     """Adds the options of the command."""
     parser.add_argument(
         "--config", type=str, required=True, metavar="FILE",
-        help="YAML file that names data sets and rows, such as experiments/benchmark.yaml",
+        help="YAML file that names datasets and rows, such as experiments/benchmark.yaml",
     )  # fmt: skip
     parser.add_argument(
         "--data-root", type=str, dest="data_root", metavar="DIR",
-        help=f"folder that the roots of data sets start at [environment variable {DATA_VARIABLE}]",
+        help=f"folder that the roots of datasets start at [environment variable {DATA_VARIABLE}]",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=str, required=True, metavar="DIR", help="folder of results, tables and page"
@@ -51,21 +48,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Measures what is missing and writes everything; status 3 if a sequence failed."""
-    from deeplab_gygo.benchmark.page import require_jinja
-    from deeplab_gygo.benchmark.plan import cells_of, load_benchmark
-    from deeplab_gygo.benchmark.render import render
-    from deeplab_gygo.benchmark.style import require_matplotlib
+    from deeplab_gygo.benchmark.plan import BenchmarkConfig, cells_of
+    from deeplab_gygo.benchmark.report import render, require_packages
+    from deeplab_gygo.io.config_file import load_yaml
 
     path, out = Path(options.config).expanduser(), Path(options.out).expanduser()
-    config = load_benchmark(path)
+    config = load_yaml(BenchmarkConfig, path)
     cells = cells_of(config, out, _only(options))
     data_root = options.data_root or os.environ.get(DATA_VARIABLE) or None
     # What the page needs is asked for before hours are spent on it.
-    require_matplotlib()
-    require_jinja()
+    require_packages()
     troubles: list[Trouble] = []
     if not options.render:
-        from deeplab_gygo.benchmark.cells import run_missing
+        from deeplab_gygo.benchmark.run import run_missing
 
         _require_data(data_root)
         make_runner = partial(start_runner, debug=options.debug)
@@ -101,23 +96,12 @@ def _require_data(data_root: str | None) -> None:
 
 
 def _report(results: Sequence[CellResult], page: Path) -> None:
-    """Prints a table a data set, what is not in it and why, and where the page is."""
-    from deeplab_gygo.benchmark.view import dataset_tables
+    """Prints a table per dataset, the absent rows with their reasons, and the path of the page."""
+    from deeplab_gygo.benchmark.tables import dataset_tables, text
 
     datasets = list({result.dataset.name: result.dataset for result in results}.values())
     for table in dataset_tables(datasets, results):
-        own = [row for row in table.rows if row.name]
-        shown = [row for row in own if row.origin == "measured"]
-        print(table.dataset.label)
-        lines = [("row", *_HEADINGS), *((r.name, *map(r.text, COLUMNS)) for r in shown)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-        for line in lines if shown else ():
-            cells = [text.rjust(width) for text, width in zip(line[1:], widths[1:], strict=True)]
-            print("  ".join([line[0].ljust(widths[0]), *cells]))
-        for row in own:
-            if row.origin == "absent":
-                print(f"{row.name}: {row.reason}")
-        print()
+        print(text(table), end="\n\n")
     print(f"page: {page}")
 
 

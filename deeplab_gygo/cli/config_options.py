@@ -1,4 +1,4 @@
-"""Options made from configuration dataclasses, and configurations made from options."""
+"""Command-line options made from the fields of configuration dataclasses."""
 
 from __future__ import annotations
 
@@ -6,124 +6,108 @@ import dataclasses
 import inspect
 import re
 import typing
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
-from deeplab_gygo.io.config_file import from_dict, load_yaml, to_plain
-from deeplab_gygo.methods import METHODS
+from deeplab_gygo.errors import UsageError
+from deeplab_gygo.methods import METHODS, find_method
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
 SHORT_ONLINE = ("mode", "steps", "seconds", "adapt", "size")
-"""Online fields that have an option of their own name beside the dotted one."""
+"""Online options that have a short flag beside `--online.<name>`."""
+
+_METAVARS = {int: "N", float: "X", str: "TEXT", bool: "{true,false}"}
 
 
 def add_config_options(
-    parser: ArgumentParser,
-    kind: type,
-    group: str,
-    *,
-    shown: str = "",
+    parser: ArgumentParser, kind: type, group: str, *, prefix: str = "", short: Sequence[str] = ()
 ) -> None:
-    """Adds an option for every field of a configuration, nested ones with dots.
+    """Adds an option for every field of a config dataclass, nested ones with dots.
 
-    Nothing has a default here, so that what is given can be told from what is not.
+    The options have no default, so that given options can be distinguished.
 
     Args:
-        parser: Where to add.
-        kind: Dataclass.
+        parser: Parser, or group of one, to add to.
+        kind: Dataclass; the help texts are the first sentences of its documented attributes.
         group: Name of the values in the parsed options.
-        shown: What the options begin with, `--<shown>.<field>`; empty leaves `--<field>`.
+        prefix: Start of the option names, with its dot: `--<prefix><field>`.
+        short: Fields with an additional `--<field>`.
     """
-    hints, purposes = typing.get_type_hints(kind), _purposes(kind)
+    hints, texts = typing.get_type_hints(kind), _attribute_texts(kind)
     for field in dataclasses.fields(kind):
         hint, name = hints[field.name], field.name
-        dotted = f"{shown}.{name}" if shown else name
         if dataclasses.is_dataclass(hint):
-            add_config_options(parser, hint, f"{group}.{name}", shown=dotted)
+            add_config_options(parser, hint, f"{group}.{name}", prefix=f"{prefix}{name}.")
             continue
-        default = None if field.default is dataclasses.MISSING else field.default
-        text = purposes.get(name, "") + _defaults({"": default})
-        _add_field(parser, [f"--{dotted}"], f"{group}.{name}", hint, text)
+        flags = [f"--{name}"] if name in short else []
+        text = texts.get(name, "")
+        if field.default not in (dataclasses.MISSING, None, ""):
+            text += f" [{field.default}]"
+        choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+        form: dict[str, Any] = {"type": hint}
+        if choices and all(isinstance(choice, str) for choice in choices):
+            form = {"type": str, "choices": choices}  # a better message than that of a type
+        elif not choices:
+            kinds = [k for k in typing.get_args(hint) if k is not type(None)] or [hint]
+            form["metavar"] = _METAVARS.get(kinds[0] if len(kinds) == 1 else hint, "LIST")
+        parser.add_argument(
+            *flags,
+            f"--{prefix}{name}",
+            dest=f"{group}.{name}",
+            help=text.replace("%", "%%"),
+            **form,
+        )
 
 
-def add_online_options(parser: ArgumentParser) -> None:
-    """Adds an option for every online field that some method has.
+def add_online_options(parser: ArgumentParser, method: str) -> None:
+    """Adds an option `--online.<name>` for every online option of a method."""
+    kind = find_method(method).resolve("options")
+    add_config_options(parser, kind, "online", prefix="online.", short=SHORT_ONLINE)
 
-    The method is an option itself, so that all are known when words are read; what a method has
-    not is refused by `run_settings`.
+
+def check_online_words(words: Sequence[str], method: str) -> None:
+    """Checks the names of the online options on a command line, old and foreign ones included.
+
+    Args:
+        words: Words of the command line.
+        method: Chosen method.
+
+    Raises:
+        UsageError: The method has no such option; the message names what to write instead.
     """
-    merged: dict[str, dict[str, tuple[dataclasses.Field, Any, str]]] = {}
-    for method, kind in ((m.name, m.resolve("options")) for m in METHODS.values()):
-        hints, purposes = typing.get_type_hints(kind), _purposes(kind)
-        for field in dataclasses.fields(kind):
-            entry = (field, hints[field.name], purposes.get(field.name, ""))
-            merged.setdefault(field.name, {})[method] = entry
-    for name, by_method in merged.items():
-        flags = [f"--{name}"] if name in SHORT_ONLINE else []
-        purpose = next(iter(by_method.values()))[2]
-        text = purpose + _defaults({s: entry[0].default for s, entry in by_method.items()})
-        hint = _joined([entry[1] for entry in by_method.values()])
-        _add_field(parser, [*flags, f"--online.{name}"], f"online.{name}", hint, text)
-
-
-def _defaults(by_method: dict[str, Any]) -> str:
-    """Says the defaults of a field by method; those of DeepLabV3+, or of none, without a name."""
-    named = {}
-    for method, value in by_method.items():
-        if value in (None, ""):
+    kind = find_method(method).resolve("options")
+    known = [field.name for field in dataclasses.fields(kind)]
+    for word in words:
+        key = word.partition("=")[0].removeprefix("--online.")
+        if not word.startswith("--online.") or key in known:
             continue
-        named.setdefault(f"{value}", []).append(method)
-    parts = [
-        value if methods[0] in ("", "deeplab") else f"{', '.join(methods)}: {value}"
-        for value, methods in named.items()
-    ]
-    return f" [{'; '.join(parts)}]" if parts else ""
-
-
-def _joined(hints: list[Any]) -> Any:
-    """Makes one type of those that methods give a field of one name."""
-    if all(_is_choice(hint) for hint in hints):
-        values = dict.fromkeys(value for hint in hints for value in typing.get_args(hint))
-        return Literal[tuple(values)]
-    different = [hint for place, hint in enumerate(hints) if hint not in hints[:place]]
-    return typing.Union[tuple(different)]  # noqa: UP007
-
-
-def _is_choice(hint: Any) -> bool:
-    return typing.get_origin(hint) is Literal and all(
-        isinstance(value, str) for value in typing.get_args(hint)
-    )
-
-
-def _add_field(
-    parser: ArgumentParser, flags: list[str], destination: str, hint: Any, text: str
-) -> None:
-    kind: dict[str, Any] = {"type": hint}
-    if _is_choice(hint):
-        # Choices make a better message than a type does.
-        kind = {"type": str, "choices": typing.get_args(hint)}
-    parser.add_argument(*flags, dest=destination, help=text.replace("%", "%%"), **kind)
-
-
-def _purposes(kind: type) -> dict[str, str]:
-    """Takes the first sentence on every attribute from a docstring of Google's style."""
-    text = inspect.getdoc(kind) or ""
-    _, _, attributes = text.partition("Attributes:\n")
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {6,}.*)*)", attributes, flags=re.MULTILINE)
-    return {name: " ".join(body.split()).split(". ")[0].rstrip(".") for name, body in entries}
+        renamed, removed = getattr(kind, "RENAMED_KEYS", {}), getattr(kind, "REMOVED_KEYS", {})
+        remedy = f"See: deeplab-gygo segment --method {method} --help"
+        owners = [
+            other.name
+            for other in METHODS.values()
+            if key in (field.name for field in dataclasses.fields(other.resolve("options")))
+        ]
+        if key in renamed:
+            remedy = f"Write --online.{renamed[key]}"
+        elif key in removed:
+            remedy = f"Leave it out: {removed[key]}"
+        elif owners:
+            remedy = f"It is an option of --method {', '.join(owners)}"
+        raise UsageError(
+            f"The method {method} has the options {', '.join(f'--online.{n}' for n in known)}",
+            met=f"--online.{key}",
+            where=f"--method {method}",
+            remedy=remedy,
+        )
 
 
 def given_values(group: Namespace | Mapping[str, Any] | None) -> dict[str, Any]:
     """Returns the options of a group that were given, nested as their names are."""
     values = {}
-    if group is None:
-        return values
-    for name, value in (group.as_dict() if hasattr(group, "as_dict") else dict(group)).items():
+    for name, value in dict(group.as_dict() if hasattr(group, "as_dict") else group or {}).items():
         if isinstance(value, dict):
             value = given_values(value) or None
         if value is not None:
@@ -131,41 +115,19 @@ def given_values(group: Namespace | Mapping[str, Any] | None) -> dict[str, Any]:
     return values
 
 
-def config_of(
-    kind: type, path: str | None, group: Namespace | None, base: Any | None = None
-) -> Any:
-    """Joins a configuration to start from, a file, and the options given beside it.
-
-    Args:
-        kind: Dataclass.
-        path: YAML file, which wins over `base`; None for no file.
-        group: Parsed options made by `add_config_options`, which win over both.
-        base: Instance of `kind` to start from; None starts from the defaults.
-
-    Returns:
-        An instance of `kind`.
-
-    Raises:
-        UsageError: The file cannot be used, or a value cannot.
-    """
-    config = kind() if base is None else base
-    if path:
-        config = _with_file(config, Path(path).expanduser())
-    values = given_values(group)
-    if not values:
-        return config
-    return from_dict(kind, _merged(to_plain(config), values), "command line")
-
-
-def _with_file(base: Any, path: Path) -> Any:
-    load_yaml(type(base), path)  # refuses what is wrong in the file alone, by its name
-    written = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return from_dict(type(base), _merged(to_plain(base), written), path)
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Returns nested plain values with those of `over` in place."""
     result = dict(base)
     for key, value in over.items():
         nested = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _merged(result[key], value) if nested else value
+        result[key] = merged(result[key], value) if nested else value
     return result
+
+
+def _attribute_texts(kind: type) -> dict[str, str]:
+    """Reads the first sentence on every attribute in docstrings of Google's style."""
+    entries = []
+    for base in reversed(kind.__mro__[:-1]):
+        attributes = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2]
+        entries += re.findall(r"^ {4}(\w+): (.*(?:\n {6,}.*)*)", attributes, flags=re.MULTILINE)
+    return {name: " ".join(body.split()).split(". ")[0].rstrip(".") for name, body in entries}

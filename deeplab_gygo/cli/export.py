@@ -6,10 +6,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeplab_gygo.cli.options import add_common, add_run_options, run_settings, start_runner
-from deeplab_gygo.cli.segment import add_clip_options, check_place, clip_from_options
+from deeplab_gygo.cli.options import (
+    Request,
+    add_common,
+    add_run_options,
+    run_settings,
+    start_runner,
+)
+from deeplab_gygo.cli.segment import add_clip_options, clip_from_options
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.inference.config import PLAIN_SIZE
+from deeplab_gygo.inference.config import OnlineConfig
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -26,20 +32,22 @@ MARKERS = {
 """The formats, and the file that every export of one has; known without loading Keras."""
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+def add_arguments(parser: ArgumentParser, request: Request) -> None:
     """Adds the options of the command."""
     parser.add_argument(
         "--format", type=str, choices=list(MARKERS), default="saved_model",
         help="what to write; all but saved_model need the extra of the same name",
     )  # fmt: skip
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder to make")
-    add_clip_options(parser)
-    add_run_options(parser)
+    add_clip_options(parser, request)
+    add_run_options(parser, request)
     add_common(parser)
 
 
 def run(options: Namespace) -> int:
     """Exports, checks the export against the Python path, and prints the report as JSON."""
+    from deeplab_gygo.runs.output_directory import check_new_folder
+
     settings = run_settings(options)
     if settings.method != "deeplab":
         raise UsageError(
@@ -49,7 +57,7 @@ def run(options: Namespace) -> int:
             remedy="Leave --method out",
         )
     out = Path(options.out).expanduser()
-    check_place(out, settings.overwrite, marker=MARKERS[options.format])
+    check_new_folder(out, settings.overwrite, marker=MARKERS[options.format])
     wants_clip = options.input or options.dataset or options.mask
     clip = clip_from_options(options, settings) if wants_clip else None
     if clip is not None:
@@ -79,7 +87,9 @@ def run(options: Namespace) -> int:
 
 def _size(settings: RunSettings, tuned: bool) -> int:
     """Returns the working size: the parent alone works at the size of zero-shot."""
-    return settings.online.short_side if tuned else settings.online.size or PLAIN_SIZE
+    return (
+        settings.online.short_side if tuned else settings.online.size or OnlineConfig.DEFAULT_SIZE
+    )
 
 
 def _check_adaptable(clip: Clip, settings: RunSettings) -> None:
@@ -91,10 +101,10 @@ def _check_adaptable(clip: Clip, settings: RunSettings) -> None:
             where="--mode",
             remedy="Leave --mode out, or leave the clip out to export the parent",
         )
-    if clip.objects > 1:
+    if len(clip.object_ids) > 1:
         raise UsageError(
             "An exported model segments one object",
-            met=f"{clip.objects} objects",
+            met=f"{len(clip.object_ids)} objects",
             where=clip.mask_source,
             remedy="Give a mask of one of them",
         )

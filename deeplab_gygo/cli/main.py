@@ -1,4 +1,4 @@
-"""The command line: parses, runs a command, and turns errors into messages and exit statuses.
+"""The command line: parses, runs a command, and converts errors to messages and exit statuses.
 
 Results go to standard output; progress, notes and errors go to standard error. Exit statuses: 0
 done, 1 unexpected, 2 usage, 3 a batch finished with failures, 65 unusable input, 130 interrupted,
@@ -7,7 +7,6 @@ done, 1 unexpected, 2 usage, 3 a batch finished with failures, 65 unusable input
 
 from __future__ import annotations
 
-import argparse
 import errno
 import logging
 import os
@@ -22,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from deeplab_gygo import __version__
+from deeplab_gygo.cli.options import Help, Request, check_words
 from deeplab_gygo.errors import DeepLabGygoError, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -31,15 +31,15 @@ PROGRAM = "deeplab-gygo"
 
 COMMANDS = {
     "segment": "Segment one clip from one mask: a mask for every frame.",
-    "batch": "Segment every sequence of a data set's split, or every video of a list.",
+    "batch": "Segment every sequence of a split of a dataset, or every video of a list.",
     "evaluate": "Measure J and F of masks against annotations.",
-    "benchmark": "Measure every method on every data set; write one page and its tables.",
+    "benchmark": "Measure every method on every dataset; write one page and its tables.",
     "train": "Train a parent offline.",
     "export": "Write a model for serving.",
-    "data": "Verify or download a data set; pack training material.",
-    "demo": "Render a product clip, segment it and measure the result.",
+    "data": "Verify or download a dataset.",
+    "demo": "Segment the example clip and measure the result.",
 }
-ALIASES = {"predict": "segment"}  # what users of other tools type
+ALIASES = {"predict": "segment"}  # the word of other tools
 
 _FULL_DISK = {
     errno.ENOSPC: "free some space",
@@ -50,20 +50,18 @@ _FULL_DISK = {
     errno.EPERM: "choose files and folders that you may use",
 }
 
-
-AGAIN = 0.05
-"""Seconds after which a signal is sent again that was ignored."""
+_RESEND_SECONDS = 0.05  # delay before a signal is sent again whose exception was ignored
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end (SIGTERM); it cleans up as after Ctrl-C."""
+    """The process received SIGTERM; it cleans up as after Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-        arguments: Words behind the name of the program; None takes those of the process.
+        arguments: Words after the name of the program; None takes those of the process.
 
     Returns:
         The exit status.
@@ -73,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM} {__version__}")
         return 0
     debug = "--debug" in words
-    # TensorFlow reads it when it is imported: its start-up notes are no news to a user.
+    # Read by TensorFlow when it is imported: no notes of its start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         with _terminating():
@@ -89,18 +87,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    words = [ALIASES.get(words[0], words[0]), *words[1:]] if words else ["--help"]
-    command, options = _parse(words)
+    command, options = _parse(words or ["--help"])
     with _logging(options):
-        return _module(command).run(options)
+        return import_module(f"deeplab_gygo.cli.{command}").run(options)
 
 
 def _parse(words: list[str]) -> tuple[str, Namespace]:
     from jsonargparse import ArgumentError
 
-    chosen = words[0]
+    chosen = ALIASES.get(words[0], words[0])
+    # --system is the former name of --method.
+    words = [chosen, *(re.sub(r"^--system(?==|$)", "--method", word) for word in words[1:])]
+    request = Request.of(words)
+    check_words(request)
     try:
-        namespace = _make_parser(chosen).parse_args(words)
+        namespace = _make_parser(chosen, request).parse_args(words)
     except ArgumentError as error:
         # `--help` leaves by SystemExit, which passes through.
         help_of = f"{PROGRAM} {chosen} --help" if chosen in COMMANDS else f"{PROGRAM} --help"
@@ -113,10 +114,10 @@ def _parse(words: list[str]) -> tuple[str, Namespace]:
 
 
 def _plain_words(message: str) -> str:
-    """Says what the parser met by the names of options, not of its own fields and types."""
+    """Replaces keys and types of the parser by the names of options in its message."""
     for pattern, words in (
         (r'Parser key "(?:training\.)?([\w.]+)":', r"--\1:"),
-        (r"\bdata\.(?:verify|download|pack|unpack)\.", ""),
+        (r"\bdata\.(?:verify|download)\.", ""),
         (r"<class '(\w+)'>", r"\1"),
         (r"Expected an? ", "expected "),
         (r"\btyping\.Literal\[([^]]*)\]", r"value of \1"),
@@ -125,48 +126,30 @@ def _plain_words(message: str) -> str:
     return " ".join(message.split())
 
 
-class _Help(argparse.HelpFormatter):
-    """Shows defaults in brackets; the kinds of values follow from names and texts."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        text, default = action.help or "", action.default
-        is_given = default is not None and default is not False and default != argparse.SUPPRESS
-        if not is_given or text.endswith("]"):
-            return text
-        return f"{text} [{default}]"
-
-    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        return action.dest.rpartition(".")[2].upper()
-
-
-def _make_parser(chosen: str) -> ArgumentParser:
-    """Builds the parser; only the chosen command's options, so that the start is quick."""
+def _make_parser(chosen: str, request: Request) -> ArgumentParser:
+    """Builds the parser with the options of the chosen command alone, for a quick start."""
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(
         prog=PROGRAM,
         exit_on_error=False,
-        formatter_class=_Help,
+        formatter_class=Help,
         description="One clip, one mask on its first frame, a mask for every frame.",
     )
     parser.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subcommands(dest="command", required=True, metavar="COMMAND")
     for name, purpose in COMMANDS.items():
-        command = ArgumentParser(exit_on_error=False, formatter_class=_Help, description=purpose)
+        command = ArgumentParser(exit_on_error=False, formatter_class=Help, description=purpose)
         commands.add_subcommand(name, command, help=purpose)
         if name == chosen:
-            _module(name).add_arguments(command)
+            module = import_module(f"deeplab_gygo.cli.{name}")
+            command.usage = getattr(module, "USAGE", None)
+            command.add_argument("--help-all", action="help", help="show rarely used options too")
+            module.add_arguments(command, request)
     return parser
 
 
-def _module(command: str):
-    return import_module(f"deeplab_gygo.commands.{command}")
-
-
-# === Messages ===
-
-
-class _BesideBars(logging.Handler):
+class _Handler(logging.Handler):
     """Writes records to standard error without tearing progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -180,14 +163,14 @@ class _BesideBars(logging.Handler):
 
 @contextmanager
 def _logging(options: Namespace) -> Iterator[None]:
-    """Sends the notes of the package to standard error, as much of them as was asked for."""
-    # `data verify` and the like have their options one level down.
+    """Sends the notes of the package to standard error, at the level that the options choose."""
+    # The options of `data verify` and the like are one level deeper.
     action = options.get("action")
     chosen = options[action] if action else options
     level = logging.WARNING if chosen.get("quiet") else logging.INFO
     logger = logging.getLogger("deeplab_gygo")
     before = logger.handlers, logger.propagate, logger.level
-    logger.handlers, logger.propagate = [_BesideBars()], False
+    logger.handlers, logger.propagate = [_Handler()], False
     logger.setLevel(logging.DEBUG if chosen.get("debug") else level)
     try:
         yield
@@ -218,7 +201,7 @@ def _failed(error: Exception, debug: bool) -> int:
 
 
 def _discard_output() -> None:
-    """Keeps the interpreter from complaining again that standard output cannot be written."""
+    """Prevents a second message of the interpreter that standard output cannot be written."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -232,7 +215,7 @@ def _stopped(how: str, status: int) -> int:
 
 @contextmanager
 def _terminating() -> Iterator[None]:
-    """Turns SIGTERM into an exception, so that unfinished output is removed."""
+    """Converts SIGTERM to an exception, so that unfinished output is removed."""
 
     def handler(number: int, frame: object) -> NoReturn:
         raise Terminated
@@ -242,15 +225,15 @@ def _terminating() -> Iterator[None]:
         return
     before = signal.signal(signal.SIGTERM, handler)
     try:
-        with _insisting():
+        with _resending():
             yield
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
-def _insisting() -> Iterator[None]:
-    """Sends a signal again whose exception Python could only ignore, as inside a finalizer."""
+def _resending() -> Iterator[None]:
+    """Sends a signal again if Python ignored its exception, as it does inside a finalizer."""
     report, timers = sys.unraisablehook, []
 
     def hook(ignored: Any) -> None:
@@ -259,7 +242,7 @@ def _insisting() -> Iterator[None]:
             return
         number = signal.SIGTERM if issubclass(ignored.exc_type, Terminated) else signal.SIGINT
         # Not at once: it would be raised, and ignored, in here.
-        timers.append(threading.Timer(AGAIN, signal.raise_signal, [number]))
+        timers.append(threading.Timer(_RESEND_SECONDS, signal.raise_signal, [number]))
         timers[-1].daemon = True
         timers[-1].start()
 

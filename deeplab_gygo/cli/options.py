@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
+import argparse
+import gc
 import io
 import os
 import sys
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from deeplab_gygo.cli.config_options import add_online_options, config_of, given_values
-from deeplab_gygo.cli.startup import import_keras
+from deeplab_gygo.cli.config_options import add_online_options, check_online_words, given_values
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.inference.config import (
-    ALL_PRESETS,
-    DEFAULT_PRESET,
-    UNLIMITED_STEPS,
-    Engine,
-    default_preset,
-    preset,
-)
-from deeplab_gygo.methods import METHODS, find_method
+from deeplab_gygo.inference.config import Engine, default_preset, preset_names
+from deeplab_gygo.methods import METHODS
 from deeplab_gygo.models.config import Precision
 
 if TYPE_CHECKING:
@@ -33,144 +27,179 @@ if TYPE_CHECKING:
     from deeplab_gygo.runs.settings import RunSettings
 
 DATASETS = ("gygo", "davis2016", "davis2017")
-DEFAULT_OUTPUTS = "masks,overlay"
+
+_OPTIONAL = ("matplotlib", "pandas", "scipy", "jax")
+"""Packages that Keras on TensorFlow imports where they are installed, and works without."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The words that decide which options a command has and shows.
+
+    Attributes:
+        words: Words of the command line.
+        method: Method that they choose; an unknown one is refused by the parser.
+        show_all: Whether the help shows rarely used options and those of other methods.
+    """
+
+    words: Sequence[str]
+    method: str = "deeplab"
+    show_all: bool = False
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> Request:
+        """Finds the method and `--help-all` among the words of a command line."""
+        methods = [word[9:] for word in words if word.startswith("--method=")]
+        methods += [b for a, b in zip(words, words[1:], strict=False) if a == "--method"]
+        method = methods[0] if methods and methods[0] in METHODS else "deeplab"
+        return cls(words, method, "--help-all" in words)
+
+    def rare(self, text: str) -> str:
+        """Returns the help text of a rarely used option, which `--help` leaves out."""
+        return text if self.show_all else argparse.SUPPRESS
+
+
+class Help(argparse.HelpFormatter):
+    """Shows defaults in brackets, and texts of several lines as they are."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=30)
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, default = action.help or "", action.default
+        is_given = default is not None and default is not False and default != argparse.SUPPRESS
+        return f"{text} [{default}]" if is_given and not text.endswith("]") else text
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return action.dest.rpartition(".")[2].upper()
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(action.option_strings)} {value}"
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
 
 
 def add_common(parser: ArgumentParser) -> None:
-    """Adds what every command has: how much it says."""
-    parser.add_argument("-q", "--quiet", action="store_true", help="no notes and no progress bars")
-    parser.add_argument(
-        "--debug", action="store_true", help="more notes, and the traceback of an error"
-    )
+    """Adds the options of every command: how much it reports."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="no notes, no progress bars")
+    parser.add_argument("--debug", action="store_true", help="more notes, tracebacks of errors")
 
 
-def add_run_options(parser: ArgumentParser) -> None:
-    """Adds the options of how sequences are segmented: of `segment`, `batch` and others."""
+def add_run_options(parser: ArgumentParser, request: Request) -> None:
+    """Adds the options of a segmentation: method, preset, online options, weights, outputs."""
+    method, presets = request.method, preset_names(request.method)
     parser.add_argument(
         "--method", type=str, choices=METHODS, default="deeplab",
-        help="what segments; copy, flow and grabcut are references without weights",
+        help="segmentation method; `--method NAME --help` shows its options",
     )  # fmt: skip
     parser.add_argument(
-        "--preset", type=str, choices=ALL_PRESETS,
-        help="numbers to start from: for deeplab from the quickest to the most exact, for osmn and "
-        "osvos by the trunk of their weights, which also chooses where none is given; --config "
-        "overrides them, and the options below override both; the defaults shown with these are "
-        f"without a preset [{DEFAULT_PRESET} of deeplab]",
+        "--preset", type=str, metavar="{" + ",".join(presets) + "}" if presets else "NAME",
+        help="options to start from; --config overrides them, and --online options override both "
+        f"[{default_preset(method) or 'none'}]",
     )  # fmt: skip
+    parser.add_argument("--config", type=str, metavar="FILE", help="YAML file of online options")
+    add_model_options(parser, request)
     parser.add_argument(
-        "--config", type=str, metavar="FILE", help="YAML file of the method's online options"
-    )
-    add_online_options(parser)
-    add_model_options(parser)
-    parser.add_argument(
-        "--outputs",
-        type=str,
-        default=DEFAULT_OUTPUTS,
-        metavar="LIST",
-        help="what is written, with commas: masks, overlay, cutout, soft",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace results that are there already"
-    )
+        "--outputs", type=str, default="masks,overlay", metavar="LIST",
+        help="results to write: masks, overlay, cutout, soft",
+    )  # fmt: skip
+    parser.add_argument("--overwrite", action="store_true", help="replace existing results")
+    title = f"online options of {method} (the defaults are those without a preset)"
+    add_online_options(parser.add_argument_group(title), method)
+    if request.show_all:
+        parser.epilog = "\n".join(_online_help(name) for name in METHODS if name != method)
 
 
-def add_model_options(parser: ArgumentParser) -> None:
-    """Adds which weights are used and how they compute."""
+def _online_help(method: str) -> str:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog="", usage=argparse.SUPPRESS, add_help=False, formatter_class=Help)
+    add_online_options(parser.add_argument_group(f"online options of --method {method}"), method)
+    return parser.format_help()
+
+
+def add_model_options(parser: ArgumentParser, request: Request) -> None:
+    """Adds the choice of weights and how they are computed with."""
     parser.add_argument("--weights", type=str, metavar="FILE", help="parent instead of the shipped")
     parser.add_argument(
         "--precision", type=str, choices=typing.get_args(Precision), default="auto",
-        help="numbers that the network computes with",
+        help="floating-point format of the network",
     )  # fmt: skip
     parser.add_argument(
         "--engine", type=str, choices=typing.get_args(Engine), default="keras",
-        help="runtime of the encoder on a CPU; all but keras need the extra onnx or openvino",
+        help="runtime of the encoder on a CPU; openvino and onnxruntime are extras",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
-
-
-def add_dataset_options(parser: ArgumentParser, *, required: bool, purpose: str) -> None:
-    """Adds which data set is meant and where it lies."""
-    parser.add_argument("--dataset", type=str, choices=DATASETS, required=required, help=purpose)
-    parser.add_argument("--root", type=str, required=required, help="folder of the data set")
     parser.add_argument(
-        "--resolution", type=str, default="480p", help="folder below JPEGImages of the data set"
+        "--seed", type=int, default=0, metavar="N", help="seed of the random number generators"
     )
 
 
-# === From options to a run ===
+def add_dataset_options(
+    parser: ArgumentParser, request: Request, *, required: bool, purpose: str
+) -> None:
+    """Adds the choice of a dataset and its folder."""
+    parser.add_argument("--dataset", type=str, choices=DATASETS, required=required, help=purpose)
+    parser.add_argument(
+        "--root", type=str, required=required, metavar="DIR", help="folder of the dataset"
+    )
+    parser.add_argument(
+        "--resolution", type=str, default="480p", metavar="DIR",
+        help=request.rare("folder below JPEGImages of the dataset"),
+    )  # fmt: skip
+
+
+def check_words(request: Request) -> None:
+    """Checks a command line before it is parsed.
+
+    Raises:
+        UsageError: An option is repeated, or an online option is not one of the method.
+    """
+    seen = set()
+    for word in request.words:
+        name = word.partition("=")[0].replace("--online.", "--")
+        if word.startswith("--") and name in seen:
+            raise UsageError("An option is given once", met=f"{word.partition('=')[0]} again")
+        seen.add(name)
+    check_online_words(request.words, request.method)
 
 
 def run_settings(options: Namespace) -> RunSettings:
     """Makes the settings of a run from the options of `add_run_options`.
 
     Raises:
-        UsageError: A value is out of range, or the configuration file cannot be used.
+        UsageError: A value is out of range, or the configuration file is unusable.
         WeightsError: The weights are no parent.
     """
-    from deeplab_gygo.runs.settings import RunSettings
+    from deeplab_gygo.runs.settings import make_settings
 
-    method, name = options.method, options.preset
-    name = default_preset(method, _trunk_of_weights(options)) if name is None else name
-    base = preset(name, method, (options.get("online") or {}).get("mode") or "")
-    given = given_values(options.get("online"))
-    _check_given(method, given)
-    online = config_of(type(base), options.config, options.get("online"), base=base)
-    if given.get("seconds") and "steps" not in given:
-        # Who gives a time and no number of steps means the time.
-        online = dataclasses.replace(online, steps=UNLIMITED_STEPS)
-    return RunSettings(
-        online=online,
+    return make_settings(
+        method=options.method,
+        preset_name=options.preset,
+        config=options.config,
+        online=given_values(options.get("online")),
         weights=options.weights,
         precision=options.precision,
+        engine=options.engine,
         seed=options.seed,
         outputs=tuple(name.strip() for name in options.outputs.split(",") if name.strip()),
         overwrite=options.overwrite,
         progress=not options.quiet,
-        preset=name,
-        method=method,
-        engine=options.engine,
     )
 
 
-def _trunk_of_weights(options: Namespace) -> str:
-    """Returns the trunk that the weights stand on, where numbers depend on it."""
-    if options.method not in ("osmn", "osvos"):
-        return ""
-    from deeplab_gygo.models.weight_file import read_parent_file, shipped_parent
-
-    path = Path(options.weights).expanduser() if options.weights else shipped_parent(options.method)
-    return read_parent_file(path)[0].trunk_name
-
-
-def _check_given(method: str, given: Mapping[str, Any]) -> None:
-    """Raises `UsageError` where an online option or mode was given that a method has not."""
-    from deeplab_gygo.runs.settings import check_mode
-
-    known = [field.name for field in dataclasses.fields(find_method(method).resolve("options"))]
-    strange = [name for name in given if name not in known]
-    if strange:
-        raise UsageError(
-            f"The method {method} has the options {', '.join(f'--online.{n}' for n in known)}",
-            met=", ".join(f"--online.{name}" for name in strange),
-            where=f"--method {method}",
-            remedy="Leave them out",
-        )
-    if "mode" in given:
-        check_mode(method, given["mode"])
-
-
 def start_runner(settings: RunSettings, debug: bool) -> SequenceRunner:
-    """Loads Keras and the network; what their start has to say is kept from the terminal.
+    """Loads Keras and the network.
 
     Args:
         settings: Settings of all runs.
-        debug: Let everything be said.
-
-    Returns:
-        The runner.
+        debug: Whether to show the messages of TensorFlow's start.
     """
     with quiet_start(debug):
-        if settings.engine == "keras":  # converting for other runtimes needs what this leaves out
+        if settings.engine == "keras":  # conversion for other runtimes needs the optional packages
             import_keras()
         from deeplab_gygo import backend
         from deeplab_gygo.runs.runner import SequenceRunner
@@ -180,32 +209,55 @@ def start_runner(settings: RunSettings, debug: bool) -> SequenceRunner:
         return SequenceRunner(settings)
 
 
+def import_keras() -> None:
+    """Imports Keras on TensorFlow without the optional packages that it plots and converts with.
+
+    Together with the paused garbage collector this saves 1.1 of 5.1 s of CPU time until the network
+    is loaded (tools/measure_startup.py). Only a process of the command line may do it: elsewhere
+    Keras keeps all its functions.
+    """
+    from deeplab_gygo.runs.environment import keras_backend
+
+    if "keras" in sys.modules or keras_backend() != "tensorflow":
+        return
+    hidden = [name for name in _OPTIONAL if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # None: as if they were not installed
+    gc.disable()
+    try:
+        import_module("keras")
+    finally:
+        for name in hidden:
+            if sys.modules.get(name, ...) is None:
+                del sys.modules[name]
+        gc.freeze()  # modules stay: later collections need not visit them
+        gc.enable()
+
+
 @contextmanager
 def quiet_start(debug: bool) -> Iterator[None]:
-    """Drops what C++ code writes to standard error; what Python says follows afterwards.
+    """Discards what C++ code writes to standard error; messages of Python follow afterwards.
 
     TensorFlow reports missing graphics cards before its log level is in force.
 
     Args:
-        debug: Drop nothing.
+        debug: Discard nothing.
     """
     if debug:
         yield
         return
     sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    python_stream, sys.stderr = sys.stderr, io.StringIO()
-    said = sys.stderr
-    os.dup2(nowhere, 2)
+    kept, discarded = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stream, sys.stderr = sys.stderr, io.StringIO()
+    messages = sys.stderr
+    os.dup2(discarded, 2)
     try:
         yield
     finally:
         os.dup2(kept, 2)
-        sys.stderr = python_stream
-        for descriptor in (kept, nowhere):
+        sys.stderr = stream
+        for descriptor in (kept, discarded):
             os.close(descriptor)
-        sys.stderr.write(said.getvalue())
+        sys.stderr.write(messages.getvalue())
 
 
 def require_together(options: Namespace, *names: str) -> None:

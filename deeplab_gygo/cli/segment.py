@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeplab_gygo.cli.options import (
+    Request,
     add_common,
     add_dataset_options,
     add_run_options,
@@ -20,39 +21,42 @@ from deeplab_gygo.errors import UsageError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from deeplab_gygo.io.sequence import Sequence
     from deeplab_gygo.runs.clip import Clip
-    from deeplab_gygo.runs.sequence_record import SequenceRecord
+    from deeplab_gygo.runs.run_record import RunRecord
     from deeplab_gygo.runs.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
-RECORD_NAME = "run.json"  # of outputs.record, which is imported only when it is needed
+USAGE = "deeplab-gygo segment INPUT --mask MASK --out DIR [OPTIONS]"
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+def add_arguments(parser: ArgumentParser, request: Request) -> None:
     """Adds the options of the command."""
-    add_clip_options(parser)
+    add_clip_options(parser, request)
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder to make")
-    add_run_options(parser)
+    add_run_options(parser, request)
     add_common(parser)
 
 
-def add_clip_options(parser: ArgumentParser) -> None:
-    """Adds which clip is meant and which mask it starts from."""
+def add_clip_options(parser: ArgumentParser, request: Request) -> None:
+    """Adds the choice of a clip and of its mask."""
     parser.add_argument(
         "input", type=str, nargs="?", metavar="INPUT", help="video, or folder of frames"
     )
     parser.add_argument(
-        "--mask", type=str, metavar="FIRST",
+        "--mask", type=str, metavar="MASK",
         help="mask of the first frame: picture or labelme JSON; --mode zero-shot needs none",
     )  # fmt: skip
     parser.add_argument(
-        "--frame", type=str, help="name or index of the frame of the mask, if not the first; "
-        "frames before it are not segmented",
+        "--frame", type=str,
+        help="name or index of the frame of the mask, if not the first; earlier frames are not "
+        "segmented",
     )  # fmt: skip
-    add_dataset_options(parser, required=False, purpose="take a sequence of this data set")
-    parser.add_argument("--sequence", type=str, help="name of the sequence in the data set")
+    purpose = "kind of dataset, for a sequence of it instead of INPUT"
+    add_dataset_options(parser, request, required=False, purpose=purpose)
+    parser.add_argument(
+        "--sequence", type=str, metavar="NAME", help="name of the sequence in the dataset"
+    )
 
 
 def clip_from_options(options: Namespace, settings: RunSettings) -> Clip:
@@ -62,64 +66,41 @@ def clip_from_options(options: Namespace, settings: RunSettings) -> Clip:
         options: Parsed options.
         settings: Settings of the run; in the mode zero-shot a clip needs no mask.
 
-    Returns:
-        The clip.
-
     Raises:
-        UsageError: It is named twice, or not at all.
-        InputError: It cannot be used.
+        UsageError: The clip is named twice, or not at all.
+        InputError: The clip or its mask is unusable.
     """
     from deeplab_gygo.runs.clip import open_clip, open_dataset_clip
 
     require_together(options, "dataset", "root", "sequence")
     if (options.input is None) == (options.dataset is None):
         raise UsageError(
-            "The input is a video, a folder of frames, or a sequence of a data set",
+            "The input is a video, a folder of frames, or a sequence of a dataset",
             met="both" if options.input else "nothing",
             remedy="Give INPUT and --mask, or --dataset, --root and --sequence",
         )
-    is_told = settings.online.mode != "zero-shot" or options.mask is not None
-    if options.dataset:
-        from deeplab_gygo.datasets.registry import open_dataset
+    mask = {
+        "mask": options.mask,
+        "frame": options.frame,
+        "needs_mask": settings.online.mode != "zero-shot",
+    }
+    if options.input:
+        return open_clip(options.input, **mask)
+    from deeplab_gygo.datasets.registry import open_dataset
 
-        dataset = open_dataset(options.dataset, options.root, options.resolution)
-        if not is_told and not dataset.sequence(options.sequence).annotations:
-            return _unmasked(dataset.sequence(options.sequence), options)
-        return open_dataset_clip(dataset, options.sequence, mask=options.mask, frame=options.frame)
-    if not is_told:
-        from deeplab_gygo.io.video import open_input
-
-        return _unmasked(open_input(options.input), options)
-    if options.mask is None:
-        raise UsageError(
-            "A clip starts from a mask of its first frame", met="no --mask", where=options.input,
-            remedy="Give --mask: a picture that is white where the object is, or labelme JSON; "
-            "or --mode zero-shot, which finds the most salient object",
-        )  # fmt: skip
-    return open_clip(options.input, options.mask, frame=options.frame)
-
-
-def _unmasked(sequence: Sequence, options: Namespace) -> Clip:
-    """Takes a sequence without a mask, from its first frame on."""
-    from deeplab_gygo.cli.unmasked import UnmaskedClip
-
-    if options.frame is not None:
-        raise UsageError(
-            "--frame names the frame that a mask belongs to",
-            met="no mask",
-            where=sequence.source,
-            remedy="Give --mask, or leave --frame out",
-        )
-    return UnmaskedClip(sequence)
+    dataset = open_dataset(options.dataset, options.root, options.resolution)
+    return open_dataset_clip(dataset, options.sequence, **mask)
 
 
 def run(options: Namespace) -> int:
     """Segments the clip and prints a summary as one line of JSON."""
+    from deeplab_gygo.runs.output_directory import check_new_folder
+
     settings = run_settings(options)
     out = Path(options.out).expanduser()
-    check_place(out, settings.overwrite)
+    check_new_folder(out, settings.overwrite)
     clip = clip_from_options(options, settings)
-    skipped = f"; the {clip.start} frames before it are left out" if clip.start else ""
+    skipped = f"; the {clip.start} frames before it are not segmented" if clip.start else ""
     logger.info(
         "%s: %d frames from %s on%s", clip.sequence.source, len(clip.sequence) - clip.start,
         clip.sequence.frame_names[clip.start], skipped,
@@ -129,8 +110,8 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def summary_of(record: SequenceRecord, out: Path) -> dict[str, Any]:
-    """Returns what a program that called this one wants to know, as plain values."""
+def summary_of(record: RunRecord, out: Path) -> dict[str, Any]:
+    """Returns the summary of a run for a calling program, as plain values."""
     network = record.network_seconds
     return {
         "out": str(out),
@@ -148,27 +129,3 @@ def summary_of(record: SequenceRecord, out: Path) -> dict[str, Any]:
         "outputs": record.outputs,
         "warnings": record.warnings,
     }
-
-
-def check_place(out: Path, overwrite: bool, marker: str = RECORD_NAME) -> None:
-    """Checks early that a folder of results can be made.
-
-    Args:
-        out: The folder.
-        overwrite: Whether an earlier result may be replaced.
-        marker: File that every result of this kind has; a folder without it is never replaced,
-            for it is not the program's.
-
-    Raises:
-        UsageError: There is something already that may not be replaced.
-    """
-    from deeplab_gygo.runs.output_directory import OutputDirectory
-
-    OutputDirectory(out, marker=marker)  # looks at what is there, and makes nothing yet
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise UsageError(
-            "--out is a new folder",
-            met="an earlier result",
-            where=out,
-            remedy="Choose another, or give --overwrite to replace it",
-        )

@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deeplab_gygo.cli.config_options import add_config_options, config_of, given_values
-from deeplab_gygo.cli.options import add_common, quiet_start
-from deeplab_gygo.cli.startup import import_keras
+from deeplab_gygo.cli.config_options import add_config_options, given_values, merged
+from deeplab_gygo.cli.options import Request, add_common, import_keras, quiet_start
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.config_file import from_dict, to_plain
+from deeplab_gygo.methods import find_method
 from deeplab_gygo.training.config import TrainConfig, load_training
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _POSITIVE = ("steps", "batch", "validate_every", "checkpoint_every", "log_every")
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+def add_arguments(parser: ArgumentParser, request: Request) -> None:
     """Adds the options of the command."""
     parser.add_argument(
         "--config", type=str, required=True, metavar="FILE",
@@ -72,7 +73,7 @@ def training_config(options: Namespace) -> Any:
         options: Parsed options of the command.
 
     Returns:
-        A `TrainConfig`, `TrainOsmn` or `TrainOsvos`, as the file's `method` says.
+        A `TrainConfig`, `OsmnTraining` or `OsvosTraining`, as the file's `method` says.
 
     Raises:
         UsageError: The file cannot be used, or an option does not belong to its method.
@@ -80,7 +81,8 @@ def training_config(options: Namespace) -> Any:
     base = load_training(Path(options.config).expanduser())
     kind = type(base)
     known = {field.name for field in dataclasses.fields(kind)}
-    strange = sorted(set(given_values(options.training)) - known)
+    given = given_values(options.training)
+    strange = sorted(set(given) - known)
     if strange:
         raise UsageError(
             "An option of a training is one that its method has",
@@ -88,7 +90,7 @@ def training_config(options: Namespace) -> Any:
             where=options.config,
             remedy="Leave it out, or write what is meant into the file",
         )
-    config = config_of(kind, None, options.training, base=base)
+    config = from_dict(kind, merged(to_plain(base), given), "command line")
     if options.backbone_weights is not None and kind is not TrainConfig:
         config = dataclasses.replace(config, trunk_weights=options.backbone_weights)
     return config
@@ -97,9 +99,8 @@ def training_config(options: Namespace) -> Any:
 def _trainer(config: Any, options: Namespace) -> Trainer:
     folder, progress = Path(options.out).expanduser(), not options.quiet
     if not isinstance(config, TrainConfig):
-        from deeplab_gygo.baselines.shared.trainer import build_trainer
-
-        return build_trainer(config, folder, progress=progress)
+        trainer = find_method(config.method).resolve("trainer")
+        return trainer(config, folder, progress=progress)
     from deeplab_gygo.training.parent_trainer import ParentTrainer
 
     weights = options.backbone_weights or "imagenet"

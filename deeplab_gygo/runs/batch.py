@@ -1,4 +1,4 @@
-"""Running a batch: what is finished is skipped, what fails is listed, the rest is done."""
+"""Segmentation of many sequences: finished ones are skipped, failures are listed."""
 
 from __future__ import annotations
 
@@ -10,48 +10,62 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+import numpy as np
+from tabulate import SEPARATING_LINE, tabulate
 from tqdm import tqdm
 
+from deeplab_gygo.errors import DeepLabGygoError, StorageError, UsageError
+from deeplab_gygo.evaluation import SequenceScore, evaluate_sequence
+from deeplab_gygo.io.atomic import replacing, storage_error
+from deeplab_gygo.io.masks import VOID, read_mask
 from deeplab_gygo.runs.clip import Clip
 from deeplab_gygo.runs.plan import Item
-from deeplab_gygo.runs.sequence_record import (SequenceRecord, finished_record, hashes_of, identity_config)
-from deeplab_gygo.runs.scoring import score_result
+from deeplab_gygo.runs.run_record import MASK_FOLDER, RECORD_NAME, RunRecord, finished_record
 from deeplab_gygo.runs.settings import RunSettings
-from deeplab_gygo.io.atomic import (replacing, storage_error)
-from deeplab_gygo.errors import (DeepLabGygoError, StorageError, UsageError)
-from deeplab_gygo.evaluation import SequenceScore
-from deeplab_gygo.runs.run_record import RECORD_NAME
 
 logger = logging.getLogger(__name__)
 
 Status = Literal["done", "skipped", "failed"]
 
+# Errors of a disk that the next sequence would meet too.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-"""Errors of a disk that the next sequence would meet too."""
+
+_COLUMNS = {
+    "sequence": "", "status": "", "frames": "", "adaptation_seconds": ".1f",
+    "amortized_fps": ".2f", "J": ".3f", "F": ".3f",
+}  # fmt: skip
+
+
+class Runner(Protocol):
+    """Segments clips into folders, as `runner.SequenceRunner` does."""
+
+    def run(self, clip: Clip, out: Path, *, keep_bars: bool = True) -> RunRecord:
+        """Segments a clip into a folder."""
+        ...
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one sequence of a batch.
+    """Result of one sequence of a batch.
 
     Attributes:
         name: Name of the sequence.
-        status: `skipped` is finished before, with the same identity.
+        status: `skipped` if the folder holds the result of the same input and settings.
         record: Record of the result; None for a failed one.
-        score: J and F, where every frame has an annotation.
-        error: Why it failed.
+        score: J and F; None unless every frame has an annotation.
+        error: The error as plain values; None unless it failed.
     """
 
     name: str
     status: Status
-    record: SequenceRecord | None = None
+    record: RunRecord | None = None
     score: SequenceScore | None = None
     error: dict[str, Any] | None = None
 
     def row(self) -> dict[str, Any]:
-        """Returns what a table shows, as plain values; None for what is not known."""
+        """Returns the row of the summary, as plain values; None for unknown values."""
         record, score = self.record, self.score
         objects = [] if score is None or not score.counted else score.objects()
         return {
@@ -68,12 +82,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What became of a batch.
+    """Result of a batch.
 
     Attributes:
-        outcomes: One a sequence, in the order of the plan.
+        outcomes: One per sequence, in the order of the plan.
         seconds: Wall time of the whole batch.
-        failures_file: Where failures are listed, one JSON object a line; None without failures.
+        failures_file: List of the failures, one JSON object per line; None without failures.
     """
 
     outcomes: list[Outcome]
@@ -81,7 +95,7 @@ class BatchResult:
     failures_file: Path | None = None
 
     def count(self, status: Status) -> int:
-        """Returns the number of sequences that ended so."""
+        """Returns the number of sequences with a status."""
         return sum(outcome.status == status for outcome in self.outcomes)
 
     @property
@@ -107,56 +121,68 @@ class BatchResult:
             "error": None,
         }
 
+    def table(self) -> str:
+        """Formats the rows and their means as a table for the terminal."""
+        rows = [
+            [_cell(row[key], decimals) for key, decimals in _COLUMNS.items()]
+            for row in [outcome.row() for outcome in self.outcomes] + [self.mean_row()]
+        ]
+        return tabulate(
+            [*rows[:-1], SEPARATING_LINE, rows[-1]],
+            headers=["sequence", "status", "frames", "adapt s", "FPS", "J", "F"],
+            colalign=("left", "left", *["right"] * 5),
+            disable_numparse=True,
+        ) + (
+            f"\n{self.count('done')} done, {self.count('skipped')} skipped, "
+            f"{self.count('failed')} failed in {self.seconds:.1f} s. FPS counts adaptation, "
+            "decoding and writing.\n"
+        )
+
 
 @dataclass
 class Batch:
-    """A batch: sequences, one network for all of them, and a folder for the results.
+    """Sequences to segment with one network into one folder.
 
-    The results of a sequence appear in `<out>/<name>` when they are whole. `failures.jsonl` is
-    there while the batch runs, `summary.json` at its end.
+    The results of a sequence appear in `<out>/<name>` when they are complete. `failures.jsonl` is
+    written while the batch runs, `summary.json` at its end.
 
     Attributes:
-        items: What is to be done.
-        settings: How. `overwrite` does finished sequences anew too.
+        items: The sequences.
+        settings: Settings of all of them. With `overwrite`, finished sequences are repeated too.
         out: Folder of the results.
-        label: Joined to the names of the two files, so that parts of a batch can share a folder.
-        make_runner: Makes what segments a clip; by default a `SequenceRunner`. It is made when
-            the first sequence needs it: a batch that is finished already loads no network.
+        label: Appended to the names of the two files, so that parts of a batch can share a folder.
+        make_runner: Creates the runner; by default a `SequenceRunner`. It is called for the first
+            sequence that needs it: a finished batch loads no network.
     """
 
     items: Sequence[Item]
     settings: RunSettings
     out: Path
     label: str = ""
-    make_runner: Callable[[RunSettings], Any] | None = None
-    _runner: Any = field(default=None, init=False, repr=False)
+    make_runner: Callable[[RunSettings], Runner] | None = None
+    _runner: Runner | None = field(default=None, init=False, repr=False)
 
     def run(self) -> BatchResult:
-        """Does what is not finished yet.
+        """Segments the sequences that are not finished.
 
         Returns:
-            What became of every sequence.
+            The result of every sequence.
 
         Raises:
             StorageError: The disk is full or cannot be written: no other sequence could be
-                finished either. What is finished stays.
+                finished either. Finished results stay.
         """
         started = time.monotonic()
         self._prepare()
         outcomes = []
-        with tqdm(
-            self.items, desc="batch", unit="sequence", disable=None if self._shown else True
-        ) as bar:
+        disable = None if self.settings.progress else True  # None: where there is no terminal
+        with tqdm(self.items, desc="batch", unit="sequence", disable=disable) as bar:
             for item in bar:
-                outcomes.append(self._do(item))
+                outcomes.append(self._try(item))
         failures = self._failures if any(o.status == "failed" for o in outcomes) else None
         result = BatchResult(outcomes, time.monotonic() - started, failures)
         self._write_summary(result)
         return result
-
-    @property
-    def _shown(self) -> bool:
-        return self.settings.progress
 
     @property
     def _failures(self) -> Path:
@@ -165,13 +191,13 @@ class Batch:
     def _prepare(self) -> None:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            # Those of an earlier run would be taken for this one's.
+            # Files of an earlier run would be taken for those of this one.
             self._failures.unlink(missing_ok=True)
             (self.out / f"summary{self.label}.json").unlink(missing_ok=True)
         except OSError as error:
             raise storage_error(self.out, error) from error
 
-    def _do(self, item: Item) -> Outcome:
+    def _try(self, item: Item) -> Outcome:
         try:
             return self._segment(item, item.open())
         except StorageError:
@@ -182,7 +208,7 @@ class Batch:
             if error.errno in _FULL:
                 raise storage_error(error.filename or self.out, error) from error
             return self._failed(item, _unexpected(error, item))
-        except Exception as error:  # one bad clip must not cost the others their night
+        except Exception as error:  # one damaged clip must not end the batch
             return self._failed(item, _unexpected(error, item))
 
     def _segment(self, item: Item, clip: Clip) -> Outcome:
@@ -190,10 +216,10 @@ class Batch:
         record = finished_record(folder)
         status: Status = "done"
         if record is not None and not self.settings.overwrite:
-            if self._matches(record, clip):
+            if record.matches(clip, self.settings):
                 status = "skipped"
             else:
-                logger.info("%s: done anew, its input or settings changed", item.name)
+                logger.info("%s: segmented again, its input or settings changed", item.name)
         elif _holds_other_files(folder):
             raise UsageError(
                 "A folder of results is new, or was written by this program",
@@ -204,14 +230,10 @@ class Batch:
         if status == "done":
             record = self._run_one(clip, folder)
         score = score_result(clip, folder)
-        logger.info("%s: %s", item.name, _words(status, record, score))
+        logger.info("%s: %s", item.name, _summary(status, record, score))
         return Outcome(item.name, status, record, score)
 
-    def _matches(self, record: SequenceRecord, clip: Clip) -> bool:
-        settings = self.settings
-        return record.matches(hashes_of(clip, settings), identity_config(settings), settings.seed)
-
-    def _run_one(self, clip: Clip, folder: Path) -> SequenceRecord:
+    def _run_one(self, clip: Clip, folder: Path) -> RunRecord:
         if self._runner is None:
             if self.make_runner is None:
                 from deeplab_gygo.runs.runner import SequenceRunner  # loads Keras
@@ -273,11 +295,47 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(sum(known) / len(known)) if known else None
 
 
-def _words(status: Status, record: SequenceRecord, score: SequenceScore | None) -> str:
+def _summary(status: Status, record: RunRecord, score: SequenceScore | None) -> str:
     text = (
         f"{record.masks} frames, adaptation {record.adaptation_seconds:.1f} s, "
         f"{record.amortized_fps:.2f} FPS"
     )
     if score is not None and score.counted:
         text += f", J {_mean([row.region.mean for row in score.objects()]):.3f}"
-    return f"finished before ({text})" if status == "skipped" else text
+    return f"already finished ({text})" if status == "skipped" else text
+
+
+def _cell(value: Any, decimals: str) -> str:
+    return "-" if value is None else format(value, decimals)
+
+
+def score_result(clip: Clip, folder: Path) -> SequenceScore | None:
+    """Measures the masks of a result by the official protocol.
+
+    Args:
+        clip: The clip with its annotations.
+        folder: Folder of the result.
+
+    Returns:
+        The score; None without annotations of every frame, or where masks were not written.
+
+    Raises:
+        InputError: An annotation or a mask is unusable.
+    """
+    masks = folder / MASK_FOLDER
+    if clip.truth is None or not masks.is_dir():
+        return None
+    indices = range(clip.start, len(clip.sequence))
+    names = [clip.sequence.frame_names[index] for index in indices]
+    object_ids = None
+    if clip.multi_object:  # the official DAVIS 2017 code takes every id up to the highest
+        first = clip.truth(clip.start)
+        object_ids = range(1, int(np.where(first == VOID, 0, first).max(initial=0)) + 1)
+    return evaluate_sequence(
+        (read_mask(masks / f"{name}.png", mask_format="ids") for name in names),
+        (clip.truth(index) for index in indices),
+        name=clip.name,
+        frame_names=names,
+        multi_object=clip.multi_object,
+        object_ids=object_ids,
+    )

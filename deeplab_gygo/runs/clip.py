@@ -15,7 +15,7 @@ import numpy as np
 
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.io.listing import list_images
-from deeplab_gygo.io.masks import check_first_mask, read_mask_with_notes
+from deeplab_gygo.io.masks import check_first_mask, read_mask
 from deeplab_gygo.io.prefetch import prefetched
 from deeplab_gygo.io.sequence import Frame, Sequence
 from deeplab_gygo.io.video import open_input
@@ -74,6 +74,7 @@ def open_clip(
     *,
     frame: str | None = None,
     name: str | None = None,
+    needs_mask: bool = True,
 ) -> Clip:
     """Opens a video or a folder of frames with the mask of one frame.
 
@@ -83,13 +84,21 @@ def open_clip(
             for zero-shot segmentation.
         frame: Name or index of the annotated frame; None is the first.
         name: Name of the sequence; by default that of the source.
+        needs_mask: Whether a clip without a mask is an error.
 
     Raises:
         InputError: The source or the mask is unusable, or their sizes differ.
-        UsageError: There is no such frame, or a frame is named without a mask.
+        UsageError: The mask is missing, there is no such frame, or a frame is named without a mask.
     """
     sequence = source if isinstance(source, Sequence) else open_input(source, name=name)
     if mask is None:
+        if needs_mask:
+            raise UsageError(
+                "A clip starts from a mask of its first frame", met="no --mask",
+                where=sequence.source,
+                remedy="Give --mask: a picture that is white where the object is, or labelme JSON; "
+                "or --mode zero-shot, which finds the most salient object",
+            )  # fmt: skip
         if frame is not None:
             raise UsageError(
                 "--frame names the frame of the mask",
@@ -103,9 +112,7 @@ def open_clip(
         check_first_mask(mask, sequence.size, "mask")
         return Clip(sequence, start, mask, Path("<memory>"))
     path = Path(mask).expanduser()
-    ids, notes = read_mask_with_notes(path, size=sequence.size)
-    for note in notes:
-        logger.info("%s: %s", path, note)
+    ids = read_mask(path, size=sequence.size)
     if frame is None and path.stem in sequence.frame_names[1:]:
         logger.warning(
             "%s is named as frame %s but is used for the first one, %s; give --frame %s if it is "
@@ -142,7 +149,7 @@ def open_dataset_clip(
     """
     sequence = dataset.sequence(name)
     if mask is not None or not (needs_mask or sequence.annotations):
-        clip = open_clip(sequence, mask, frame=frame)
+        clip = open_clip(sequence, mask, frame=frame, needs_mask=needs_mask)
     else:
         start = sequence.first_annotated if frame is None else find_frame(sequence, frame)
         annotation, source = sequence.annotation(start), sequence.annotations[start]

@@ -8,17 +8,17 @@ from itertools import zip_longest
 import cv2
 import numpy as np
 
-from deeplab_gygo.io.masks import VOID
-from deeplab_gygo.io.sequence import Frame
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.evaluation.measures import jaccard
+from deeplab_gygo.io.masks import VOID
 from deeplab_gygo.io.overlay import draw_outline
+from deeplab_gygo.io.sequence import Frame
 
 TRUTH_COLOR = (40, 220, 60)
 PREDICTION_COLOR = (255, 50, 40)
 _TILE = 240  # pixels; width of a tile
 _GAP = 6  # pixels between tiles
-_PAPER = 24  # gray of the ground
+_BACKGROUND = 24  # gray level
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -29,7 +29,7 @@ def contact_sheet(
     columns: int = 5,
     tile_width: int = _TILE,
 ) -> np.ndarray:
-    """Puts frames side by side with their names and outlines: prediction red, truth green.
+    """Arranges frames in a grid with names and outlines: prediction red, ground truth green.
 
     Args:
         frames: The frames.
@@ -76,7 +76,7 @@ def _tile(frame: Frame, mask: np.ndarray, truth: np.ndarray | None, width: int) 
     outline_objects(picture, mask, PREDICTION_COLOR)
     scale = width / 480
     (_, height), base = cv2.getTextSize(caption, _FONT, scale, 1)
-    strip = np.full((height + 2 * base + 2, width, 3), _PAPER, np.uint8)
+    strip = np.full((height + 2 * base + 2, width, 3), _BACKGROUND, np.uint8)
     cv2.putText(strip, caption, (3, height + base), _FONT, scale, color, 1, cv2.LINE_AA)
     return np.vstack([picture, strip])
 
@@ -128,7 +128,7 @@ def _arrange(tiles: list[np.ndarray], columns: int) -> np.ndarray:
     width = tiles[0].shape[1]
     rows = -(-len(tiles) // columns)
     shape = (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3)
-    sheet = np.full(shape, _PAPER, np.uint8)
+    sheet = np.full(shape, _BACKGROUND, np.uint8)
     for index, tile in enumerate(tiles):
         y = _GAP + index // columns * (height + _GAP)
         x = _GAP + index % columns * (width + _GAP)

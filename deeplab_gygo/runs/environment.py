@@ -1,11 +1,11 @@
-"""What a run leaned on: versions, machine, memory. Nothing heavy is imported to find out."""
+"""Versions, hardware and peak memory for records, without importing anything heavy."""
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import platform
-import resource
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -14,29 +14,22 @@ from typing import Any
 import deeplab_gygo
 
 _DISTRIBUTIONS = (
-    "keras",
-    "tensorflow",
-    "tensorflow-cpu",
-    "jax",
-    "numpy",
-    "opencv-python-headless",
-    "opencv-python",
-    "av",
-    "pillow",
-)
+    "keras", "tensorflow", "tensorflow-cpu", "jax", "numpy", "opencv-python-headless",
+    "opencv-python", "av", "pillow",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of this package, Python, the platform and what the results lean on.
+    """Reads the versions of this package, Python, the platform and the main dependencies.
 
-    They are read from the installed metadata; nothing is imported. The backend is what
-    `KERAS_BACKEND` or the configuration file of Keras names.
+    They are read from the installed metadata. The backend is the one that `KERAS_BACKEND` or the
+    configuration file of Keras names.
     """
     found = {
         "deeplab-gygo": deeplab_gygo.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "keras-backend": _keras_backend(),
+        "keras-backend": keras_backend(),
     }
     for name in _DISTRIBUTIONS:
         try:
@@ -46,14 +39,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _keras_backend() -> str:
-    """Reads the backend as Keras does: loaded module, environment, file, TensorFlow."""
+def keras_backend() -> str:
+    """Returns the backend that Keras runs on, or will: module, environment, file, TensorFlow."""
     keras = sys.modules.get("keras")
     if keras is not None and hasattr(keras, "config"):
         return str(keras.config.backend())
     if os.environ.get("KERAS_BACKEND"):
         return os.environ["KERAS_BACKEND"]
-    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     try:
         return str(json.loads((home / "keras.json").read_text("utf-8"))["backend"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -64,7 +57,7 @@ def hardware(device: str | None = None) -> dict[str, Any]:
     """Describes the machine.
 
     Args:
-        device: Name of the accelerator that computed, where there is one.
+        device: Name of the accelerator that computed; None for a CPU.
 
     Returns:
         `cpu` (model), `cores` that this process may use, `gpu` (name or None).
@@ -76,13 +69,40 @@ def hardware(device: str | None = None) -> dict[str, Any]:
                 model = line.partition(":")[2].strip()
                 break
     except OSError:
-        pass  # Not Linux: what `platform` says is all there is.
+        pass  # not Linux
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"cpu": model, "cores": cores, "gpu": device}
 
 
 def peak_memory_mb() -> float:
     """Returns the largest resident memory of this process so far, MiB."""
+    try:
+        import resource  # absent on Windows
+    except ImportError:
+        return _windows_peak_memory() / (1 << 20)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in KiB, macOS in bytes (getrusage(2) of each).
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def _windows_peak_memory() -> int:
+    """Returns the peak working set in bytes; 0 where the system call is missing or fails."""
+
+    class Counters(ctypes.Structure):  # PROCESS_MEMORY_COUNTERS of psapi.h
+        _fields_ = [
+            ("size", ctypes.c_ulong),
+            ("page_faults", ctypes.c_ulong),
+            ("peak_working_set", ctypes.c_size_t),
+            ("others", ctypes.c_size_t * 7),
+        ]
+
+    counters = Counters()
+    counters.size = ctypes.sizeof(counters)
+    try:
+        kernel = ctypes.windll.kernel32
+        kernel.K32GetProcessMemoryInfo(
+            ctypes.c_void_p(kernel.GetCurrentProcess()), ctypes.byref(counters), counters.size
+        )
+    except AttributeError:
+        return 0
+    return counters.peak_working_set

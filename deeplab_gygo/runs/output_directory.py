@@ -1,8 +1,9 @@
-"""A folder of results that appears whole or not at all."""
+"""Folders of results that appear complete or not at all."""
 
 from __future__ import annotations
 
 import errno
+import glob
 import logging
 import os
 import shutil
@@ -11,17 +12,15 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from deeplab_gygo.io.atomic import storage_error
-from deeplab_gygo.errors import (StorageError, UsageError)
+from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.atomic import move_folder, storage_error
+from deeplab_gygo.runs.run_record import RECORD_NAME
 
 logger = logging.getLogger(__name__)
 
-MARKER_NAME = "run.json"
-"""A folder that holds this file was written by this package and may be replaced by it."""
-
 _STALE_SECONDS = 3600.0
-"""A side folder of another process that has ended is removed when it is older than this; the
-process could also run on another machine that shares the disk."""
+"""Age from which the side folder of a process that has ended is removed; a younger one may belong
+to a process on another machine that shares the disk."""
 
 _STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -30,26 +29,26 @@ _in_use_lock = threading.Lock()
 
 
 class OutputDirectory:
-    """Collects results in a hidden folder beside the target and renames it when all went well.
+    """Yields a hidden side folder to fill; renames it to the target when the body succeeds.
 
-    A context manager that gives the side folder to write into. Any error, an interruption from
-    the keyboard included, removes the side folder and leaves the target as it was.
+    A context manager. Any error, an interruption from the keyboard included, removes the side
+    folder and leaves the target as it was.
 
     Args:
         path: The target folder.
-        overwrite: Whether a folder that is not empty and holds no `run.json`, which this package
-            therefore has not written, may be replaced as well.
+        overwrite: Whether a folder with other files, which this package has not written, is
+            replaced too.
         marker: Name of the file that marks a folder as written by this package.
 
     Attributes:
-        path: The target folder, absolute, links followed.
-        folder: The side folder, there while the context is open.
+        path: The target folder, absolute, links resolved.
+        folder: The side folder; exists while the context is open.
 
     Raises:
-        UsageError: The target is a file, holds other things, or holds the working directory.
+        UsageError: The target is a file, holds other files, or contains the working directory.
     """
 
-    def __init__(self, path: str | Path, overwrite: bool = False, marker: str = MARKER_NAME):
+    def __init__(self, path: str | Path, overwrite: bool = False, marker: str = RECORD_NAME):
         self.path = Path(path).expanduser().resolve()
         self.folder = self.path.parent / f".{self.path.name}.partial-{os.getpid()}"
         self._overwrite, self._marker = overwrite, marker
@@ -60,7 +59,7 @@ class OutputDirectory:
         with _in_use_lock:
             if self.folder in _in_use:
                 raise UsageError(
-                    "One folder takes the results of one run at a time",
+                    "A folder takes the results of one run at a time",
                     met="another run of this process writes to it",
                     where=self.path,
                 )
@@ -81,7 +80,7 @@ class OutputDirectory:
     ) -> None:
         try:
             if kind is None:
-                self._put_in_place()
+                move_folder(self.folder, self.path)
         except OSError as failure:
             raise storage_error(failure.filename or self.path, failure) from failure
         finally:
@@ -112,42 +111,26 @@ class OutputDirectory:
         ours = (self.path / self._marker).is_file()
         if not ours and not self._overwrite and any(self.path.iterdir()):
             raise UsageError(
-                f"A folder with other things in it (no {self._marker}) is not replaced",
+                f"A folder with other files in it (no {self._marker}) is not replaced",
                 where=self.path,
-                remedy="Choose another folder, or ask for it by overwrite",
+                remedy="Choose another folder",
             )
 
     def _remove_leftovers(self) -> None:
         """Removes side folders of runs that were killed."""
-        if self.folder.exists():
-            # Not in use by this process, so an earlier one had the same number, as in containers.
+        if self.folder.exists():  # of an earlier process of the same number, as in containers
             shutil.rmtree(self.folder)
         prefix = f".{self.path.name}.partial-"
         if not self.path.parent.is_dir():
             return
-        for other in self.path.parent.glob(f"{_literal(prefix)}*"):
+        for other in self.path.parent.glob(f"{glob.escape(prefix)}*"):
             number = other.name[len(prefix) :]
             if number.isdigit() and other != self.folder and _is_stale(other, int(number)):
-                logger.warning("%s: removed what a run that was killed left behind", other)
+                logger.warning("%s: removed, left behind by a killed run", other)
                 shutil.rmtree(other, ignore_errors=True)
 
-    def _put_in_place(self) -> None:
-        if not self.path.exists():
-            os.replace(self.folder, self.path)
-            return
-        # A folder that is not empty cannot be renamed onto; the former one steps aside.
-        former = self.path.with_name(f".{self.path.name}.former-{os.getpid()}")
-        shutil.rmtree(former, ignore_errors=True)
-        os.replace(self.path, former)
-        try:
-            os.replace(self.folder, self.path)
-        except BaseException:
-            os.replace(former, self.path)
-            raise
-        shutil.rmtree(former, ignore_errors=True)
-
     def _is_ours(self, error: OSError) -> bool:
-        """Tells whether an error of the body comes from writing here, not from reading inputs."""
+        """Checks whether an error of the body comes from writing here, not from reading inputs."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
         name = str(error.filename or "")
@@ -158,13 +141,31 @@ class OutputDirectory:
             _in_use.discard(self.folder)
 
 
-def _literal(text: str) -> str:
-    """Escapes the special characters of a glob pattern."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
+def check_new_folder(out: Path, overwrite: bool, marker: str = RECORD_NAME) -> None:
+    """Checks early that a folder of results can be made.
+
+    Args:
+        out: The folder.
+        overwrite: Whether an earlier result may be replaced.
+        marker: File in every result of this kind; a folder without it is never replaced.
+
+    Raises:
+        UsageError: The folder exists and may not be replaced.
+    """
+    OutputDirectory(out, marker=marker)  # checks the target, and makes nothing
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise UsageError(
+            "--out is a new folder",
+            met="an earlier result",
+            where=out,
+            remedy="Choose another, or give --overwrite to replace it",
+        )
 
 
 def _is_stale(folder: Path, process: int) -> bool:
-    """Tells whether a side folder's process has ended and nothing has touched it for long."""
+    """Checks whether the process of a side folder has ended and the folder is old."""
+    if os.name == "nt":  # there os.kill(process, 0) is no question
+        return False
     try:
         if time.time() - folder.stat().st_mtime < _STALE_SECONDS:
             return False
@@ -174,26 +175,3 @@ def _is_stale(folder: Path, process: int) -> bool:
     except OSError:  # no right to signal it: it runs; or the folder is gone
         return False
     return False
-
-
-def check_free_space(folder: str | Path, needed: int) -> None:
-    """Raises where a disk has less room than a result will need.
-
-    Args:
-        folder: A folder on the disk; it or one of its parents exists.
-        needed: Bytes.
-
-    Raises:
-        StorageError: There is less room.
-    """
-    place = Path(folder).absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise StorageError(
-            f"The results need about {needed / 2**20:.0f} MiB of disk space",
-            met=f"{free / 2**20:.0f} MiB free",
-            where=folder,
-            remedy="Free space, or choose a folder on another disk",
-        )

@@ -1,4 +1,4 @@
-"""What a batch is to do: a list of sequences, each opened only when its turn comes."""
+"""Sequences of a batch, from a split of a dataset or a list of videos; each is opened lazily."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from deeplab_gygo.runs.clip import (Clip, open_clip, open_dataset_clip)
 from deeplab_gygo.datasets.registry import Dataset
-from deeplab_gygo.errors import (InputError, UsageError)
+from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.runs.clip import Clip, open_clip, open_dataset_clip
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Item:
 def plan_dataset(dataset: Dataset, split: str | Path) -> list[Item]:
     """Plans the sequences of a split.
 
-    A sequence that the list names and that is not on disk is planned too: it fails when its turn
-    comes, and the others are done.
+    A sequence that the list names but that is not on disk is planned too: it fails when it is
+    opened, and the others are segmented.
 
     Args:
-        dataset: The data set.
+        dataset: The dataset.
         split: Split, or path of a list file.
 
     Returns:
@@ -57,7 +57,7 @@ def _open_listed(dataset: Dataset, name: str, listed: Path) -> Clip:
             "Every sequence that a list names must be on disk",
             met=f"no folder {folder}",
             where=listed,
-            remedy=f"Fetch the data set again, or remove '{name}' from the list",
+            remedy=f"Download the dataset again, or remove '{name}' from the list",
         )
     return open_dataset_clip(dataset, name)
 
@@ -65,9 +65,9 @@ def _open_listed(dataset: Dataset, name: str, listed: Path) -> Clip:
 def plan_videos(manifest: str | Path) -> list[Item]:
     """Plans the videos of a list: JSON lines, or CSV with a header.
 
-    A row has `video` and `mask` and may have `id`, the name of the output folder, which is else
-    the name of the video without suffix; and `frame`, which the mask belongs to. Relative paths
-    start at the folder of the list.
+    A row has `video` and `mask`, and optionally `id`, the name of the output folder (by default
+    that of the video without suffix), and `frame`, the frame of the mask. Relative paths start at
+    the folder of the list.
 
     Args:
         manifest: File ending in .jsonl or .csv.
@@ -99,12 +99,12 @@ def plan_videos(manifest: str | Path) -> list[Item]:
 
 
 def part_of(items: Sequence[Item], parts: int, index: int) -> list[Item]:
-    """Takes one part of a batch that several processes or machines share.
+    """Returns one part of a batch that several processes or machines share.
 
     Args:
         items: All sequences, in the same order everywhere.
         parts: Number of parts.
-        index: Which part, from 0.
+        index: Index of the part, from 0.
 
     Returns:
         Every `parts`-th sequence.
@@ -120,7 +120,7 @@ def part_of(items: Sequence[Item], parts: int, index: int) -> list[Item]:
 
 
 def _rows(manifest: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """Reads the rows of a list with their numbers, from 1, header left out."""
+    """Reads the rows of a list with their numbers, from 1 without the header."""
     readers = {".jsonl": _json_rows, ".csv": _csv_rows}
     if manifest.suffix.lower() not in readers:
         raise InputError(

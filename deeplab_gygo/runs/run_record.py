@@ -1,4 +1,4 @@
-"""The record of a run, written beside its results, and the question whether to run again."""
+"""The record of a run, written beside its results; it decides whether a run must be repeated."""
 
 from __future__ import annotations
 
@@ -7,127 +7,153 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import deeplab_gygo
-
-from deeplab_gygo.io.atomic import replacing
 from deeplab_gygo.errors import InputError
-from deeplab_gygo.runs.environment import (hardware, peak_memory_mb, versions)
+from deeplab_gygo.io.atomic import replacing
+from deeplab_gygo.runs.clip import Clip
+from deeplab_gygo.runs.environment import hardware, peak_memory_mb, versions
+from deeplab_gygo.runs.settings import RunSettings
 
 RECORD_NAME = "run.json"
-"""Name of the record in a folder of results."""
+"""Name of the record in a folder of results, which marks the folder as written by this package."""
 
-SCHEMA = 1
-"""Version of the form of the record."""
+MASK_FOLDER = "masks"
+"""Name of the folder of masks in a folder of results."""
 
-_KEYS = ("input", "mask", "weights")
+SCHEMA = 2
+"""Version of the keys of the record and of their meaning."""
+
+COUNTED = (
+    "total_seconds: wall time of adaptation and of all frames from decoding to the last byte "
+    "written, compilation in the first sequence of a process included; importing and loading the "
+    "network excluded. amortized_fps: frames by total_seconds; the given mask is no frame. "
+    "network_seconds: network and post-processing alone"
+)
+"""Definition of the times of a record, written into it."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What was run on what, and how long it took.
+    """Inputs, settings, times and environment of one segmented sequence.
 
     Attributes:
-        command: The words of the command line.
         config: Every setting that the results follow from, as plain values.
-        seed: The seed.
+        seed: Seed of the run.
         hashes: SHA-256, hexadecimal, of `input`, `mask` and `weights`.
-        frames: Number of masks made by the network; the given first mask is not counted.
+        name: Name of the sequence.
+        source: The input.
+        mask_source: File of the given mask; empty without one.
+        first_frame: Name of the first segmented frame.
+        masks: Number of masks written, the given one included.
+        frames: Number of masks made by the network, the given one excluded.
+        objects: Number of objects.
+        outputs: Kinds of results written.
+        method: Name of the segmentation method.
+        trunk: Backbone and the source of its first weights; empty without one.
+        weights: The parent file.
+        precision: Numeric policy in force.
+        preset: Preset that the configuration started from.
         adaptation_seconds: Wall time of fine-tuning.
-        steps: Steps of fine-tuning.
+        steps: Number of fine-tuning steps.
         losses: Loss at the recorded steps.
-        frame_seconds: Wall time of every frame.
-        versions: Of this package, Python and what the results lean on.
+        total_seconds: See `COUNTED`.
+        frame_seconds: Wall time of every frame made by the network.
+        network_seconds: Time of every frame in network and post-processing.
+        confidence: Expected J of the mask, 0..1, by frame name.
+        warnings: Notes for the user.
+        command: Words of the command line.
+        versions: Of this package, Python and the main dependencies.
         hardware: CPU, cores, GPU.
-        peak_memory_mb: Largest resident memory of the process, MiB.
-        warnings: What the reader should know.
+        peak_memory_mb: Largest resident memory of the process, MiB; 0 if unknown.
+        counted: Definition of the times.
         schema: Version of this form.
 
     Raises:
-        InputError: A value is of another type or out of its range.
+        InputError: A value has another type or is out of its range.
     """
 
-    command: list[str]
     config: dict[str, Any]
     seed: int
     hashes: dict[str, str]
-    frames: int
-    adaptation_seconds: float
-    steps: int
+    name: str = ""
+    source: str = ""
+    mask_source: str = ""
+    first_frame: str = ""
+    masks: int = 0
+    frames: int = 0
+    objects: int = 0
+    outputs: list[str] = field(default_factory=list)
+    method: str = "deeplab"
+    trunk: str = ""
+    weights: str = ""
+    precision: str = ""
+    preset: str = ""
+    adaptation_seconds: float = 0.0
+    steps: int = 0
     losses: list[float] = field(default_factory=list)
+    total_seconds: float = 0.0
     frame_seconds: list[float] = field(default_factory=list)
+    network_seconds: list[float] = field(default_factory=list)
+    confidence: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    command: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=versions)
     hardware: dict[str, Any] = field(default_factory=hardware)
     peak_memory_mb: float = field(default_factory=peak_memory_mb)
-    warnings: list[str] = field(default_factory=list)
+    counted: str = COUNTED
     schema: int = SCHEMA
 
     def __post_init__(self):
-        # An ill-typed record would be met only when a later run asks whether it may be skipped.
-        for name, kind in _TYPES.items():
+        for name, hint in get_type_hints(type(self)).items():
+            kind = get_origin(hint) or hint
             value = getattr(self, name)
-            if not isinstance(value, kind) or isinstance(value, bool):
-                _reject(name, value, f"is {_name_of(kind)}")
-        for name in ("frames", "adaptation_seconds", "steps", "peak_memory_mb"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                _reject(name, getattr(self, name), "is 0 or more")
-        for name in ("losses", "frame_seconds"):
+            if isinstance(value, bool) or not isinstance(
+                value, (int, float) if kind is float else kind
+            ):
+                _reject(name, value, f"is a {kind.__name__}")
+            if kind in (int, float) and name != "seed" and not 0 <= value < math.inf:
+                _reject(name, value, "is 0 or more")
+        for name in ("losses", "frame_seconds", "network_seconds"):
             for value in getattr(self, name):
                 if isinstance(value, bool) or not isinstance(value, (int, float)):
                     _reject(name, value, "holds numbers")
-        if any(not second >= 0 for second in self.frame_seconds):
-            _reject("frame_seconds", min(self.frame_seconds), "holds seconds of 0 or more")
-        for key in _KEYS:
-            digest = self.hashes.get(key)
-            if not isinstance(digest, str) or not digest:
+                if name != "losses" and not value >= 0:
+                    _reject(name, value, "holds seconds of 0 or more")
+        for key in ("input", "mask", "weights"):
+            if not isinstance(self.hashes.get(key), str) or not self.hashes[key]:
                 _reject("hashes", self.hashes, f"has a SHA-256 of the {key}")
 
     @property
     def amortized_fps(self) -> float:
-        """Frames divided by the seconds of adaptation and frames; 0 where nothing was timed."""
-        seconds = self.adaptation_seconds + math.fsum(self.frame_seconds)
-        return self.frames / seconds if seconds > 0 else 0.0
+        """Number of frames divided by `total_seconds`; 0 where nothing was timed."""
+        return self.frames / self.total_seconds if self.total_seconds > 0 else 0.0
 
     @property
     def seconds_per_frame(self) -> float:
-        """Mean wall time of a frame without adaptation; 0 where nothing was timed."""
-        timed = len(self.frame_seconds)
-        return math.fsum(self.frame_seconds) / timed if timed else 0.0
+        """Mean wall time of a frame without fine-tuning; 0 where nothing was timed."""
+        return math.fsum(self.frame_seconds) / max(len(self.frame_seconds), 1)
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What the results follow from; equal identities need not be run twice."""
-        return {
-            "hashes": {key: self.hashes[key] for key in _KEYS},
-            "config": _plain(self.config),
-            "seed": self.seed,
-            "version": self.versions.get("deeplab-gygo"),
-        }
-
-    def matches(
-        self, hashes: Mapping[str, str], config: Mapping[str, Any], seed: int, version: str = ""
-    ) -> bool:
-        """Tells whether a run with these inputs would give these results again.
+    def matches(self, clip: Clip, settings: RunSettings) -> bool:
+        """Checks whether a run would give these results again.
 
         Args:
-            hashes: SHA-256 of `input`, `mask` and `weights`.
-            config: The settings.
-            seed: The seed.
-            version: Version of this package; the running one when empty.
+            clip: The clip to segment.
+            settings: The settings to segment it with.
 
         Returns:
-            Whether all of them are the same.
+            Whether input, mask, weights, settings, seed and version of the package are the same.
         """
-        return self.identity == {
-            "hashes": {key: hashes.get(key) for key in _KEYS},
-            "config": _plain(config),
-            "seed": seed,
-            "version": version or deeplab_gygo.__version__,
-        }
+        return (
+            self.seed == settings.seed
+            and self.versions.get("deeplab-gygo") == deeplab_gygo.__version__
+            and _plain(self.config) == _plain(settings.identity)
+            and self.hashes == hashes_of(clip, settings)
+        )
 
     def to_json(self) -> str:
-        """Returns the record as JSON text, with the derived rates for the reader."""
+        """Returns the record as JSON text, with the derived rates."""
         values = asdict(self)
         values["amortized_fps"] = self.amortized_fps
         values["seconds_per_frame"] = self.seconds_per_frame
@@ -141,10 +167,7 @@ class RunRecord:
 
         Args:
             text: JSON text.
-            where: The file it comes from, for messages.
-
-        Returns:
-            The record.
+            where: The file of the text, for messages.
 
         Raises:
             InputError: The text is no record of this version.
@@ -168,10 +191,7 @@ class RunRecord:
             raise InputError(error.rule, met=error.met, where=where) from error
 
     def write(self, folder: str | Path) -> Path:
-        """Writes the record into a folder of results; it appears whole or not at all.
-
-        Args:
-            folder: The folder.
+        """Writes the record atomically into a folder of results.
 
         Returns:
             The file.
@@ -188,14 +208,11 @@ class RunRecord:
     def read(cls, folder: str | Path) -> RunRecord | None:
         """Reads the record of a folder of results.
 
-        Args:
-            folder: The folder.
-
         Returns:
             The record; None where there is none.
 
         Raises:
-            InputError: There is one, but it is damaged or of another version.
+            InputError: The record is damaged or of another version.
         """
         path = Path(folder) / RECORD_NAME
         try:
@@ -207,25 +224,28 @@ class RunRecord:
         return cls.from_json(text, path)
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "command": list,
-    "config": dict,
-    "seed": int,
-    "hashes": dict,
-    "frames": int,
-    "adaptation_seconds": (int, float),
-    "steps": int,
-    "losses": list,
-    "frame_seconds": list,
-    "versions": dict,
-    "hardware": dict,
-    "peak_memory_mb": (int, float),
-    "warnings": list,
-}
+def finished_record(folder: Path) -> RunRecord | None:
+    """Reads the record of a finished result.
+
+    Returns:
+        The record; None where there is none that this version reads, or where masks are missing,
+        so that the sequence is segmented again.
+    """
+    try:
+        record = RunRecord.read(folder)
+    except InputError:
+        return None
+    if record is None or not record.masks:
+        return None
+    if "masks" in record.outputs:
+        written = sum(1 for _ in (folder / MASK_FOLDER).glob("*.png"))
+        return record if written == record.masks else None
+    return record
 
 
-def _name_of(kind: type | tuple[type, ...]) -> str:
-    return "a number" if isinstance(kind, tuple) else f"a {kind.__name__}"
+def hashes_of(clip: Clip, settings: RunSettings) -> dict[str, str]:
+    """Returns the SHA-256 of `input`, `mask` and `weights`, hexadecimal."""
+    return {**clip.hashes(), "weights": settings.weights_hash}
 
 
 def _reject(name: str, value: object, rule: str) -> None:
@@ -233,7 +253,7 @@ def _reject(name: str, value: object, rule: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Turns values into what JSON gives back: string keys, lists, numbers of Python.
+    """Converts values to what JSON gives back: string keys, lists, Python numbers.
 
     Raises:
         InputError: A value has no JSON form.

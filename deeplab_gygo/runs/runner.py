@@ -1,30 +1,40 @@
-"""One network for the life of the process, and what it makes of one clip after the other."""
+"""Segmentation of clips into result folders, with a network that is loaded once."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from tqdm import tqdm
 
 from deeplab_gygo import backend
-from deeplab_gygo.runs.clip import Clip
-from deeplab_gygo.runs.progress import SequenceBars
-from deeplab_gygo.runs.sequence_record import (SequenceRecord, hashes_of, identity_config)
-from deeplab_gygo.runs.result_writers import ResultWriters
-from deeplab_gygo.runs.settings import RunSettings
-from deeplab_gygo.runs.stream import ClipStream
-from deeplab_gygo.models.config import ModelConfig
+from deeplab_gygo.errors import InputError
+from deeplab_gygo.inference.confidence import doubtful_frames
+from deeplab_gygo.inference.config import UNLIMITED_STEPS
 from deeplab_gygo.inference.engines import encoder_in
+from deeplab_gygo.inference.prediction import Prediction
+from deeplab_gygo.io.atomic import cache_folder
+from deeplab_gygo.io.overlay import OverlayWriter
+from deeplab_gygo.io.sequence import Frame
+from deeplab_gygo.io.writers import CutoutWriter, MaskWriter, SoftMaskWriter
+from deeplab_gygo.methods import make_segmenter
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
 from deeplab_gygo.models.weight_file import load_parent
-from deeplab_gygo.inference.confidence import look_at
-from deeplab_gygo.inference.prediction import Prediction
-from deeplab_gygo.methods import make_segmenter
-from deeplab_gygo.runs.output_directory import OutputDirectory
+from deeplab_gygo.runs.clip import Clip, ClipStream
 from deeplab_gygo.runs.environment import hardware
-from deeplab_gygo.io.cache_folder import cache_folder
+from deeplab_gygo.runs.output_directory import OutputDirectory
+from deeplab_gygo.runs.run_record import MASK_FOLDER, RunRecord, hashes_of
+from deeplab_gygo.runs.settings import RunSettings
+
+OVERLAY_NAME = "overlay.mp4"
+CUTOUT_FOLDER = "cutouts"
+SOFT_FOLDER = "soft"
 
 
 class SequenceRunner:
@@ -59,40 +69,40 @@ class SequenceRunner:
             settings.method, self.parent, settings.online, settings.seed, encode
         )
 
-    def run(self, clip: Clip, out: Path, *, keep_bars: bool = True) -> SequenceRecord:
-        """Segments a clip; the folder appears when everything in it is written.
+    def run(self, clip: Clip, out: Path, *, keep_bars: bool = True) -> RunRecord:
+        """Segments a clip; the folder appears when it is complete.
 
         Args:
             clip: The clip.
             out: Folder to make; an earlier result in it is replaced, other files are not.
-            keep_bars: Whether the progress bar stays to be seen.
+            keep_bars: Whether the full progress bar remains on the terminal.
 
         Returns:
-            The record, which is in the folder too.
+            The record, also written into the folder.
 
         Raises:
-            InputError: A frame is damaged.
+            InputError: A frame is damaged, or a frame got no mask.
             StorageError: The folder cannot be written.
             UsageError: The folder holds other files.
         """
         hashes = hashes_of(clip, self.settings)
         with OutputDirectory(out) as folder:
             times = _Times()
-            with ResultWriters(self.settings.outputs, folder, clip) as writers:
-                self._segment(clip, writers, times, keep_bars)
+            with result_writers(self.settings.outputs, folder, clip) as write:
+                self._segment(clip, write, times, keep_bars)
             times.end()
             record = self._record(clip, hashes, times)
             record.write(folder)
         return record
 
     def adapt(self, clip: Clip) -> dict[str, Any]:
-        """Fine-tunes the network on the mask of a clip and leaves it so.
+        """Fine-tunes the network on the mask of a clip and keeps the adapted weights.
 
         Args:
             clip: A clip with one object.
 
         Returns:
-            What was done, for the card of the model.
+            Sequence, steps and seconds, for the card of the model.
         """
         frame = clip.sequence.frame(clip.start)
         with self._bars(clip, keep=True) as bars:
@@ -108,81 +118,77 @@ class SequenceRunner:
 
     @property
     def memory(self) -> Memory | None:
-        """Returns what is remembered of the annotated frame that `adapt` was given.
-
-        DeepLabV3+ only.
-        """
+        """The memory of the frame given to `adapt`; DeepLabV3+ only."""
         return self._segmenter.first_memory
 
     @property
     def target_model(self) -> TargetModel | None:
-        """Returns what tells the object that `adapt` was given from its background.
-
-        DeepLabV3+ only.
-        """
+        """The target model of the object given to `adapt`; DeepLabV3+ only."""
         return self._segmenter.target_model
 
-    @property
-    def _trunk(self) -> str:
-        if self.parent is None:
-            return ""
-        config = self.parent.config
-        return config.backbone if isinstance(config, ModelConfig) else self.card.get("trunk", "")
-
-    def _segment(self, clip: Clip, writers: ResultWriters, times: _Times, keep_bars: bool) -> None:
-        """Segments a clip and hands every frame to the writers."""
-        ahead = max(4, 2 * self.settings.window)
+    def _segment(
+        self,
+        clip: Clip,
+        write: Callable[[Frame, Prediction], None],
+        times: _Times,
+        keep_bars: bool,
+    ) -> None:
+        ahead = max(4, 2 * self._segmenter.batch_size)
         with ClipStream(clip, ahead) as stream, self._bars(clip, keep=keep_bars) as bars:
             for prediction in self._segmenter.run(stream, bars.tuned):
-                writers.write(stream.take(prediction.index), prediction)
+                write(stream.take(prediction.index), prediction)
                 bars.segmented()
                 times.frame(prediction)
+        expected = len(clip.sequence) - clip.start
+        if len(times.network) != expected:
+            raise InputError(
+                f"Every frame from {clip.sequence.frame_names[clip.start]} on gets a mask",
+                met=f"{len(times.network)} masks of {expected}",
+                where=clip.sequence.source,
+            )
 
-    def _bars(self, clip: Clip, keep: bool) -> SequenceBars:
-        return SequenceBars(
-            clip.name,
-            len(clip.sequence) - clip.start,
-            clip.objects,
-            shown=self.settings.progress,
-            keep=keep,
-        )
+    def _bars(self, clip: Clip, keep: bool) -> ProgressBars:
+        return ProgressBars(clip, shown=self.settings.progress, keep=keep)
 
-    def _record(self, clip: Clip, hashes: dict[str, str], times: _Times) -> SequenceRecord:
-        adaptation = self._segmenter.adaptation
+    def _record(self, clip: Clip, hashes: dict[str, str], times: _Times) -> RunRecord:
+        settings, adaptation = self.settings, self._segmenter.adaptation
         # The given mask is no result of the network, except in zero-shot, which predicts it too.
-        given = 0 if self.settings.online.mode == "zero-shot" else 1
-        return SequenceRecord(
-            command=list(sys.argv),
-            config=identity_config(self.settings),
-            seed=self.settings.seed,
+        given = 0 if settings.online.mode == "zero-shot" else 1
+        trunk = self.card.get("trunk", "")
+        if self.parent is not None and isinstance(self.parent.config, ModelConfig):
+            trunk = self.parent.config.backbone
+        return RunRecord(
+            config=settings.identity,
+            seed=settings.seed,
             hashes=hashes,
+            name=clip.name,
+            source=str(clip.sequence.source),
+            mask_source=str(clip.mask_source or ""),
+            first_frame=clip.sequence.frame_names[clip.start],
+            masks=len(times.network),
             frames=len(times.network) - given,
+            objects=len(clip.object_ids),
+            outputs=list(settings.outputs),
+            method=settings.method,
+            trunk=trunk,
+            weights=str(settings.weights_path or ""),
+            precision=self.precision,
+            preset=settings.preset,
             adaptation_seconds=adaptation.seconds,
             steps=adaptation.steps,
             losses=[round(loss, 5) for loss in adaptation.losses],
-            frame_seconds=times.intervals(given, self.settings.window),
-            hardware=hardware(", ".join(backend.devices()) or None),
-            warnings=[*self._segmenter.warnings, *look_at(times.confidence)],
-            name=clip.name,
-            source=str(clip.sequence.source),
-            mask_source=str(clip.mask_source),
-            first_frame=clip.sequence.frame_names[clip.start],
-            masks=len(times.network),
-            objects=clip.objects,
-            outputs=list(self.settings.outputs),
-            weights=str(self.settings.weights_path or ""),
-            precision=self.precision,
-            preset=self.settings.preset,
-            method=self.settings.method,
-            trunk=self._trunk,
             total_seconds=times.total,
+            frame_seconds=times.intervals(given, self._segmenter.batch_size),
             network_seconds=[round(seconds, 4) for seconds in times.network[given:]],
             confidence=dict(list(times.confidence.items())[given:]),
+            warnings=[*self._segmenter.warnings, *doubtful_frames(times.confidence)],
+            command=list(sys.argv),
+            hardware=hardware(", ".join(backend.devices()) or None),
         )
 
 
 class _Times:
-    """The times of a run, from its making on, and the confidence of its frames."""
+    """The times of a run, from its creation on, and the confidence of its frames."""
 
     def __init__(self):
         self._moments = [time.monotonic()]
@@ -195,31 +201,130 @@ class _Times:
         return self._moments[-1] - self._moments[0]
 
     def frame(self, prediction: Prediction) -> None:
-        """Notes that a frame is done, how long the network took for it, and its confidence."""
+        """Records the end of a frame, the time of the network for it, and its confidence."""
         self._moments.append(time.monotonic())
         self.network.append(prediction.seconds)
         self.confidence[prediction.name] = round(prediction.confidence, 4)
 
     def end(self) -> None:
-        """Notes that all is written; what that took counts for the last frame."""
+        """Records that everything is written; that time counts for the last frame."""
         self._moments[-1] = time.monotonic()
 
-    def intervals(self, given: int, window: int) -> list[float]:
-        """Wall seconds of every frame that the network made.
+    def intervals(self, given: int, batch: int) -> list[float]:
+        """Returns the wall seconds of every frame that the network made.
 
-        Frames come in windows, all at once; each of a window gets the mean of it.
+        Frames are segmented in batches; each gets the mean time of its batch.
 
         Args:
-            given: Frames at the beginning that the network did not make.
-            window: Frames encoded at once.
-
-        Returns:
-            Seconds; their sum is the time from the last given frame on.
+            given: Number of frames at the beginning that the network did not make.
+            batch: Number of frames segmented together.
         """
         moments = self._moments[given:]
         seconds: list[float] = []
-        for first in range(0, len(moments) - 1, window):
-            last = min(first + window, len(moments) - 1)
+        for first in range(0, len(moments) - 1, batch):
+            last = min(first + batch, len(moments) - 1)
             mean = (moments[last] - moments[first]) / (last - first)
             seconds += [round(mean, 4)] * (last - first)
         return seconds
+
+
+@contextmanager
+def result_writers(
+    outputs: Collection[str], folder: Path, clip: Clip
+) -> Iterator[Callable[[Frame, Prediction], None]]:
+    """Opens a writer for every kind of result, each in a thread of its own.
+
+    Args:
+        outputs: Kinds to write, of `settings.OUTPUTS`.
+        folder: Folder to write into.
+        clip: The clip, for size, times and ids.
+
+    Yields:
+        A function that writes the results of one frame. It raises `StorageError` where an earlier
+        frame could not be written. Leaving the context waits until everything is written.
+    """
+    ids, sequence = clip.object_ids, clip.sequence
+    with ExitStack() as stack:
+        writes: list[Callable[[Frame, Prediction], None]] = []
+        if "masks" in outputs:
+            masks = stack.enter_context(MaskWriter(folder / MASK_FOLDER))
+            writes.append(lambda frame, p: masks.write(p.name, p.mask))
+        if "overlay" in outputs:
+            # The video begins with the annotated frame.
+            times = sequence.times and [t - sequence.times[clip.start] for t in sequence.times]
+            overlay = stack.enter_context(
+                OverlayWriter(
+                    folder / OVERLAY_NAME,
+                    sequence.size,
+                    times=times and times[clip.start :],
+                    several=len(ids) > 1,
+                )
+            )
+            writes.append(lambda frame, p: overlay.write(frame.image, p.mask))
+        if "cutout" in outputs:
+            cutouts = stack.enter_context(CutoutWriter(folder / CUTOUT_FOLDER))
+            writes.append(lambda frame, p: cutouts.write(p.name, frame.image, p.probability))
+        if "soft" in outputs:
+            soft = stack.enter_context(SoftMaskWriter(folder / SOFT_FOLDER))
+            writes.append(
+                lambda frame, p: soft.write(
+                    p.name, p.probability, ids if p.probability.ndim == 3 else None
+                )
+            )
+
+        def write(frame: Frame, prediction: Prediction) -> None:
+            for each in writes:
+                each(frame, prediction)
+
+        yield write
+
+
+class ProgressBars:
+    """A progress bar for the fine-tuning of each object, then one for the frames.
+
+    A context manager, which closes the bars.
+
+    Args:
+        clip: The clip.
+        shown: Whether bars are shown on a terminal.
+        keep: Whether full bars remain on the terminal.
+    """
+
+    def __init__(self, clip: Clip, *, shown: bool, keep: bool = False):
+        self._clip, self._keep, self._objects = clip, keep, len(clip.object_ids)
+        self._disable = None if shown else True  # None: where there is no terminal
+        self._tuning: tqdm | None = None
+        self._running: tqdm | None = None
+        self._object = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for bar in (self._tuning, self._running):
+            if bar is not None:
+                bar.close()
+
+    def tuned(self, step: int, steps: int, loss: float) -> None:
+        """Shows a step of fine-tuning; the first one of an object begins a bar."""
+        if step == 1 or self._tuning is None:
+            if self._tuning is not None:
+                self._tuning.close()
+            self._object += 1
+            which = f" object {self._object}/{self._objects}" if self._objects > 1 else ""
+            total = steps if steps < UNLIMITED_STEPS else None
+            self._tuning = self._bar(f"fine-tune {self._clip.name}{which}", "step", total)
+        self._tuning.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        self._tuning.update(step - self._tuning.n)
+
+    def segmented(self) -> None:
+        """Counts a frame."""
+        if self._running is None:
+            if self._tuning is not None:
+                self._tuning.close()
+            total = len(self._clip.sequence) - self._clip.start
+            self._running = self._bar(f"segment {self._clip.name}", "frame", total)
+        self._running.update()
+
+    def _bar(self, name: str, unit: str, total: int | None) -> tqdm:
+        return tqdm(total=total, desc=name, unit=unit, leave=self._keep, disable=self._disable)

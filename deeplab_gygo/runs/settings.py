@@ -1,55 +1,76 @@
-"""How sequences are segmented: everything that a run is given and its record repeats."""
+"""The settings of a run: everything that its masks follow from, besides the clip."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from deeplab_gygo.runs.ranges import check_ranges
-from deeplab_gygo.inference.config import (Engine, OnlineConfig)
+from deeplab_gygo.errors import UsageError, WeightsError
+from deeplab_gygo.inference.config import (
+    UNLIMITED_STEPS,
+    Engine,
+    OnlineConfig,
+    check_preset,
+    default_preset,
+    preset,
+)
+from deeplab_gygo.io.config_file import from_dict, read_yaml, to_plain
+from deeplab_gygo.methods import MethodName, find_method, method_of_architecture
 from deeplab_gygo.models.config import Precision
-from deeplab_gygo.methods import METHODS, MethodName, find_method, method_of_architecture
-from deeplab_gygo.errors import (UsageError, WeightsError)
-from deeplab_gygo.models.weight_file import (file_hash, read_parent_file, shipped_parent)
-from deeplab_gygo.inference.config import check_preset
+from deeplab_gygo.models.weight_file import file_hash, read_parent_file, shipped_parent
 
 OUTPUTS = ("masks", "overlay", "cutout", "soft")
-"""What can be written: palette PNGs, a video to look at, PNGs with alpha, probabilities."""
+"""Kinds of results: palette PNGs, a video with tinted objects, RGBA PNGs, probabilities."""
+
+DEFAULT_OUTPUTS = ("masks", "overlay")
 
 NO_WEIGHTS = "none"
-"""What stands for the hash of weights in the record of a method that has none."""
+"""Entry in the hashes of a record for a method without weights."""
+
+
+class MethodOptions(Protocol):
+    """The online options of a method: a frozen dataclass with a mode."""
+
+    @property
+    def mode(self) -> str:
+        """One of the modes of the method."""
+        ...
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The settings of a run; checked when made, without Keras.
+    """The settings of a run, checked without loading Keras.
 
     Attributes:
-        online: Mode, fine-tuning and propagation, of the kind that the method takes
-            (`methods.METHODS`); None takes its defaults, which are then in its place.
-        weights: Parent file of the method; None takes the shipped one. The references have none.
+        online: Online options of the method.
+        weights: Parent file of the method; None takes the shipped one.
         precision: Numeric policy.
-        seed: Of everything random.
-        outputs: What is written, of `OUTPUTS`.
-        overwrite: Whether results that are there already are replaced.
+        seed: Seed of every random number generator, 0 or more.
+        outputs: Kinds of results to write, of `OUTPUTS`.
+        overwrite: Whether existing results are replaced.
         progress: Whether progress bars are shown on a terminal.
-        preset: Preset that `online` started from; empty for none. Recorded, but no part of what
-            results follow from: that is `online`, all of it resolved.
-        method: What segments.
+        preset: Name of the preset that `online` started from; empty for none. It is recorded, but
+            results follow from `online` alone.
+        method: Name of the segmentation method.
         engine: Runtime of the encoder.
 
     Raises:
         UsageError: A value is out of range, or not one of the method.
         WeightsError: The weights are absent, damaged, no parent, or of another method.
+
+    Example:
+        >>> RunSettings(OnlineConfig(mode="one-shot"), outputs=("masks",)).online.short_side
+        360
     """
 
-    online: Any = None
+    online: MethodOptions = field(default_factory=OnlineConfig)
     weights: str | Path | None = None
     precision: Precision = "auto"
     seed: int = 0
-    outputs: tuple[str, ...] = ("masks", "overlay")
+    outputs: tuple[str, ...] = DEFAULT_OUTPUTS
     overwrite: bool = False
     progress: bool = True
     preset: str = ""
@@ -57,14 +78,16 @@ class RunSettings:
     engine: Engine = "keras"
 
     def __post_init__(self):
-        check_method(self.method)
-        if self.online is None:
-            object.__setattr__(self, "online", find_method(self.method).resolve("options")())
-        _check_kind(self.method, self.online)
-        if not isinstance(self.online, OnlineConfig):
-            check_ranges(self.online)
+        options = find_method(self.method).resolve("options")
+        if type(self.online) is not options:
+            raise UsageError(
+                f"The method {self.method} takes the options of {options.__name__}",
+                met=type(self.online).__name__,
+                where="--method",
+            )
+        check_mode(self.method, self.online.mode)
         check_preset(self.preset, self.method)
-        _check_engine(self)
+        self._check_engine()
         if self.seed < 0:
             raise UsageError("A seed is 0 or more", met=self.seed, where="--seed")
         unknown = [name for name in self.outputs if name not in OUTPUTS]
@@ -74,16 +97,12 @@ class RunSettings:
                 met=", ".join(unknown) or "none",
                 where="--outputs",
             )
-        _check_weights(self)
+        self._check_weights()
 
     @property
     def weights_path(self) -> Path | None:
         """The parent file; None for a method without weights."""
-        if not find_method(self.method).architecture:
-            return None
-        if self.weights is None:
-            return shipped_parent(self.method)
-        return Path(self.weights).expanduser()
+        return weights_path(self.method, self.weights)
 
     @cached_property
     def weights_hash(self) -> str:
@@ -91,73 +110,124 @@ class RunSettings:
         return NO_WEIGHTS if self.weights_path is None else file_hash(self.weights_path)
 
     @property
-    def window(self) -> int:
-        """Frames that the method looks at at once."""
-        return getattr(self.online, "ENCODE_BATCH", 1)
+    def identity(self) -> dict[str, Any]:
+        """The settings that results follow from, as plain values."""
+        return {
+            "method": self.method,
+            "online": to_plain(self.online),
+            "precision": self.precision,
+            "engine": self.engine,
+            "outputs": sorted(self.outputs),
+        }
+
+    def _check_engine(self) -> None:
+        if self.engine == "keras":
+            return
+        if self.method != "deeplab":
+            raise UsageError(
+                "Another engine than keras runs the encoder of the method deeplab",
+                met=f"--method {self.method}",
+                where="--engine",
+                remedy="Leave --engine out",
+            )
+        if self.online.mode == "fine-tune" and self.online.adapt == "full":
+            raise UsageError(
+                "Another engine than keras runs an encoder that is not fine-tuned",
+                met="--adapt full",
+                where="--engine",
+                remedy="Leave --engine out, or give --adapt decoder",
+            )
+
+    def _check_weights(self) -> None:
+        path = self.weights_path
+        if path is None and self.weights is not None:
+            raise UsageError(
+                f"The method {self.method} has no weights",
+                met=self.weights,
+                where="--weights",
+                remedy="Leave --weights out",
+            )
+        if path is None:
+            return
+        trained = method_of_architecture(read_parent_file(path)[0]).name
+        if trained != self.method:
+            raise WeightsError(
+                f"Weights are of the method that segments, {self.method}",
+                met=f"weights of {trained}",
+                where=path,
+                remedy=f"Give --method {trained}, or other weights",
+            )
 
 
-def check_method(method: str) -> None:
-    """Raises `UsageError` unless there is a method of this name."""
-    if method not in METHODS:
-        raise UsageError(f"A method is one of {', '.join(METHODS)}", met=method, where="--method")
+def make_settings(
+    *,
+    method: MethodName = "deeplab",
+    preset_name: str | None = None,
+    mode: str | None = None,
+    config: str | Path | None = None,
+    online: Mapping[str, Any] | None = None,
+    weights: str | Path | None = None,
+    **others: Any,
+) -> RunSettings:
+    """Makes the settings of a run: a preset, overridden by a file, overridden by single options.
+
+    Args:
+        method: Name of the segmentation method.
+        preset_name: Name of its preset; None takes the default one.
+        mode: Mode to segment in; None takes that of `online`, of the file, or of the method.
+        config: YAML file of online options; None for no file.
+        online: Online options by name. `seconds` without `steps` lifts the limit of steps.
+        weights: Parent file; None takes the shipped one.
+        **others: Further fields of `RunSettings`.
+
+    Raises:
+        UsageError: A value or the file is unusable.
+        WeightsError: The weights are unusable.
+
+    Example:
+        >>> make_settings(preset_name="best", mode="one-shot").online.size
+        0
+        >>> make_settings(preset_name="best").online.size
+        480
+    """
+    given = {**(online or {}), **({"mode": mode} if mode else {})}
+    written = read_yaml(config) if config else {}
+    mode = given.get("mode") or written.get("mode") or ""
+    if mode:
+        check_mode(method, mode)
+    if preset_name is None:
+        preset_name = default_preset(method, _trunk_of(method, weights))
+    base = preset(preset_name, method, mode)
+    kind = type(base)
+    if written:
+        base = from_dict(kind, to_plain(base) | written, config)
+    if given:
+        base = from_dict(kind, to_plain(base) | given, "command line")
+    if given.get("seconds") and "steps" not in given:
+        base = replace(base, steps=UNLIMITED_STEPS)
+    return RunSettings(base, weights, preset=preset_name, method=method, **others)
 
 
 def check_mode(method: str, mode: str) -> None:
     """Raises `UsageError` unless a method has a mode."""
-    if mode not in find_method(method).modes:
+    modes = find_method(method).modes
+    if mode not in modes:
         raise UsageError(
-            f"The method {method} has the mode{'s' * (len(find_method(method).modes) > 1)} "
-            f"{', '.join(find_method(method).modes)}",
+            f"The method {method} has the mode{'s' * (len(modes) > 1)} {', '.join(modes)}",
             met=mode,
             where="--mode",
         )
 
 
-def _check_kind(method: str, online: Any) -> None:
-    if type(online) is not find_method(method).resolve("options"):
-        raise UsageError(
-            f"The method {method} takes the options of {find_method(method).resolve("options").__name__}",
-            met=type(online).__name__,
-            where="--method",
-        )
-    check_mode(method, online.mode)
+def weights_path(method: str, weights: str | Path | None) -> Path | None:
+    """Returns the weights file of a method: as given, or the shipped one; None if it has none."""
+    if not find_method(method).architecture:
+        return None
+    return shipped_parent(method) if weights is None else Path(weights).expanduser()
 
 
-def _check_engine(settings: RunSettings) -> None:
-    if settings.engine == "keras":
-        return
-    if settings.method != "deeplab":
-        raise UsageError(
-            "Another engine than keras runs the encoder of the method deeplab",
-            met=f"--method {settings.method}",
-            where="--engine",
-            remedy="Leave --engine out",
-        )
-    if settings.online.mode == "fine-tune" and settings.online.adapt == "full":
-        raise UsageError(
-            "Another engine than keras runs an encoder that is not fine-tuned",
-            met="--adapt full",
-            where="--engine",
-            remedy="Leave --engine out, or give --adapt decoder",
-        )
-
-
-def _check_weights(settings: RunSettings) -> None:
-    path = settings.weights_path
-    if path is None:
-        if settings.weights is not None:
-            raise UsageError(
-                f"The method {settings.method} has no weights",
-                met=settings.weights,
-                where="--weights",
-                remedy="Leave --weights out",
-            )
-        return
-    model, _, _ = read_parent_file(path)
-    if method_of_architecture(model).name != settings.method:
-        raise WeightsError(
-            f"Weights are of the method that segments, {settings.method}",
-            met=f"weights of {method_of_architecture(model).name}",
-            where=path,
-            remedy=f"Give --method {method_of_architecture(model).name}, or other weights",
-        )
+def _trunk_of(method: str, weights: str | Path | None) -> str:
+    """Returns the trunk of the weights of OSMN or OSVOS; their default preset depends on it."""
+    if method not in ("osmn", "osvos"):
+        return ""
+    return read_parent_file(weights_path(method, weights))[0].trunk_name

@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo.runs.plan import plan_dataset
-from deeplab_gygo.runs.sequence_record import (SequenceRecord, hashes_of, identity_config)
-from deeplab_gygo.runs.batch import Batch
-from deeplab_gygo.runs.settings import RunSettings
-from deeplab_gygo.runs.table import batch_table
-from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.datasets.registry import open_dataset
-from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.errors import StorageError
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.io.masks import write_mask
+from deeplab_gygo.runs.batch import Batch
 from deeplab_gygo.runs.output_directory import OutputDirectory
+from deeplab_gygo.runs.plan import plan_dataset
+from deeplab_gygo.runs.run_record import RunRecord, hashes_of
+from deeplab_gygo.runs.settings import RunSettings
 
 SEQUENCES = {"shoes/red": 6, "bag": 5, "cup": 4}
 
@@ -42,9 +41,9 @@ class Oracle:
                 mask = np.roll(truth, self.shift, axis=1)
                 write_mask(folder / "masks" / f"{frame.name}.png", mask)
             frames = len(clip.sequence) - 1
-            record = SequenceRecord(
+            record = RunRecord(
                 command=["test"],
-                config=identity_config(self.settings),
+                config=self.settings.identity,
                 seed=self.settings.seed,
                 hashes=hashes_of(clip, self.settings),
                 frames=frames,
@@ -228,7 +227,7 @@ def test_without_annotations_of_all_frames_there_is_no_score(dataset, run):
 def test_the_table_shows_every_sequence_and_the_means(dataset, run):
     (dataset.root / "JPEGImages" / "480p" / "cup" / "00001.jpg").write_bytes(b"")
     result, _ = run()
-    lines = batch_table(result).splitlines()
+    lines = result.table().splitlines()
     assert len({len(line) for line in lines[:7]}) == 1
     assert lines[2].split() == ["shoes/red", "done", "6", "1.0", "1.43", "1.000", "1.000"]
     assert lines[4].split() == ["cup", "failed", "-", "-", "-", "-", "-"]

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from deeplab_gygo.runs.plan import (part_of, plan_dataset, plan_videos)
 from deeplab_gygo.datasets.registry import open_dataset
-from deeplab_gygo.errors import (InputError, UsageError)
+from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.runs.plan import part_of, plan_dataset, plan_videos
 
 
 def test_a_split_is_planned_in_its_order_with_slashes_in_names(tmp_path, make_dataset):
@@ -14,7 +14,7 @@ def test_a_split_is_planned_in_its_order_with_slashes_in_names(tmp_path, make_da
     items = plan_dataset(open_dataset("gygo", root), "VAL")
     assert [item.name for item in items] == ["shoes/red", "bag"]
     clip = items[0].open()
-    assert (clip.name, clip.start, clip.objects, len(clip.sequence)) == ("shoes/red", 0, 1, 2)
+    assert (clip.name, clip.start, clip.object_ids, len(clip.sequence)) == ("shoes/red", 0, [1], 2)
     assert set(clip.truth(1).ravel()) == {0, 1}
 
 

@@ -1,3 +1,6 @@
+"""Records survive JSON, refuse bad values, and identify the run that they describe."""
+
+import dataclasses
 import json
 import math
 import subprocess
@@ -7,21 +10,27 @@ import numpy as np
 import pytest
 
 import deeplab_gygo
-from deeplab_gygo.errors import (InputError, StorageError)
-from deeplab_gygo.runs.run_record import (RECORD_NAME, RunRecord)
+from deeplab_gygo.errors import InputError, StorageError
+from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.io.array_sequence import ArraySequence
+from deeplab_gygo.runs import environment
+from deeplab_gygo.runs.clip import Clip
+from deeplab_gygo.runs.run_record import RECORD_NAME, RunRecord, finished_record, hashes_of
+from deeplab_gygo.runs.settings import RunSettings
 
 HASHES = {"input": "aa", "mask": "bb", "weights": "cc"}
-CONFIG = {"mode": "first-frame", "size": (480, 854), "rate": 0.001}
 
 
 def record(**changes) -> RunRecord:
     values = {
         "command": ["segment", "clip.mp4"],
-        "config": CONFIG,
+        "config": {"mode": "one-shot", "size": (480, 854)},
         "seed": 3,
         "hashes": HASHES,
         "frames": 4,
+        "masks": 5,
         "adaptation_seconds": 6.0,
+        "total_seconds": 8.0,
         "steps": 100,
         "losses": [0.7, 0.1],
         "frame_seconds": [0.5, 0.5, 0.5, 0.5],
@@ -29,46 +38,103 @@ def record(**changes) -> RunRecord:
     return RunRecord(**(values | changes))
 
 
-def test_amortized_rate_counts_adaptation():
-    assert record().amortized_fps == pytest.approx(4 / 8)
-    assert record().seconds_per_frame == pytest.approx(0.5)
-    assert record(adaptation_seconds=0.0, frame_seconds=[], frames=0).amortized_fps == 0
+def test_amortized_fps_is_frames_by_total_seconds():
+    assert record().amortized_fps == 4 / 8
+    assert record(adaptation_seconds=0.0, frame_seconds=[9.0]).amortized_fps == 4 / 8
+    assert record().seconds_per_frame == 0.5
+    untimed = record(total_seconds=0.0, frame_seconds=[])
+    assert (untimed.amortized_fps, untimed.seconds_per_frame) == (0, 0)
 
 
-def test_survives_json():
+def test_a_record_survives_json():
     first = record(losses=[0.5, math.nan], config={"path": "a", "nested": {"x": [1, 2]}})
     second = RunRecord.from_json(first.to_json())
     assert math.isnan(second.losses[1]) and second.losses[0] == 0.5
-    assert second.identity == first.identity
     assert second.to_json() == first.to_json()
     assert json.loads(first.to_json())["amortized_fps"] == first.amortized_fps
 
 
-def test_written_and_read(tmp_path):
+def test_a_record_is_written_and_read(tmp_path):
     assert RunRecord.read(tmp_path) is None
     path = record().write(tmp_path)
-    assert path.name == RECORD_NAME
-    assert [item.name for item in tmp_path.iterdir()] == [RECORD_NAME]
-    assert RunRecord.read(tmp_path).frame_seconds == [0.5] * 4
+    assert [item.name for item in tmp_path.iterdir()] == [RECORD_NAME] == [path.name]
+    assert RunRecord.read(tmp_path) == dataclasses.replace(
+        record(), config={"mode": "one-shot", "size": [480, 854]},
+        peak_memory_mb=RunRecord.read(tmp_path).peak_memory_mb,
+    )  # fmt: skip
 
 
-def test_unwritable_place(tmp_path):
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="run.json"):
         record().write(tmp_path / "file")
 
 
-def test_matches_only_when_everything_is_the_same(tmp_path):
-    record(config=CONFIG).write(tmp_path)
-    stored = RunRecord.read(tmp_path)
-    assert stored.matches(HASHES, CONFIG, 3)
-    assert stored.matches(HASHES, CONFIG | {"rate": np.float64(0.001)}, 3)
-    for key in HASHES:
-        assert not stored.matches(HASHES | {key: "other"}, CONFIG, 3)
-        assert not stored.matches({k: v for k, v in HASHES.items() if k != key}, CONFIG, 3)
-    assert not stored.matches(HASHES, CONFIG | {"rate": 0.002}, 3)
-    assert not stored.matches(HASHES, CONFIG, 4)
-    assert not stored.matches(HASHES, CONFIG, 3, version="0.0.1")
+# Identity
+
+
+@pytest.fixture
+def clip() -> Clip:
+    frames = np.random.default_rng(0).integers(0, 255, (3, 16, 24, 3)).astype(np.uint8)
+    return Clip(ArraySequence(frames), 0, np.eye(16, 24, dtype=np.uint8))
+
+
+@pytest.fixture
+def settings(parent_header) -> RunSettings:
+    return RunSettings(OnlineConfig(steps=3), weights=parent_header, outputs=("masks",))
+
+
+def test_a_run_of_the_same_inputs_and_settings_matches(clip, settings):
+    made = record(hashes=hashes_of(clip, settings), config=settings.identity, seed=0)
+    stored = RunRecord.from_json(made.to_json())
+    assert stored.matches(clip, settings)
+    # Neither the name of the preset nor the progress bars change a mask.
+    assert stored.matches(clip, dataclasses.replace(settings, preset="fast", progress=False))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"online": OnlineConfig(steps=4)}, {"precision": "float32"}, {"seed": 1},
+        {"outputs": ("masks", "soft")}, {"engine": "openvino"},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_another_setting_does_not_match(clip, settings, change):
+    made = record(hashes=hashes_of(clip, settings), config=settings.identity, seed=0)
+    assert not made.matches(clip, dataclasses.replace(settings, **change))
+
+
+def test_another_input_mask_weight_or_version_does_not_match(clip, settings, tmp_path, monkeypatch):
+    made = record(hashes=hashes_of(clip, settings), config=settings.identity, seed=0)
+    others = np.zeros((3, 16, 24, 3), np.uint8)
+    assert not made.matches(dataclasses.replace(clip, sequence=ArraySequence(others)), settings)
+    assert not made.matches(dataclasses.replace(clip, mask=clip.mask[::-1]), settings)
+    assert not made.matches(dataclasses.replace(clip, mask=None), settings)
+    assert not made.matches(dataclasses.replace(clip, start=1), settings)
+    weights = tmp_path / "other.npz"
+    weights.write_bytes(settings.weights_path.read_bytes() + b" ")
+    assert settings.weights_hash != dataclasses.replace(settings, weights=weights).weights_hash
+    monkeypatch.setattr(deeplab_gygo, "__version__", "9.9")
+    assert not made.matches(clip, settings)
+
+
+def test_a_result_is_finished_only_if_all_its_masks_exist(tmp_path):
+    (tmp_path / "masks").mkdir()
+    for index in range(5):
+        (tmp_path / "masks" / f"{index}.png").touch()
+    made = record(outputs=["masks", "overlay"])
+    made.write(tmp_path)
+    assert finished_record(tmp_path).masks == 5
+    (tmp_path / "masks" / "3.png").unlink()
+    assert finished_record(tmp_path) is None
+    record(masks=0, outputs=["overlay"]).write(tmp_path)
+    assert finished_record(tmp_path) is None
+    (tmp_path / RECORD_NAME).write_text("{oops")
+    assert finished_record(tmp_path) is None
+
+
+# Bad values
 
 
 @pytest.mark.parametrize(
@@ -90,7 +156,7 @@ def test_bad_values_are_refused(changes):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"schema": 99}', '{"schema": 1, "seed": 1}', "\x00"]
+    "text", ["", "[]", "{}", '{"schema": 99}', '{"schema": 2, "seed": 1}', "\x00"]
 )
 def test_damaged_records_are_named(tmp_path, text):
     (tmp_path / RECORD_NAME).write_text(text)
@@ -98,7 +164,10 @@ def test_damaged_records_are_named(tmp_path, text):
         RunRecord.read(tmp_path)
 
 
-def test_environment_is_recorded():
+# Environment
+
+
+def test_the_environment_is_recorded():
     made = record()
     assert made.versions["deeplab-gygo"] == deeplab_gygo.__version__
     assert made.versions["numpy"] == np.__version__
@@ -107,12 +176,24 @@ def test_environment_is_recorded():
     assert 5 < made.peak_memory_mb < 1e6
 
 
-def test_backend_is_read_without_keras():
+def test_the_backend_is_read_without_keras(monkeypatch, tmp_path):
     code = (
         "import os, sys; os.environ['KERAS_BACKEND'] = 'jax';"
-        "import deeplab_gygo.outputs as o;"
         "from deeplab_gygo.runs.environment import versions;"
         "assert versions()['keras-backend'] == 'jax';"
         "assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    assert environment.keras_backend() == "tensorflow"
+    (tmp_path / "keras.json").write_text(json.dumps({"backend": "jax"}))
+    assert environment.keras_backend() == "jax"
+    (tmp_path / "keras.json").write_text("{")
+    assert environment.keras_backend() == "tensorflow"
+
+
+def test_peak_memory_needs_no_resource_module(monkeypatch):
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    assert environment.peak_memory_mb() == 0 or sys.platform == "win32"

@@ -1,0 +1,95 @@
+"""`segment`: the command `deeplab-gygo segment` as a Python function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deeplab_gygo.inference.config import Engine, Mode
+from deeplab_gygo.io.array_sequence import ArraySequence
+from deeplab_gygo.io.sequence import Sequence
+from deeplab_gygo.methods import MethodName
+from deeplab_gygo.models.config import Precision
+from deeplab_gygo.runs.clip import open_clip
+from deeplab_gygo.runs.output_directory import check_new_folder
+from deeplab_gygo.runs.run_record import RunRecord
+from deeplab_gygo.runs.settings import DEFAULT_OUTPUTS, make_settings
+
+
+def segment(
+    source: str | Path | Sequence | list[np.ndarray],
+    mask: str | Path | np.ndarray | None = None,
+    *,
+    out: str | Path,
+    preset: str | None = None,
+    mode: Mode | None = None,
+    frame: str | None = None,
+    method: MethodName = "deeplab",
+    weights: str | Path | None = None,
+    precision: Precision = "auto",
+    engine: Engine = "keras",
+    seed: int = 0,
+    outputs: Collection[str] = DEFAULT_OUTPUTS,
+    overwrite: bool = False,
+    progress: bool = False,
+    **online: Any,
+) -> RunRecord:
+    """Segments one clip into a folder of results.
+
+    Args:
+        source: Video, folder of frames, open sequence, or list of uint8 [H, W, 3] RGB images.
+        mask: Mask of the annotated frame: a file in any supported encoding, or uint8 [H, W] of
+            object ids. None in the mode `zero-shot` only.
+        out: Folder to make. It appears when it is complete.
+        preset: Preset of the method, such as `fast`, `balanced` or `best`; None takes its default.
+        mode: `zero-shot`, `one-shot` or `fine-tune`; None takes the default of the method.
+        frame: Name or index of the annotated frame; None is the first. Earlier frames are not
+            segmented.
+        method: Name of the segmentation method.
+        weights: Parent file; None takes the shipped one.
+        precision: Numeric policy; the Keras policy of the caller is restored afterwards.
+        engine: Runtime of the encoder.
+        seed: Seed of every random number generator.
+        outputs: Kinds of results: `masks`, `overlay`, `cutout`, `soft`.
+        overwrite: Whether an existing result in `out` is replaced.
+        progress: Whether progress bars are shown on a terminal.
+        **online: Single online options of the method (`OnlineConfig`), which override the preset.
+
+    Returns:
+        The record, also written to `out/run.json`.
+
+    Raises:
+        InputError: The clip or the mask is unusable.
+        UsageError: An option is unusable, or `out` exists.
+        WeightsError: The weights are unusable.
+        StorageError: The results cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> frames = [np.full((32, 48, 3), 60, np.uint8) for _ in range(3)]
+        >>> mask = np.zeros((32, 48), np.uint8)
+        >>> mask[8:24, 12:36] = 1
+        >>> out = Path(tempfile.mkdtemp()) / "result"
+        >>> record = segment(frames, mask, out=out, mode="one-shot", size=32, outputs=["masks"])
+        >>> record.masks, sorted(path.name for path in (out / "masks").iterdir())
+        (3, ['00000.png', '00001.png', '00002.png'])
+    """
+    settings = make_settings(
+        method=method, preset_name=preset, mode=mode, online=online, weights=weights,
+        precision=precision, engine=engine, seed=seed, outputs=tuple(outputs),
+        overwrite=overwrite, progress=progress,
+    )  # fmt: skip
+    out = Path(out).expanduser()
+    check_new_folder(out, overwrite)
+    if isinstance(source, (list, np.ndarray)):
+        source = ArraySequence(source)
+    clip = open_clip(source, mask, frame=frame, needs_mask=settings.online.mode != "zero-shot")
+    # Imported here because both load Keras, which bad input need not wait for.
+    from deeplab_gygo import backend
+    from deeplab_gygo.runs.runner import SequenceRunner
+
+    with backend.policy(precision):
+        return SequenceRunner(settings).run(clip, out)
