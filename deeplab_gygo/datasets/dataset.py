@@ -1,13 +1,13 @@
-"""The base of the data sets: lists, sequences and masks below one root, read when asked for.
+"""Base class of the dataset readers: split lists, sequences and masks below one root.
 
-Opening a data set lists nothing but folders, opening a sequence reads names and one header.
+Opening a dataset lists folders only; opening a sequence reads file names and one image header.
 """
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,23 +25,22 @@ from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.frame_folder import FolderSequence
 from deeplab_gygo.io.images import image_size
 from deeplab_gygo.io.listing import is_stray, list_images, shorten
-from deeplab_gygo.io.masks import read_mask
 
 
 class Dataset(ABC):
-    """A data set of video sequences with a mask for every frame; base of the three kinds.
+    """A dataset of video sequences with a mask for every frame; base of the three kinds.
 
     Args:
-        root: Folder with `JPEGImages`, `Annotations` and `ImageSets`, or a folder in which one
-            sub-folder holds them, as an unpacked archive leaves it.
+        root: Folder with `JPEGImages`, `Annotations` and `ImageSets`, or a folder with one
+            sub-folder that holds them, as an unpacked archive leaves it.
         resolution: Folder below `JPEGImages` and `Annotations`, e.g. "480p" or "original".
 
     Attributes:
         kind: "gygo", "davis2016" or "davis2017".
         root: The folder that holds `JPEGImages`.
         resolution: As given.
-        multi_object: True where masks hold several object ids; else they hold 0 and 1 only.
-        void_label: Value in the masks that evaluation leaves out; None where there is none.
+        multi_object: True if masks hold several object ids; else they hold 0 and 1 only.
+        void_label: Mask value that evaluation ignores; None for none.
         published_counts: Number of sequences in the published splits.
 
     Raises:
@@ -53,8 +52,8 @@ class Dataset(ABC):
     void_label: ClassVar[int | None] = None
     published_counts: ClassVar[Mapping[str, int]]
     # Not "auto": every index of a palette but 0 is the object, as in the official reader
-    # (github.com/fperazzi/davis, python/lib/davis/dataset/loader.py), and gray is cut in the
-    # middle, as readers of GyGO do, where "auto" would refuse a mask with much gray in it.
+    # (github.com/fperazzi/davis, python/lib/davis/dataset/loader.py), and gray is thresholded at
+    # half, as readers of GyGO do, where "auto" would refuse a mask with much gray in it.
     mask_format: ClassVar[str] = "binary"
 
     def __init__(self, root: str | Path, resolution: str = "480p"):
@@ -64,13 +63,13 @@ class Dataset(ABC):
         self.annotation_folder = self._require_resolution(ANNOTATION_FOLDER)
         self._lists = self._find_lists(self.root / LIST_FOLDER)
         self._names: dict[str, list[str]] = {}
-        self._sequences: dict[str, AnnotatedSequence] = {}
+        self._sequences: dict[str, FolderSequence] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.root)!r}, {self.resolution!r})"
 
     def splits(self) -> list[str]:
-        """Names of the splits that have a list, in lower case, sorted."""
+        """Returns the names of the splits that have a list, in lower case, sorted."""
         return sorted(self._lists)
 
     def list_file(self, split: str | Path) -> Path:
@@ -99,7 +98,7 @@ class Dataset(ABC):
         return found
 
     def listed(self, split: str | Path) -> dict[str, list[str]]:
-        """What a list names, whether it is on disk or not.
+        """Reads a list without comparing it with the disk.
 
         Args:
             split: Name of a split or path of a list file.
@@ -113,7 +112,7 @@ class Dataset(ABC):
         return read_split_list(self.list_file(split))
 
     def names(self, split: str | Path) -> list[str]:
-        """Names of the sequences of a split, in the order of its list.
+        """Returns the names of the sequences of a split, in the order of its list.
 
         Args:
             split: Name of a split in any case, or path of a list file.
@@ -133,13 +132,13 @@ class Dataset(ABC):
                     "Every sequence that a list names must be on disk",
                     met=f"{len(absent)} absent: {', '.join(absent)}",
                     where=f"{self.list_file(split)}, folder {self.image_folder}",
-                    remedy="Fetch the data set again, or remove the names from the list",
+                    remedy="Fetch the dataset again, or remove the names from the list",
                 )
             self._names[key] = names
         return list(self._names[key])
 
     def names_on_disk(self) -> list[str]:
-        """Names of all sequences that have a folder with files, listed or not, sorted."""
+        """Returns the names of all sequences that have a folder with files, sorted."""
         names = []
         for folder, below, files in os.walk(self.image_folder, followlinks=True):
             below[:] = [name for name in below if not is_stray(name)]
@@ -147,34 +146,53 @@ class Dataset(ABC):
                 names.append(Path(folder).relative_to(self.image_folder).as_posix())
         return sorted(name for name in names if name != ".")
 
-    def sequence(self, name: str) -> AnnotatedSequence:
-        """Opens a sequence; frames are decoded when asked for.
+    def sequence(self, name: str) -> FolderSequence:
+        """Opens a sequence; frames are decoded on access.
+
+        A folder is opened without reading every image header, unlike by `sequence_from_folder`: a
+        dataset of a hundred thousand frames opens in seconds. A frame of another size is detected
+        when it is decoded, and a gap in the numbers by the verification.
 
         Args:
             name: Name as in the lists; may contain slashes.
 
         Returns:
-            The sequence; its `annotation` reads masks as the data set means them, with void as
-            background. The same object for every call.
+            The sequence, the same object for every call.
 
         Raises:
-            InputError: There is no such sequence, or it has no frames.
+            InputError: There is no such sequence, it has no frames, or two of one name.
         """
         if name not in self._sequences:
             folder = self.image_folder / name
+            files = list_images(folder)
             if not folder.is_dir():
                 raise InputError(
-                    f"The data set must hold the sequence '{name}'",
+                    f"The dataset must hold the sequence '{name}'",
                     met="no such folder",
                     where=folder,
                     remedy=f"Name one of: {shorten(self.names_on_disk())}",
                 )
-            annotations = self.annotation_folder / name
-            self._sequences[name] = _open_sequence(
-                folder,
-                name,
-                annotations if annotations.is_dir() else None,
-                self.read_annotation,
+            if not files:
+                raise InputError(
+                    f"The sequence '{name}' must have frames", met="no image", where=folder
+                )
+            stems = [path.stem for path in files]
+            twice = [one for one, other in zip(stems, stems[1:], strict=False) if one == other]
+            if twice:
+                raise InputError(
+                    "Every frame must have a name of its own",
+                    met=f"several files named {shorten(twice)}",
+                    where=folder,
+                    remedy="Remove all but one",
+                )
+            masks = self.annotation_folder / name
+            self._sequences[name] = FolderSequence(
+                files,
+                image_size(files[0]),
+                name=name,
+                source=folder,
+                annotations=masks if masks.is_dir() else None,
+                mask_format=self.mask_format,
             )
         return self._sequences[name]
 
@@ -186,115 +204,26 @@ class Dataset(ABC):
             index: Index of the frame in the sequence.
 
         Returns:
-            uint8 [H, W]: 0 background, 1 object; for a data set with several objects the ids of
+            uint8 [H, W]: 0 background, 1 object; for a dataset with several objects the ids of
             the objects and `void_label`.
 
         Raises:
             InputError: The frame has no mask, or the mask cannot be read or has another size.
         """
-        sequence = self.sequence(name)
-        path = sequence.annotations.get(index)
-        if path is None:
-            raise InputError(
-                f"Frame {index} of the sequence '{name}' needs a mask",
-                met=f"masks for {len(sequence.annotations)} of {len(sequence)} frames",
-                where=self.annotation_folder / name,
-            )
-        return self.read_annotation(path, size=sequence.size)
-
-    @classmethod
-    def read_annotation(
-        cls, path: str | Path, *, size: tuple[int, int] | None = None, keep_void: bool = True
-    ) -> np.ndarray:
-        """Reads a mask file as this data set means it.
-
-        Args:
-            path: The mask.
-            size: Height and width of its frame in pixels; None to leave that unchecked.
-            keep_void: Keep `void_label` where the data set has one, else make it background.
-
-        Returns:
-            uint8 [H, W], see `annotation`.
-
-        Raises:
-            InputError: The mask cannot be read or has another shape than its frame.
-        """
-        return read_mask(path, size=size, mask_format=cls.mask_format, keep_void=keep_void)
+        return self.sequence(name).annotation(index, keep_void=True)
 
     @abstractmethod
     def _find_lists(self, folder: Path) -> dict[str, Path]:
-        """Returns the list files of a data set by the name of their split."""
+        """Returns the list files of a dataset by the name of their split."""
 
     def _require_resolution(self, kind_of_file: str) -> Path:
         folder = self.root / kind_of_file / self.resolution
         if not folder.is_dir():
-            there = [path.name for path in subfolders(self.root / kind_of_file)]
+            found = [path.name for path in subfolders(self.root / kind_of_file)]
             raise InputError(
-                f"The data set must have {kind_of_file} in the resolution '{self.resolution}'",
-                met=f"there is {shorten(there) or 'none'}",
+                f"The dataset must have {kind_of_file} in the resolution '{self.resolution}'",
+                met=shorten(found) or "none",
                 where=self.root / kind_of_file,
-                remedy="Choose a resolution that is there" if there else "Fetch the data set again",
+                remedy="Choose an existing resolution" if found else "Fetch the dataset again",
             )
         return folder
-
-
-class AnnotatedSequence(FolderSequence):
-    """A sequence of a data set: its masks are read as the data set means them.
-
-    Args:
-        files: The images in order.
-        size: Height and width of the frames in pixels.
-        name: Name in the data set.
-        source: Folder of the images.
-        annotations: Folder of the masks; None where there are none.
-        read_annotation: `Dataset.read_annotation` of its kind.
-    """
-
-    def __init__(
-        self,
-        files: list[Path],
-        size: tuple[int, int],
-        *,
-        name: str,
-        source: Path,
-        annotations: Path | None,
-        read_annotation: Callable[..., np.ndarray],
-    ):
-        super().__init__(files, size, name=name, source=source, annotations=annotations)
-        self._read_annotation = read_annotation
-
-    def annotation(self, index: int) -> np.ndarray:
-        """Reads the mask of a frame: uint8 [H, W], void as background. See `Sequence`."""
-        if index not in self.annotations:
-            return super().annotation(index)  # which says what is missing
-        return self._read_annotation(self.annotations[index], size=self.size, keep_void=False)
-
-
-def _open_sequence(
-    folder: Path, name: str, annotations: Path | None, read_annotation: Callable[..., np.ndarray]
-) -> AnnotatedSequence:
-    """Opens a folder without the checks of every header and number that strange folders get.
-
-    A data set of a hundred thousand frames opens in seconds thereby; a frame of another size is
-    noticed when it is decoded, and a gap in the numbers, which masks that are paired by name can
-    bear, by the verification.
-    """
-    files = list_images(folder)
-    if not files:
-        raise InputError(f"The sequence '{name}' must have frames", met="no image", where=folder)
-    twice = [one for one, other in zip(files, files[1:], strict=False) if one.stem == other.stem]
-    if twice:
-        raise InputError(
-            "Every frame must have a name of its own",
-            met=f"several files named {shorten(path.stem for path in twice)}",
-            where=folder,
-            remedy="Remove all but one",
-        )
-    return AnnotatedSequence(
-        files,
-        image_size(files[0]),
-        name=name,
-        source=folder,
-        annotations=annotations,
-        read_annotation=read_annotation,
-    )

@@ -12,6 +12,7 @@ import tarfile
 import time
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
 
 import pooch
 import requests
@@ -87,8 +88,15 @@ def fetch_gygo(
     known = pinned or sha256
     path = Path(archive).expanduser() if archive is not None else root / ARCHIVE_NAME
     if archive is None:
-        patience = {"retries": retries, "timeout": timeout, "pause": pause}
-        download(url, path, sha256=known, progress=progress, **patience)
+        download(
+            url,
+            path,
+            sha256=known,
+            progress=progress,
+            retries=retries,
+            timeout=timeout,
+            pause=pause,
+        )
     try:
         digest = _check_hash(path, known)
         _extract(path, root / "gygo-dataset", progress=progress)
@@ -252,7 +260,7 @@ def _unpack(archive: Path, folder: Path, progress: bool) -> None:
     )
     # Not the stream mode of tarfile ("r|"): it takes a truncated gzip file for the archive's end.
     try:
-        with bar as stream, tarfile.open(fileobj=stream, mode="r:*") as members:
+        with bar as stream, tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:*") as members:
             for member in members:
                 _check_member(member)
                 members.extract(member, folder, filter="data")

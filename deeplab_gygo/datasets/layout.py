@@ -1,8 +1,8 @@
-"""How data sets lie on disk: their root, the litter between their files, and their split lists.
+"""Layout of datasets on disk: root folder and split lists.
 
-GyGO and DAVIS name their splits in text files below `ImageSets`. Three spellings are met:
-one sequence name a line; per-frame pairs of an image and a mask, as in the DAVIS-2016 download;
-and single image paths. All are read to the same thing: sequence names in the order of the list.
+GyGO and DAVIS name their splits in text files below `ImageSets`. There are three
+formats: one sequence name per line; per-frame pairs of an image and a mask, as in the DAVIS-2016
+download; and single image paths. All are read as sequence names in the order of the list.
 """
 
 from __future__ import annotations
@@ -17,22 +17,18 @@ IMAGE_FOLDER = "JPEGImages"
 ANNOTATION_FOLDER = "Annotations"
 LIST_FOLDER = "ImageSets"
 
-# A path to an image at the start of a line, perhaps followed by the path of its mask.
+# A path to an image at the start of a line, optionally followed by the path of its mask.
 _FRAME_LINE = re.compile(r"^(\S.*?\.(?:jpe?g|png|bmp|webp|tiff?))(?:\s|$)", re.IGNORECASE)
 _COMMENT = re.compile(r"(?:^|\s)#.*$")
-# The makers of GyGO wrote early lists with `Frames/` where the archive has `JPEGImages/480p/`.
+# Early lists of GyGO have `Frames/` where the archive has `JPEGImages/480p/`.
 _EARLY_IMAGE_FOLDER = "frames"
 _RESOLUTION = re.compile(r"^(?:\d+p|original|full-resolution)$", re.IGNORECASE)
 
 
 def find_dataset_root(folder: str | Path) -> Path | None:
-    """Finds the folder with `JPEGImages`: the given one or its only sub-folder that has it.
+    """Returns the folder with `JPEGImages`: the given one, or its only sub-folder that has it.
 
-    Args:
-        folder: Where to look.
-
-    Returns:
-        The folder; None where there is none or more than one.
+    None if there is no such folder, or more than one.
     """
     folder = Path(folder)
     if (folder / IMAGE_FOLDER).is_dir():
@@ -42,17 +38,17 @@ def find_dataset_root(folder: str | Path) -> Path | None:
 
 
 def require_dataset_root(root: Path, kind: str) -> Path:
-    """Like `find_dataset_root`, but raises where there is no data set.
+    """Returns the folder with `JPEGImages` like `find_dataset_root`, or raises.
 
     Args:
-        root: Where to look.
-        kind: Kind of the data set, for the message.
+        root: Folder of the dataset.
+        kind: Kind of the dataset for messages.
 
     Returns:
         The folder that holds `JPEGImages`.
 
     Raises:
-        InputError: The root is absent or holds no data set, or several.
+        InputError: The root is absent or holds no dataset, or several.
     """
     if not root.is_dir():
         raise InputError(
@@ -74,7 +70,7 @@ def require_dataset_root(root: Path, kind: str) -> Path:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Sub-folders of a folder without stray ones, sorted; none where it is absent."""
+    """Returns the sub-folders of a folder without stray ones, sorted; none if it is absent."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_stray(path.name))
@@ -109,21 +105,20 @@ def find_lists(folder: Path) -> dict[str, Path]:
 
 
 def read_split_list(path: str | Path) -> dict[str, list[str]]:
-    """Reads a split list of any of the three spellings.
+    """Reads a split list of any of the three formats.
 
-    Blank lines, comments behind `#`, a byte order mark, CRLF ends and repeated names are
-    tolerated.
+    Blank lines, comments after `#`, a byte order mark, CRLF and repeated names are accepted.
 
     Args:
         path: The list file.
 
     Returns:
-        Sequence name -> names (file stems) of the frames that the list names; the frame names
-        are empty where the list names whole sequences. In the order of the list.
+        Sequence name -> file stems of the listed frames, empty where the list names sequences; in
+        the order of the list.
 
     Raises:
         InputError: The file is absent, not text, names nothing, or names a path outside the
-            data set.
+            dataset.
     """
     path = Path(path)
     sequences: dict[str, list[str]] = {}
@@ -136,7 +131,7 @@ def read_split_list(path: str | Path) -> dict[str, list[str]]:
         name = _sequence_name(str(place.parent) if place else line)
         if not name or ".." in name.split("/"):
             raise InputError(
-                "A line of a split list names a sequence or a frame inside the data set",
+                "A line of a split list names a sequence or a frame inside the dataset",
                 met=repr(line),
                 where=f"{path}, line {number}",
                 remedy="Correct or remove the line",
@@ -164,7 +159,7 @@ def _text_of(path: Path) -> str:
 
 
 def _sequence_name(text: str) -> str:
-    """Cuts slashes and the folders of images and resolution from the front of a path."""
+    """Removes slashes and the folders of images and resolution from the front of a path."""
     parts = [part for part in text.split("/") if part not in ("", ".")]
     lowered = [part.lower() for part in parts]
     for folder in (IMAGE_FOLDER.lower(), ANNOTATION_FOLDER.lower()):

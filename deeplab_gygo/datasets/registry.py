@@ -1,7 +1,7 @@
-"""Readers of the data sets GyGO, DAVIS-2016 and DAVIS-2017 as they lie on disk.
+"""Readers of the datasets GyGO, DAVIS-2016 and DAVIS-2017.
 
 All three have `JPEGImages/<resolution>/<sequence>/`, `Annotations/<resolution>/<sequence>/` and
-lists of sequences in `ImageSets`; they differ in where the lists lie and in what a mask means.
+lists of sequences in `ImageSets`; the folder of the lists and the encoding of masks differ.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from deeplab_gygo.io.masks import VOID
 
 __all__ = ["Dataset", "Davis2016", "Davis2017", "Gygo", "KINDS", "open_dataset"]
 
-# Names that the published data sets give their splits.
+# Names of the published splits.
 STANDARD_SPLITS = frozenset({"train", "val", "trainval", "test", "test-dev", "test-challenge"})
 
 
 class Gygo(Dataset):
-    """GyGO (https://github.com/ilchemla/gygo-dataset): e-commerce objects, one object a clip."""
+    """GyGO (https://github.com/ilchemla/gygo-dataset): e-commerce objects, one object per clip."""
 
     kind = "gygo"
     published_counts = {"train": 131, "val": 24}
@@ -31,10 +31,10 @@ class Gygo(Dataset):
 
 
 class Davis2016(Dataset):
-    """DAVIS-2016: one object a sequence, which is everything that is not background.
+    """DAVIS-2016: one object per sequence, everything that is not background.
 
-    Reads the DAVIS-2016 download, whose lists lie in `ImageSets/480p`, and the lists of 2016 that
-    the DAVIS-2017 download has in `ImageSets/2016`.
+    Reads the DAVIS-2016 download, with lists in `ImageSets/480p`, and the lists of 2016 in
+    `ImageSets/2016` of the DAVIS-2017 download.
     """
 
     kind = "davis2016"
@@ -46,12 +46,12 @@ class Davis2016(Dataset):
 
 
 class Davis2017(Dataset):
-    """DAVIS-2017: object ids 1..N in each mask; 255, void, marks pixels that do not count."""
+    """DAVIS-2017: object ids 1..N in each mask; 255, void, marks ignored pixels."""
 
     kind = "davis2017"
     multi_object = True
     void_label = VOID
-    # The indices of the palette are the ids, whatever their colors.
+    # Palette indices are the ids, in any color.
     mask_format = "ids"
     published_counts = {"train": 60, "val": 30}
 
@@ -72,39 +72,39 @@ KINDS: dict[str, type[Dataset]] = {reader.kind: reader for reader in (Gygo, Davi
 
 
 def open_dataset(kind: str, root: str | Path, resolution: str = "480p") -> Dataset:
-    """Opens a data set; nothing is decoded and no sequence is listed yet.
+    """Opens a dataset; no sequence is listed or decoded yet.
 
     Args:
         kind: "gygo", "davis2016" or "davis2017"; case, dashes and "davis16" are tolerated.
-        root: Folder of the data set, or the folder that its archive was unpacked in.
+        root: Folder of the dataset, or the folder in which its archive was unpacked.
         resolution: Folder below `JPEGImages`: "480p", or "original" for GyGO.
 
     Returns:
         The reader.
 
     Raises:
-        UsageError: There is no such kind.
+        UsageError: The kind is unknown.
         InputError: The root or the resolution is absent, or the lists are of another year.
     """
     key = kind.lower().replace("-", "").replace("_", "").replace(" ", "")
     key = {"davis16": "davis2016", "davis17": "davis2017"}.get(key, key)
     if key not in KINDS:
-        raise UsageError(f"A data set is one of {', '.join(KINDS)}", met=kind)
+        raise UsageError(f"A dataset is one of {', '.join(KINDS)}", met=kind)
     return KINDS[key](root, resolution)
 
 
 def _lists_of_year(
     kind: str, folder: Path, own: list[Path], *, other: Path | None
 ) -> dict[str, Path]:
-    """Finds the lists of a year of DAVIS without those of the other year.
+    """Finds the lists of one year of DAVIS, without those of the other year.
 
-    A list that lies in `ImageSets` itself belongs to no year. Beside folders of years it may add
-    splits of its own, yet not say what train or val are; without them it is all there is.
+    A list in `ImageSets` itself belongs to no year: beside folders of years it may add splits, but
+    not define the standard ones.
     """
     lists = find_lists(folder)
     if any(path is not None and path.is_dir() for path in (*own, other)):
         lists = {split: lists[split] for split in lists if split not in STANDARD_SPLITS}
-    for place in own:  # in rising precedence
+    for place in own:  # in ascending precedence
         lists |= find_lists(place)
     if not lists and other is not None and other.is_dir():
         raise InputError(

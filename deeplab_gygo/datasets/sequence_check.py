@@ -1,4 +1,4 @@
-"""The checks of one sequence: numbering, pairing of frames and masks, sizes and contents."""
+"""Verification of one sequence: numbering, pairing of frames and masks, sizes and contents."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import DeepLabGygoError, InputError
 from deeplab_gygo.io.images import image_size, open_picture, read_image
 from deeplab_gygo.io.listing import list_images, shorten
-from deeplab_gygo.io.masks import check_first_mask
+from deeplab_gygo.io.masks import check_first_mask, read_mask
 
 ERROR, WARNING = "error", "warning"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One rule that a data set breaks.
+    """A rule that a dataset violates.
 
     Attributes:
-        severity: "error" where results would be wrong or impossible, else "warning".
-        rule: What must hold.
-        met: What was met instead.
-        sequence: The sequence concerned; None for the data set as a whole.
-        file: The file or folder concerned.
-        remedy: What to do.
+        severity: "error" if results would be wrong or impossible, else "warning".
+        rule: The rule, as a sentence.
+        met: The violation.
+        sequence: Name of the sequence; None for the dataset.
+        file: The file or folder.
+        remedy: Instruction to the user.
     """
 
     severity: str
@@ -40,7 +40,7 @@ class Problem:
 
     @classmethod
     def of(cls, error: DeepLabGygoError, sequence: str | None = None) -> Problem:
-        """Makes a problem of an error that a reader raised."""
+        """Converts an error that a reader raised."""
         met = None if error.met is None else str(error.met)
         file = None if error.where is None else str(error.where)
         return cls(ERROR, error.rule, met, sequence, file, error.remedy)
@@ -54,25 +54,26 @@ class Problem:
 
 
 class SequenceCheck:
-    """The checks of one sequence, and what they found.
+    """Checks one sequence and collects the problems.
 
     Attributes:
         name: Name of the sequence.
         frames: Frame name -> image file.
         masks: Frame name -> mask file.
-        fingerprint: Hash of the file of the first frame; None where there is none.
-        problems: What was found.
+        fingerprint: SHA-256 of the first frame's file; None if there is none.
+        problems: Violated rules.
     """
 
     def __init__(self, dataset: Dataset, name: str, *, decode: bool, only_first_mask: bool):
-        self.name, self.problems = name, []
+        self.name = name
+        self.problems: list[Problem] = []
         self.fingerprint: str | None = None
         self._dataset, self._decode, self._only_first = dataset, decode, only_first_mask
         self.frames = self._list(dataset.image_folder / name)
         self.masks = self._list(dataset.annotation_folder / name)
 
     def run(self, listed_frames: Iterable[list[str]]) -> None:
-        """Makes all checks."""
+        """Runs all checks."""
         if not self.frames:
             self._report(
                 "A sequence has frames", "no image", self._dataset.image_folder / self.name
@@ -116,7 +117,7 @@ class SequenceCheck:
         steps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
         usual = min(steps)
         if not usual or any(step % usual for step in steps):
-            return  # moments rather than counted frames
+            return  # timestamps rather than frame numbers
         gaps = [
             f"{stems[position]} is followed by {stems[position + 1]}"
             for position, step in enumerate(steps)
@@ -127,14 +128,14 @@ class SequenceCheck:
                 f"The numbers of the frames go up in equal steps, here of {usual}",
                 shorten(gaps),
                 self._dataset.image_folder / self.name,
-                "Look whether frames are missing",
+                "Check whether frames are missing",
                 WARNING,
             )
 
     def _check_pairing(self, listed_frames: Iterable[list[str]]) -> None:
         folder = self._dataset.annotation_folder / self.name
         first = next(iter(self.frames))
-        remedy = "Fetch the data set again; files are missing"
+        remedy = "Fetch the dataset again; files are missing"
         if first not in self.masks:
             self._report("The first frame has a mask", f"no mask for {first}", folder, remedy)
         unpaired = [stem for stem in self.frames if stem not in self.masks and stem != first]
@@ -180,39 +181,34 @@ class SequenceCheck:
             self._report("A mask has the size of its frame", met, path)
 
     def _check_values(self, path: Path, values: np.ndarray, first: bool) -> None:
-        """Checks what a mask says.
-
-        Args:
-            path: The mask.
-            values: uint8 [H, W] or [H, W, channels] as stored.
-            first: Whether it belongs to the first frame.
+        """Checks the stored values of a mask, [H, W] or [H, W, channels].
 
         Raises:
-            InputError: It is the first mask and cannot be learned from.
+            InputError: It is the first mask and no valid annotation.
         """
         if values.dtype != np.uint8:
-            self._report("A mask has 8 bits a pixel", str(values.dtype), path)
+            self._report("A mask has 8 bits per pixel", str(values.dtype), path)
             return
         ids = np.flatnonzero(np.bincount(values.reshape(-1), minlength=256))
         objects = [int(value) for value in ids if value]
         met = f"{len(ids)} values: {shorten(str(value) for value in ids)}"
         if self._dataset.multi_object and objects == [self._dataset.void_label]:
             self._report(
-                "A mask of this data set holds ids of objects",
-                f"{met}; {objects[0]} marks pixels that do not count",
+                "A mask of this dataset holds ids of objects",
+                f"{met}; {objects[0]} marks ignored pixels",
                 path,
-                "Look whether the masks are those of DAVIS-2016",
+                "Check whether the masks are those of DAVIS-2016",
             )
             return
         if not self._dataset.multi_object and len(objects) > 1:
-            remedy = "It is read as one object; look whether it is the mask that was meant"
+            remedy = "It is read as one object; check whether it is the right mask"
             self._report("A mask has two values, background and object", met, path, remedy, WARNING)
         if first:
-            mask = self._dataset.read_annotation(path)
+            mask = read_mask(path, mask_format=self._dataset.mask_format, keep_void=True)
             check_first_mask(mask, mask.shape, path)
 
     def _size_of(self, path: Path) -> tuple[int, int] | None:
-        """Height and width of an image; None, and a problem, where it cannot be read."""
+        """Returns height and width of an image; None, and a problem, if it cannot be read."""
         try:
             return read_image(path).shape[:2] if self._decode else image_size(path)
         except InputError as error:

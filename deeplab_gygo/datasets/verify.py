@@ -1,4 +1,4 @@
-"""Verification of a data set on disk: what is there, what belongs together, what can be decoded."""
+"""Verification of a dataset on disk: lists, pairing of frames and masks, sizes, contents."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from deeplab_gygo.errors import InputError
 
 __all__ = ["Problem", "VerifyReport", "verify_dataset"]
 
-_MOST_WORKERS = 8  # reading from one disk gains nothing from more
+_MOST_WORKERS = 8  # more do not read faster from one disk
 _SHOWN_PROBLEMS = 30  # in the summary; the JSON has them all
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What the verification of a data set found.
+    """Result of the verification of a dataset.
 
     Attributes:
-        kind: Kind of the data set.
+        kind: Kind of the dataset.
         root: Its folder.
-        resolution: The resolution that was looked at.
-        decoded: Whether every image was decoded, not only its header read.
+        resolution: The verified resolution.
+        decoded: Whether every image was decoded, rather than only its header read.
         split_counts: Split -> number of sequences that its list names.
-        expected_counts: Split -> number of sequences of the published data set. A subset is no
+        expected_counts: Split -> number of sequences of the published dataset. A subset is no
             error; its scores are not comparable with published ones.
         sequences: Sequences on disk.
         frames: Frames on disk.
         masks: Masks on disk.
-        problems: What is wrong, the data set as a whole first, then by sequence.
+        problems: Violated rules: those of the dataset first, then by sequence.
     """
 
     kind: str
@@ -49,11 +49,11 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """True where there is no error; warnings are allowed."""
+        """True if there is no error; warnings are allowed."""
         return not any(problem.severity == ERROR for problem in self.problems)
 
     def summary(self) -> str:
-        """Writes the report as text of a few lines, the first problems included."""
+        """Returns the report as text of a few lines with the first problems."""
         counts = []
         for split, count in sorted(self.split_counts.items()):
             expected = self.expected_counts.get(split)
@@ -73,7 +73,7 @@ class VerifyReport:
         return "\n".join(lines)
 
     def to_json(self) -> str:
-        """Writes the whole report as JSON."""
+        """Returns the complete report as JSON."""
         return json.dumps({"ok": self.ok, **asdict(self)}, indent=2)
 
 
@@ -86,17 +86,17 @@ def verify_dataset(
     """Verifies lists, pairing of frames and masks, sizes, contents and separation of the splits.
 
     Args:
-        dataset: The opened data set.
-        decode: Decode every frame and mask; else only their headers and the first masks.
-        progress: Called after each sequence with the number done, the number of all, and its name.
+        dataset: The opened dataset.
+        decode: Decode every frame and mask; else only headers and the first masks.
+        progress: Called after each sequence with the number done, the total, and its name.
 
     Returns:
-        The report; bad data is never raised.
+        The report; bad data raises no error.
     """
     problems, listed = _check_lists(dataset)
     names = dataset.names_on_disk()
-    # Published test splits have masks for the first frames only.
-    partly = {
+    # Published test splits have masks of the first frames only.
+    only_first = {
         name
         for name in names
         if {split for split in listed if name in listed[split]}
@@ -105,7 +105,7 @@ def verify_dataset(
     problems += _check_presence(dataset, listed, names)
 
     def check(name: str) -> SequenceCheck:
-        found = SequenceCheck(dataset, name, decode=decode, only_first_mask=name in partly)
+        found = SequenceCheck(dataset, name, decode=decode, only_first_mask=name in only_first)
         found.run(frames for frames in (lists.get(name) for lists in listed.values()) if frames)
         return found
 
@@ -117,7 +117,7 @@ def verify_dataset(
             if progress is not None:
                 progress(len(checks), len(names), found.name)
     finally:
-        pool.shutdown(cancel_futures=True)  # on Ctrl-C the sequences that wait are given up
+        pool.shutdown(cancel_futures=True)  # Ctrl-C cancels the sequences that wait
     problems += _check_separation(listed, {found.name: found.fingerprint for found in checks})
     for found in checks:
         problems += found.problems
@@ -161,7 +161,7 @@ def _check_lists(dataset: Dataset) -> tuple[list[Problem], dict[str, dict[str, l
 def _check_presence(
     dataset: Dataset, listed: dict[str, dict[str, list[str]]], names: list[str]
 ) -> list[Problem]:
-    """Compares what the lists name with what is on disk."""
+    """Compares the lists with the sequences on disk."""
     problems, on_disk = [], set(names)
     for split, sequences in listed.items():
         absent = [name for name in sequences if name not in on_disk]
@@ -172,7 +172,7 @@ def _check_presence(
                     "Every sequence that a list names must be on disk",
                     f"{len(absent)} absent: {', '.join(absent)}",
                     file=str(dataset.list_file(split)),
-                    remedy="Fetch the data set again, or remove the names from the list",
+                    remedy="Fetch the dataset again, or remove the names from the list",
                 )
             )
     unlisted = [name for name in names if not any(name in lists for lists in listed.values())]
@@ -180,10 +180,10 @@ def _check_presence(
         problems.append(
             Problem(
                 WARNING,
-                "Every sequence on disk is named by a list",
+                "Every sequence on disk is in a list",
                 f"{len(unlisted)} unlisted: {', '.join(unlisted)}",
                 file=str(dataset.image_folder),
-                remedy="They are used by no split; add them to a list if they should be",
+                remedy="No split uses them; add them to a list, or remove them",
             )
         )
     return problems
@@ -192,7 +192,7 @@ def _check_presence(
 def _check_separation(
     listed: dict[str, dict[str, list[str]]], fingerprints: dict[str, str | None]
 ) -> list[Problem]:
-    """Looks for sequences that serve for training and for measuring, under one name or two."""
+    """Finds sequences that are in the training split and in another, under one name or two."""
     problems = []
     train = listed.get("train", {})
     owners = {fingerprints[name]: name for name in train if fingerprints.get(name)}
@@ -200,17 +200,17 @@ def _check_separation(
         if "train" in split:
             continue
         for name in sequences:
-            twin = name if name in train else owners.get(fingerprints.get(name))
-            if twin is not None:
+            duplicate = name if name in train else owners.get(fingerprints.get(name))
+            if duplicate is not None:
                 problems.append(
                     Problem(
                         ERROR,
                         f"No sequence may be in 'train' and in '{split}'",
                         "both lists name it"
-                        if twin == name
-                        else f"its first frame equals that of '{twin}' in 'train'",
+                        if duplicate == name
+                        else f"its first frame equals that of '{duplicate}' in 'train'",
                         sequence=name,
-                        remedy="Take it out of the list for training, or measure without it",
+                        remedy="Remove it from one of the lists",
                     )
                 )
     return problems

@@ -1,7 +1,4 @@
-"""Atomic output: files and folders are written beside their destination and renamed when whole.
-
-Also the folder of cached files.
-"""
+"""Atomic output (written beside its destination, then renamed), and the cache folder."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _current_keys(kind: Any, values: Any, where: str | Path) -> Any:
         kind = next((k for k in get_args(kind) if k is not type(None)), None)
     if get_origin(kind) in (list, tuple) and isinstance(values, (list, tuple)):
         return [_current_keys(get_args(kind)[0], item, where) for item in values]
-    if not is_dataclass(kind) or not isinstance(values, dict):
+    if not (isinstance(kind, type) and is_dataclass(kind) and isinstance(values, dict)):
         return values
     hints = get_type_hints(kind)
     renamed, removed = getattr(kind, "RENAMED_KEYS", {}), getattr(kind, "REMOVED_KEYS", {})

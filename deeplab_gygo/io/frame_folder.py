@@ -24,6 +24,7 @@ class FolderSequence(Sequence):
         name: Name of the sequence.
         source: The folder.
         annotations: As in `Sequence`.
+        mask_format: As in `Sequence`.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class FolderSequence(Sequence):
         name: str,
         source: Path,
         annotations: Annotations = None,
+        mask_format: str = "auto",
     ):
-        super().__init__(name, source, size, [path.stem for path in files], annotations)
+        names = [path.stem for path in files]
+        super().__init__(name, source, size, names, annotations, mask_format)
         self._files = files
 
     def __iter__(self) -> Iterator[Frame]:

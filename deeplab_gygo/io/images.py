@@ -102,7 +102,7 @@ def _is_plain_jpeg(picture: Image.Image) -> bool:
 
 
 def _check_not_zero_filled(picture: Image.Image, data: bytes) -> None:
-    """Detects an aborted transfer into a preallocated file, whose zeros decode without an error.
+    """Detects an aborted transfer into a preallocated file: its zeros decode without an error.
 
     Raises:
         OSError: A JPEG ends in zeros that do not follow its end.

@@ -1,4 +1,4 @@
-"""Listing of image files: natural order, without the litter of operating systems."""
+"""Listing of image files: natural order, without stray files of operating systems."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def list_images(folder: Path) -> list[Path]:
         folder: The folder.
 
     Returns:
-        JPEG, PNG, WebP and BMP files; hidden ones and other litter are left out.
+        JPEG, PNG, WebP and BMP files; hidden and other stray files are excluded.
     """
     if not folder.is_dir():
         return []
@@ -37,7 +37,7 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def is_stray(name: str) -> bool:
-    """Checks whether a file or folder is litter of an operating system, not part of a dataset.
+    """Checks whether an operating system made a file or folder, which is then no part of the data.
 
     Args:
         name: Name without its folder.

@@ -61,6 +61,7 @@ class Sequence(ABC):
         size: Height and width of every frame in pixels.
         frame_names: Name of every frame, without suffix.
         annotations: Masks by frame index, or a folder of masks named as the frames.
+        mask_format: Encoding of the masks, as in `read_mask`.
 
     Attributes:
         name: As given.
@@ -81,12 +82,14 @@ class Sequence(ABC):
         size: tuple[int, int],
         frame_names: list[str],
         annotations: Annotations = None,
+        mask_format: str = "auto",
     ):
         self.name = name
         self.source = source
         self.size = size
         self.frame_names = frame_names
         self.annotations = pair_masks(annotations, frame_names)
+        self._mask_format = mask_format
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -152,14 +155,15 @@ class Sequence(ABC):
             )
         return min(self.annotations)
 
-    def annotation(self, index: int) -> np.ndarray:
+    def annotation(self, index: int, *, keep_void: bool = False) -> np.ndarray:
         """Reads the mask of a frame.
 
         Args:
             index: Index of an annotated frame.
+            keep_void: Keep 255, void, in mask files rather than making it background.
 
         Returns:
-            uint8 [H, W] of object ids, of the size of the frames; void becomes background.
+            uint8 [H, W] of object ids, of the size of the frames.
 
         Raises:
             InputError: The frame has no mask, or the mask is damaged or does not fit the frame.
@@ -172,7 +176,9 @@ class Sequence(ABC):
             )
         mask = self.annotations[index]
         if isinstance(mask, Path):
-            return read_mask(mask, size=self.size)
+            return read_mask(
+                mask, size=self.size, mask_format=self._mask_format, keep_void=keep_void
+            )
         return as_mask(mask, size=self.size, where=f"mask of frame {index} of {self.name}")
 
     def with_annotations(self, annotations: Annotations) -> Sequence:
@@ -191,7 +197,7 @@ class Sequence(ABC):
 
 
 def frame_name(index: int) -> str:
-    """Returns the name of a frame whose source names none: five digits, from 00000."""
+    """Returns the name of a frame without a file name: five digits, from 00000."""
     return f"{index:05d}"
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -109,7 +110,7 @@ def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return False, False, False
-    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5] / 65536
+    a, b, _, c, d = np.frombuffer(cast(bytes, matrix), np.int32)[:5] / 65536
     if abs(a) < 0.5 and abs(d) < 0.5:
         return True, b < 0, c < 0
     return False, d < 0, a < 0

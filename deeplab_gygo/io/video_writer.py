@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import av
 import numpy as np
@@ -87,9 +87,11 @@ class VideoWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # What the body raises passes as it is: `replacing` would take any OSError for its own.
-        aborted = None if kind is None else Exception("the video is given up")
-        self._stack.__exit__(aborted and type(aborted), aborted, None)
+        # Errors of the body pass unchanged: `replacing` would take any OSError for its own.
+        if kind is None:
+            self._stack.__exit__(None, None, None)
+        else:
+            self._stack.__exit__(Exception, Exception("aborted"), None)
 
     def write(self, image: np.ndarray) -> None:
         """Appends a frame.
@@ -120,7 +122,8 @@ class VideoWriter:
         if self._alpha:
             options |= _ALPHA_OPTIONS
         codec = "libvpx-vp9" if is_vp9 else "libx264"
-        stream = self._container.add_stream(codec, rate=self._rate, options=options)
+        added = self._container.add_stream(codec, rate=self._rate, options=options)
+        stream = cast(av.VideoStream, added)
         stream.height, stream.width = (length + length % 2 for length in self.size)
         stream.pix_fmt = "yuva420p" if self._alpha else "yuv420p"
         context = stream.codec_context

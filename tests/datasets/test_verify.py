@@ -1,4 +1,4 @@
-"""Verification of data sets: each kind of damage is found, named and located; sound ones pass."""
+"""Verification of datasets: each kind of damage is found, named and located; sound ones pass."""
 
 from __future__ import annotations
 
