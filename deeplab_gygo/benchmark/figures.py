@@ -12,7 +12,6 @@ import numpy as np
 
 from deeplab_gygo.benchmark.plan import BenchmarkRow
 from deeplab_gygo.benchmark.results import CellResult, SequenceResult, sequence_order
-from deeplab_gygo.errors import DependencyError
 from deeplab_gygo.evaluation.quoted import QuotedValue
 
 MARKERS = {"zero-shot": "o", "one-shot": "s", "fine-tune": "D", "": "v"}
@@ -36,13 +35,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Style:
-    """Style of a row in all figures.
-
-    Attributes:
-        color: Matplotlib color.
-        line: Matplotlib line style.
-        marker: Matplotlib marker.
-    """
+    """Matplotlib color, line style and marker of a row."""
 
     color: str
     line: str
@@ -83,30 +76,14 @@ def styles_of(rows: Sequence[BenchmarkRow]) -> dict[str, Style]:
     return styles
 
 
-def require_matplotlib() -> Any:
-    """Imports Matplotlib.
-
-    Raises:
-        DependencyError: It is not installed.
-    """
-    try:
-        import matplotlib.figure
-    except ImportError as error:
-        raise DependencyError("matplotlib", "report", "Drawing the benchmark") from error
-    return matplotlib
-
-
 def encode(figure: Any, form: str) -> bytes:
-    """Returns a figure as a file; equal figures give equal bytes.
+    """Returns a Matplotlib figure as `svg` or `pdf`; equal figures give equal bytes."""
+    import matplotlib
 
-    Args:
-        figure: Matplotlib figure.
-        form: `svg` or `pdf`.
-    """
-    stamps = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    stamp = "Date" if form == "svg" else "CreationDate"
     buffer = io.BytesIO()
-    with require_matplotlib().rc_context(_SETTINGS):
-        figure.savefig(buffer, format=form, metadata=stamps[form])
+    with matplotlib.rc_context(_SETTINGS):
+        figure.savefig(buffer, format=form, metadata={stamp: None})
     return buffer.getvalue()
 
 
@@ -212,7 +189,8 @@ def j_of_sequences(
 
 def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
     """Returns an empty figure, in inches, with its axes: one, or an array [rows, columns]."""
-    matplotlib = require_matplotlib()
+    import matplotlib.figure
+
     with matplotlib.rc_context(_SETTINGS):
         figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
         grid = figure.subplots(rows, columns, sharey=True, squeeze=False)

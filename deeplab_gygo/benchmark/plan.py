@@ -12,13 +12,10 @@ from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.errors import UsageError, WeightsError
 from deeplab_gygo.evaluation.quoted import Quotations, read_quotations
 from deeplab_gygo.inference.config import preset
-from deeplab_gygo.io.config_file import check_range, from_dict, load_yaml, to_plain
+from deeplab_gygo.io.config_file import check_range, from_dict, to_plain
 from deeplab_gygo.methods import MethodName, find_method
 from deeplab_gygo.models.config import Precision
 from deeplab_gygo.models.weight_file import shipped_parent
-
-CELL_FOLDER = "cells"
-"""Folder of the results below the output folder: `cells/<dataset>/<row>/<sequence>`."""
 
 
 @dataclass
@@ -58,10 +55,7 @@ class BenchmarkDataset:
         return read_quotations().only(self.quoted)
 
     def open(self, data_root: str | Path | None) -> Dataset | None:
-        """Opens the dataset; returns None if its folder is absent.
-
-        Args:
-            data_root: Folder of the data; None for no data.
+        """Opens the dataset below the folder of the data; returns None if it is absent.
 
         Raises:
             InputError: The folder is not a dataset of this kind.
@@ -210,13 +204,7 @@ class BenchmarkConfig:
 
 @dataclass(frozen=True)
 class Cell:
-    """One row on one dataset.
-
-    Attributes:
-        row: The row.
-        dataset: The dataset.
-        folder: Folder of the results.
-    """
+    """One row on one dataset, and the folder of its results."""
 
     row: BenchmarkRow
     dataset: BenchmarkDataset
@@ -228,29 +216,17 @@ class Cell:
         return f"{self.row.name} on {self.dataset.name}"
 
 
-def load_benchmark(path: str | Path) -> BenchmarkConfig:
-    """Reads and checks the YAML file of a benchmark.
-
-    Raises:
-        UsageError: The file is missing, or a key or value is unusable.
-    """
-    return load_yaml(BenchmarkConfig, path)
-
-
 def cells_of(config: BenchmarkConfig, out: str | Path, only: Sequence[str] = ()) -> list[Cell]:
-    """Lists the cells of a benchmark, dataset by dataset, in the order of its rows.
+    """Lists the cells of a benchmark: dataset by dataset, all rows or `only` some by name.
 
-    Args:
-        config: The benchmark.
-        out: Output folder.
-        only: Names of rows; empty takes all.
+    The results of a cell are in `<out>/cells/<dataset>/<row>/<sequence>`.
 
     Raises:
         UsageError: A row is unknown.
     """
     _check_known("--only", only, [row.name for row in config.rows])
     return [
-        Cell(row, dataset, Path(out) / CELL_FOLDER / dataset.name / row.name)
+        Cell(row, dataset, Path(out) / "cells" / dataset.name / row.name)
         for dataset in config.datasets
         for row in config.rows
         if (not only or row.name in only) and (not row.datasets or dataset.name in row.datasets)

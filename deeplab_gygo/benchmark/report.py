@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +20,18 @@ from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import DependencyError
 from deeplab_gygo.io.atomic import replacing
 
-FIGURE_FOLDER = "figures"
-"""Folder of the figures below the output folder, as PDF for papers."""
-
-_STRONGEST = 0.55  # opacity of the tint of J = 0
-
 
 @dataclass(frozen=True)
 class DatasetPart:
     """Section of a dataset on the page.
 
-    Attributes:
-        table: Its main table.
-        measured: Its measured cells.
-        order: Names of its sequences, the worst first.
-        images: SVG figures as `data:` URLs by name.
-        strips: Strips by sequence; None without the data.
+    Figures are SVG `data:` URLs by name, strips are by sequence, None without the data.
     """
 
     table: tables.DatasetTable
     measured: list[CellResult]
     order: list[str]
-    images: dict[str, str]
+    figures: dict[str, str]
     strips: dict[str, list[strips.Strip]] | None
 
     @property
@@ -80,6 +71,7 @@ def render(
         InputError: A result, or the data, is damaged.
         StorageError: A file cannot be written.
     """
+    require_packages()
     out = Path(out)
     data = {item.name: item.open(data_root) for item in config.datasets}
     results = [load_cell(cell, config, data[cell.dataset.name]) for cell in cells_of(config, out)]
@@ -92,7 +84,7 @@ def render(
         cells = [result for result in results if result.dataset is dataset]
         drawn = figures.draw(cells, dataset.quotations.values, config.rows)
         for key, figure in drawn.items():
-            path = out / FIGURE_FOLDER / f"{key}-{dataset.name}.pdf"
+            path = out / "figures" / f"{key}-{dataset.name}.pdf"
             contents[path] = figures.encode(figure, "pdf")
         parts.append(_part(config, table, cells, data[dataset.name], drawn))
     texts = {
@@ -115,18 +107,9 @@ def make_page(
     results: Sequence[CellResult],
     config_text: str,
 ) -> str:
-    """Returns the HTML page.
+    """Returns the HTML page of the results of all cells, a section per dataset."""
+    import jinja2
 
-    Args:
-        config: The benchmark.
-        parts: Sections of the datasets.
-        results: The results of all cells.
-        config_text: Text of the configuration file.
-
-    Raises:
-        DependencyError: Jinja2 is not installed.
-    """
-    jinja2 = require_jinja()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(str(resources.files(__package__) / "templates")),
         autoescape=True,
@@ -165,17 +148,11 @@ def make_page(
     )
 
 
-def require_jinja() -> Any:
-    """Imports Jinja2.
-
-    Raises:
-        DependencyError: It is not installed.
-    """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise DependencyError("jinja2", "report", "Writing the page of the benchmark") from error
-    return jinja2
+def require_packages() -> None:
+    """Raises `DependencyError` if a package of the report is not installed."""
+    for package in ("matplotlib", "jinja2"):
+        if find_spec(package) is None:
+            raise DependencyError(package, "report", "The report of a benchmark")
 
 
 def _part(
@@ -204,4 +181,4 @@ def _number(value: float, decimals: int = 3) -> str:
 def _tint(value: float) -> str:
     """Returns the background color of a J: the lower, the stronger; none from .95 on."""
     share = 0.0 if math.isnan(value) else min(max((0.95 - value) / 0.95, 0.0), 1.0)
-    return f"rgba(213, 94, 0, {_STRONGEST * share:.3f})"
+    return f"rgba(213, 94, 0, {0.55 * share:.3f})"

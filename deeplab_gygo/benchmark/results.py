@@ -7,8 +7,6 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 from deeplab_gygo.benchmark.plan import BenchmarkConfig, BenchmarkDataset, BenchmarkRow, Cell
@@ -254,12 +252,7 @@ def _first_failure(cell: Cell) -> str:
 def _weights_hash(row: BenchmarkRow) -> str:
     """Returns the SHA-256 of the weights of a row; empty if absent or not needed."""
     path = row.weights_path
-    return _hash(path, path.stat().st_mtime_ns) if path is not None and path.is_file() else ""
-
-
-@lru_cache(maxsize=64)
-def _hash(path: Path, modified: int) -> str:
-    return file_hash(path)
+    return file_hash(path) if path is not None and path.is_file() else ""
 
 
 def _key(cell: Cell, names: Sequence[str]) -> dict[str, str]:

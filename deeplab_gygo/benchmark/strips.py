@@ -16,8 +16,7 @@ from deeplab_gygo.evaluation.result_files import find_predictions
 from deeplab_gygo.io.masks import read_mask
 from deeplab_gygo.runs.contact_sheet import mean_jaccard, outline_objects
 
-PERCENTS = (0, 25, 50, 75, 100)
-"""Relative times of the frames."""
+PERCENTS = (0, 25, 50, 75, 100)  # of the sequence
 
 # Cyan and red differ in lightness too, which helps with any color vision.
 TRUTH_COLOR = (0, 235, 235)
@@ -27,15 +26,7 @@ _WIDTH = 360  # pixels; shown at about half, which is sharp on dense screens too
 
 @dataclass(frozen=True)
 class Tile:
-    """One frame of a strip.
-
-    Attributes:
-        percent: Relative time.
-        frame: Name of the frame.
-        image: JPEG as a `data:` URL.
-        J: J of the frame in [0, 1].
-        is_given: Whether the mask was given, not predicted.
-    """
+    """One frame of a strip: a JPEG as a `data:` URL, its J, and whether its mask was given."""
 
     percent: int
     frame: str
@@ -46,13 +37,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Strip:
-    """Result of one row on a sequence.
-
-    Attributes:
-        title: Title of the row.
-        J: Mean J of the sequence.
-        tiles: One tile per relative time.
-    """
+    """Title of a row, its mean J on a sequence, and one tile per relative time."""
 
     title: str
     J: float

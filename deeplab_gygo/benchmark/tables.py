@@ -93,13 +93,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class DatasetTable:
-    """The table of one dataset.
-
-    Attributes:
-        dataset: The dataset.
-        sections: Titles with their rows: the measured ones, then the quoted ones of every set.
-        remarks: Sentences below the table.
-    """
+    """Table of a dataset: titled sections of measured and of quoted rows, and remarks."""
 
     dataset: BenchmarkDataset
     sections: tuple[tuple[str, tuple[TableRow, ...]], ...]
@@ -229,26 +223,20 @@ def latex(tables: Sequence[DatasetTable], sources: dict[str, QuotedSource]) -> s
         # The escaping of LaTeX leaves the asterisks of bold cells.
         body = re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", _formatted(table.rows, "latex_booktabs"))
         notes = [*table.remarks, STATEMENT, *(f"[{line}]" for line in _listed(sources))]
-        parts.append(
-            "\n".join(
-                [
-                    r"\begin{table*}",
-                    r"\centering\small\setlength{\tabcolsep}{4pt}",
-                    rf"\caption{{{_escaped(table.dataset.label)}}}",
-                    rf"\label{{tab:{table.dataset.name.replace('_', '-')}}}",
-                    body,
-                    rf"\par\footnotesize\raggedright {_escaped(' '.join(notes))}",
-                    r"\end{table*}",
-                ]
-            )
-        )
+        label = table.dataset.name.replace("_", "-")
+        parts.append(rf"""\begin{{table*}}
+\centering\small\setlength{{\tabcolsep}}{{4pt}}
+\caption{{{_escaped(table.dataset.label)}}}
+\label{{tab:{label}}}
+{body}
+\par\footnotesize\raggedright {_escaped(" ".join(notes))}
+\end{{table*}}""")
     return "\n\n".join(parts) + "\n"
 
 
 def text(table: DatasetTable) -> str:
     """Returns the measured rows for the terminal, and the reasons of those that are absent."""
-    columns = {"J": "J", "J_decay": "J decay", "F": "F", "adaptation_seconds": "adapt s",
-               "fps": "FPS"}  # fmt: skip
+    columns = dict(zip(COLUMNS, HEADINGS, strict=True))
     _, rows = table.sections[0]
     measured = [[r.name, *map(r.text, columns)] for r in rows if r.origin == "measured"]
     lines = [table.dataset.label]

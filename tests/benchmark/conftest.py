@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from deeplab_gygo import __version__
-from deeplab_gygo.benchmark.plan import BenchmarkConfig, cells_of, load_benchmark
+from deeplab_gygo.benchmark.plan import BenchmarkConfig, cells_of
 from deeplab_gygo.benchmark.run import run_missing
+from deeplab_gygo.io.config_file import load_yaml
 from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.runs.output_directory import OutputDirectory
 from deeplab_gygo.runs.run_record import RunRecord, hashes_of
@@ -97,7 +98,7 @@ class Bench:
 
     @property
     def config(self) -> BenchmarkConfig:
-        return load_benchmark(self.path)
+        return load_yaml(BenchmarkConfig, self.path)
 
     def change(self, **changes) -> None:
         """Changes keys of the configuration."""

@@ -2,8 +2,9 @@
 
 import pytest
 
-from deeplab_gygo.benchmark.plan import cells_of, load_benchmark
+from deeplab_gygo.benchmark.plan import BenchmarkConfig, cells_of
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.config_file import load_yaml
 
 
 def test_cells_are_datasets_times_rows_in_order(bench):
@@ -52,7 +53,7 @@ def test_options_start_from_the_preset_of_the_method(bench):
 def test_a_wrong_row_is_refused_by_its_value(bench, row, changes, met):
     bench.change_row(row, **changes)
     with pytest.raises(UsageError, match=met.replace(".", r"\.")):
-        load_benchmark(bench.path)
+        load_yaml(BenchmarkConfig, bench.path)
 
 
 @pytest.mark.parametrize(
@@ -68,4 +69,4 @@ def test_a_wrong_row_is_refused_by_its_value(bench, row, changes, met):
 def test_a_wrong_benchmark_is_refused_by_its_value(bench, changes, met):
     bench.change(**changes)
     with pytest.raises(UsageError, match=met):
-        load_benchmark(bench.path)
+        load_yaml(BenchmarkConfig, bench.path)
