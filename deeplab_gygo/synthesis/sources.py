@@ -31,14 +31,14 @@ MAX_FRAME_DISTANCE = 25
 _EMPTY_SHARE = 0.03  # fraction of the samples of a video source that may lack the object
 
 
-def data_root(configured: str) -> Path:
+def data_root(configured: str | Path) -> Path:
     """Returns the folder that relative roots start at: configured, of the environment, or `.`."""
     return Path(configured or os.environ.get(DATA_VARIABLE, "."))
 
 
 def build_source(
     sources: list[SourceConfig],
-    root: str,
+    root: str | Path,
     cache_gb: float,
     *,
     max_frame_distance: int = MAX_FRAME_DISTANCE,

@@ -1,47 +1,43 @@
-"""Checkpoints that make a resumed training equal to an undisturbed one."""
+"""Checkpoints that make a resumed training equal to an uninterrupted one."""
 
 from __future__ import annotations
 
 import json
-import os
+import signal
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deeplab_gygo.errors import InputError, StorageError
+from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.atomic import replacing
 
-NAME = "checkpoint.npz"
+CHECKPOINT_NAME = "checkpoint.npz"
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def save_checkpoint(
     folder: Path, groups: dict[str, dict[str, np.ndarray]], state: dict[str, Any]
 ) -> None:
-    """Writes arrays and state beside the last checkpoint and renames over it.
+    """Replaces the checkpoint of a training.
 
     Args:
         folder: Folder of the training.
-        groups: Arrays by group (network, average, optimizer) and name.
-        state: Plain values: step, seconds, best score, configuration hash.
+        groups: Arrays by group (network, average, optimizer, random) and name.
+        state: JSON values: step, seconds, best score, hash of the configuration.
 
     Raises:
-        StorageError: The checkpoint cannot be written; the one before stays whole.
+        StorageError: The checkpoint cannot be written; the previous one is unchanged.
     """
     arrays = {f"{group}|{name}": a for group, part in groups.items() for name, a in part.items()}
     arrays["state"] = np.frombuffer(json.dumps(state).encode(), np.uint8)
-    side = folder / f".{NAME}.partial-{os.getpid()}.npz"
-    try:
-        np.savez(side, **arrays)
-        os.replace(side, folder / NAME)
-    except OSError as error:
-        side.unlink(missing_ok=True)
-        raise StorageError(
-            "A checkpoint can be written",
-            met=error.strerror,
-            where=folder / NAME,
-            remedy="Free some space and run the same command again; it resumes",
-        ) from error
+    with replacing(folder / CHECKPOINT_NAME) as side, open(side, "wb") as stream:
+        np.savez(stream, **arrays)
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, Any]] | None:
@@ -51,12 +47,12 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, np.ndarray]], dic
         folder: Folder of the training.
 
     Returns:
-        Groups of arrays and state as given to `save_checkpoint`, or None where there is none.
+        Groups of arrays and state as given to `save_checkpoint`; None if there is no checkpoint.
 
     Raises:
         InputError: The file is damaged.
     """
-    path = folder / NAME
+    path = folder / CHECKPOINT_NAME
     if not path.is_file():
         return None
     groups: dict[str, dict[str, np.ndarray]] = {}
@@ -72,6 +68,31 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, np.ndarray]], dic
             "A checkpoint is a file written by this package",
             met=f"{type(error).__name__}: {error}",
             where=path,
-            remedy="Delete it to start the training anew",
+            remedy="Delete it to restart the training",
         ) from error
     return groups, state
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[None]:
+    """Defers SIGINT and SIGTERM to the end of a block.
+
+    A step interrupted in the middle would leave some weights new, some old and some lost, and so
+    would the checkpoint that an interrupted training writes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread handles signals
+        return
+    received: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    # A handler that was not set from Python cannot be restored, and is not replaced.
+    handlers = {number: handler for number, handler in handlers.items() if handler is not None}
+    for number in handlers:
+        signal.signal(number, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in received[:1]:
+            signal.raise_signal(number)

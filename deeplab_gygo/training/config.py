@@ -1,15 +1,16 @@
-"""Offline training of a parent, as a dataclass that is the YAML schema too."""
+"""Offline training of a parent: a dataclass that is the YAML schema too."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.io.config_file import from_dict, read_yaml
+from deeplab_gygo.io.config_file import check_choices, check_range, from_dict, read_yaml
 from deeplab_gygo.methods import METHODS
 from deeplab_gygo.models.config import ModelConfig, Precision
+from deeplab_gygo.synthesis.clips import FRAMES_PER_CLIP
 from deeplab_gygo.synthesis.config import AugmentConfig, SourceConfig
 
 
@@ -19,10 +20,10 @@ class ValidationConfig:
 
     Attributes:
         kind: Kind of dataset, as in `SourceConfig`.
-        root: Folder of the dataset.
+        root: Folder of the dataset; a relative one starts at the trainer's `data_root`.
         split: Split to read.
-        sequences: Names to use; empty takes all of the split.
-        stride: Every how many frames are measured.
+        sequences: Names to use; empty takes the whole split.
+        stride: Distance between measured frames, frames.
     """
 
     kind: Literal["gygo", "davis2016", "davis2017"]
@@ -31,77 +32,82 @@ class ValidationConfig:
     sequences: list[str] = field(default_factory=list)
     stride: int = 5
 
+    def __post_init__(self) -> None:
+        check_choices(self)
+        check_range(self, "stride", 1)
+
 
 @dataclass
 class TrainConfig:
-    """Offline training of a parent model.
+    """Offline training of a parent.
 
     Attributes:
         model: Architecture.
-        sources: Material, as a weighted mix.
-        initial: Parent file to start from instead of the backbone's ImageNet weights.
-        grow: Whether `initial` may lack parts of the architecture (a memory, a refinement), which
-            then start afresh.
-        data_root: Folder that relative roots start at, or the shards that `data pack` made of it;
-            the environment variable `DEEPLAB_GYGO_DATA` fills it when it is empty.
-        validation: Sets measured every `validate_every` steps.
+        sources: Training sources, as a weighted mix.
+        init_from: Parent file to start from instead of the backbone's ImageNet weights.
+        allow_missing: Whether `init_from` may lack parts of the architecture (memory, refinement),
+            which are then initialized at random.
+        data_root: Folder that relative roots start at; empty: the environment variable
+            `DEEPLAB_GYGO_DATA`, or the current folder.
+        validation: Sets that are measured every `validate_every` steps.
         crop: Size (height, width) of training crops, pixels.
-        batch: Crops a step; two are one clip.
-        trained: What learns: `all`, but for what is frozen below, or the `refinement` alone, at
-            `head_rate`.
-        steps: Optimizer steps in all.
-        seconds: Stop early after this training time, counting earlier runs; 0 means no limit. The
+        batch: Crops per step; two are one clip.
+        trainable: Parts that are trained: `all` but the frozen stages, or only the `refinement`, at
+            `head_learning_rate`.
+        steps: Number of optimizer steps.
+        seconds: Time limit of training, earlier runs included; 0: no limit. The learning rate
             schedule then runs over time instead of steps.
-        head_rate: Peak learning rate of ASPP and decoder.
-        backbone_rate: Peak learning rate of the encoder.
-        frozen_stages: The stem and the encoder's stages up to this one are not trained; -1 trains
-            all.
-        freeze_batch_norm: Run ASPP and decoder on their moving statistics and without dropout:
-            right for batches of a few large crops, after a training on larger batches.
-        weight_decay: Decoupled, on kernels that are not depthwise.
-        clip: Largest global norm of the gradient.
-        warmup: Steps of linear warm-up; the rest is a cosine to zero.
-        dice: Weight of the soft Dice loss beside the cross-entropy.
-        edge: What a pixel by an edge of the object counts in the cross-entropy beyond others.
-        ema: Momentum of the moving average of weights that is kept as the result; 0 keeps the
-            last weights.
-        guide_dropout: Share of crops without a guide, among those that do not need one.
-        memory_dropout: Share of crops without a memory, likewise.
-        augment: Random changes of the pictures.
+        head_learning_rate: Peak learning rate of ASPP and decoder.
+        backbone_learning_rate: Peak learning rate of the encoder.
+        frozen_stages: The stem and the stages of the encoder up to this one are frozen; -1: none.
+        freeze_batch_norm: Whether ASPP and decoder use their moving statistics and no dropout, for
+            batches of a few large crops after a training on larger batches.
+        weight_decay: Decoupled weight decay of kernels that are not depthwise.
+        grad_clip_norm: Maximum global norm of the gradient; 0: no clipping.
+        warmup: Steps of linear warm-up, followed by a cosine decay to zero.
+        dice_weight: Weight of the soft Dice loss beside the cross-entropy.
+        edge_weight: Additional weight of pixels near a contour in the cross-entropy.
+        ema_momentum: Momentum of the exponential moving average of the weights that is the result;
+            0 keeps the last weights.
+        guide_dropout: Fraction of examples without a guide, where the image identifies the target.
+        memory_dropout: Fraction of examples without a memory, likewise.
+        augment: Augmentation.
         validate_every: Steps between validations.
         checkpoint_every: Steps between checkpoints.
-        log_every: Steps between lines of the log.
-        workers: Threads that make samples.
-        worker_processes: Processes that make samples instead of the threads, for a GPU that
-            threads cannot keep busy; 0 does with threads. Both make the same samples.
-        cache_gb: Memory for decoded pictures, GB; processes share it evenly.
-        data_parallel: Whether every step is computed by all GPUs of the machine (JAX only), each a
-            part of the batch.
+        log_every: Steps between log entries.
+        workers: Threads that make examples.
+        worker_processes: Processes that make examples instead of the threads, for a GPU; 0: none.
+            The examples are the same.
+        cache_gb: Memory for decoded images, GB, shared by the processes.
+        data_parallel: Whether every batch is divided over all GPUs of the machine (JAX only).
         precision: Numeric policy.
-        seed: Of everything random.
+        seed: Seed of all randomness.
+
+    Raises:
+        UsageError: A value is out of range, or values do not fit together.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
     sources: list[SourceConfig] = field(default_factory=list)
-    initial: str = ""
-    grow: bool = False
+    init_from: str = ""
+    allow_missing: bool = False
     data_root: str = ""
     validation: list[ValidationConfig] = field(default_factory=list)
     crop: tuple[int, int] = (288, 352)
     batch: int = 6
-    trained: Literal["all", "refinement"] = "all"
+    trainable: Literal["all", "refinement"] = "all"
     steps: int = 10000
     seconds: float = 0.0
-    head_rate: float = 1.5e-3
-    backbone_rate: float = 3e-4
+    head_learning_rate: float = 1.5e-3
+    backbone_learning_rate: float = 3e-4
     frozen_stages: int = 3
     freeze_batch_norm: bool = False
     weight_decay: float = 1e-4
-    clip: float = 5.0
+    grad_clip_norm: float = 5.0
     warmup: int = 200
-    dice: float = 1.0
-    edge: float = 0.0
-    ema: float = 0.999
+    dice_weight: float = 1.0
+    edge_weight: float = 0.0
+    ema_momentum: float = 0.999
     guide_dropout: float = 0.5
     memory_dropout: float = 0.5
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -115,23 +121,66 @@ class TrainConfig:
     precision: Precision = "auto"
     seed: int = 0
 
+    # Weight of the logits before refinement in the loss, beside 1 for the refined ones: online
+    # fine-tuning uses them.
+    COARSE_WEIGHT: ClassVar[float] = 0.5
+
+    RENAMED_KEYS: ClassVar[dict[str, str]] = {
+        "initial": "init_from",
+        "grow": "allow_missing",
+        "trained": "trainable",
+        "head_rate": "head_learning_rate",
+        "backbone_rate": "backbone_learning_rate",
+        "clip": "grad_clip_norm",
+        "dice": "dice_weight",
+        "edge": "edge_weight",
+        "ema": "ema_momentum",
+    }
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        for name in ("steps", "crop", "validate_every", "checkpoint_every", "log_every"):
+            check_range(self, name, 1)
+        for name in ("seconds", "head_learning_rate", "backbone_learning_rate", "weight_decay",
+                     "grad_clip_norm", "warmup", "dice_weight", "edge_weight", "workers",
+                     "worker_processes", "cache_gb"):  # fmt: skip
+            check_range(self, name, 0)
+        for name in ("ema_momentum", "guide_dropout", "memory_dropout"):
+            check_range(self, name, 0, 1)
+        check_range(self, "frozen_stages", -1)
+        if self.batch < FRAMES_PER_CLIP or self.batch % FRAMES_PER_CLIP:
+            raise UsageError(
+                f"A batch contains whole clips of {FRAMES_PER_CLIP} frames",
+                met=self.batch,
+                where="TrainConfig.batch",
+            )
+        if self.trainable == "refinement" and not self.model.refine:
+            raise UsageError(
+                "Only an architecture with a refinement can train it alone",
+                met="model.refine false",
+                where="TrainConfig.trainable",
+                remedy="Set model.refine, or trainable: all",
+            )
+
 
 def load_training(path: str | Path) -> Any:
     """Reads an experiment file of any method.
 
     Args:
-        path: YAML file; its key `method` names the method to train, `deeplab` without.
+        path: YAML file; its key `method` names the method to train, by default `deeplab`.
 
     Returns:
         The training configuration of that method.
 
     Raises:
         UsageError: The file is missing or no YAML, has a wrong key or value, or names a method
-            that is not trained.
+            that cannot be trained.
     """
     values = read_yaml(path)
     name = values.pop("method", values.pop("system", "deeplab"))
-    trained = [method.name for method in METHODS.values() if method.training]
-    if name not in trained:
-        raise UsageError(f"A method to train is one of {', '.join(trained)}", met=name, where=path)
+    trainable = [method.name for method in METHODS.values() if method.training]
+    if name not in trainable:
+        raise UsageError(
+            f"A method to train is one of {', '.join(trainable)}", met=name, where=path
+        )
     return from_dict(METHODS[name].resolve("training"), values, path)

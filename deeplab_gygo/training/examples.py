@@ -1,6 +1,8 @@
-"""Clips as a training takes them: made by threads, or by processes that open the material anew.
+"""Batches of training examples, made ahead of time by threads or processes.
 
-Nothing here needs Keras, so that a process that makes examples starts quickly and stays small.
+The batch of a step is a pure function of the seed and the step, whatever the number of threads or
+processes, so that a resumed training sees exactly the data of an uninterrupted one. This module
+needs no Keras, so that the processes start quickly and stay small.
 """
 
 from __future__ import annotations
@@ -9,162 +11,178 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 
-from deeplab_gygo.errors import UsageError
+from deeplab_gygo.errors import DeepLabGygoError
 from deeplab_gygo.models.guide import guide_at_stride
 from deeplab_gygo.synthesis.augment import VOID
-from deeplab_gygo.synthesis.clips import ClipSource, ConditioningDropout, training_clip
+from deeplab_gygo.synthesis.clips import (
+    FRAMES_PER_CLIP,
+    ClipSource,
+    ConditioningDropout,
+    training_clip,
+)
+from deeplab_gygo.synthesis.config import SourceConfig
 from deeplab_gygo.synthesis.sources import build_source
 from deeplab_gygo.training.config import TrainConfig
 
-Example = dict[str, np.ndarray]
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
-"""Inputs {"image": uint8 [B, h, w, 3], "guide" and "reference": float32 [B, h/stride, w/stride, 1]}
-and targets uint8 [B, h, w, 1]: 0, 1, or 255 where the annotation is void."""
+"""Inputs {"image": uint8 [B, h, w, 3], "guide" and "reference": float32 [B, h/4, w/4, 1]}, and
+targets uint8 [B, h, w, 1]: 0, 1, or 255 where the annotation is void."""
+
+MakeClip = Callable[[int, int], Batch]
+"""Makes the examples of a clip from the step and the position of the clip in the batch."""
+
+_BATCHES_AHEAD = 4  # bounds the memory
+
+
+class LoaderConfig(Protocol):
+    """Options of `start_pool`, in the training configuration of every method."""
+
+    sources: list[SourceConfig]
+    workers: int
+    worker_processes: int
+    cache_gb: float
 
 
 class ClipMaker:
     """Makes the examples of one clip, a pure function of the step and the clip.
 
     Args:
-        source: Where clips are drawn from.
-        config: Crop, augmentation and seed.
-        stride: Stride of guide and reference, pixels.
+        source: Source of the clips.
+        config: Crop, augmentation, conditioning dropout and seed.
     """
 
-    def __init__(self, source: ClipSource, config: TrainConfig, stride: int):
-        self._source, self._config, self._stride = source, config, stride
-        self._telling = ConditioningDropout(config.guide_dropout, config.memory_dropout)
+    def __init__(self, source: ClipSource, config: TrainConfig):
+        self._source, self._config = source, config
+        self._dropout = ConditioningDropout(config.guide_dropout, config.memory_dropout)
 
     def __call__(self, step: int, clip: int) -> Batch:
         """Makes the examples of a clip; safe to call from several threads."""
         config = self._config
-        examples = training_clip(
-            self._source, step, clip, config.seed, config.crop, config.augment, self._telling
+        return stack(
+            training_clip(
+                self._source, step, clip, config.seed, config.crop, config.augment, self._dropout
+            )
         )
-        return stack(examples, self._stride)
 
 
-def stack(examples: list[Example], stride: int) -> Batch:
-    """Joins examples of one size, as `training_clip` makes them.
-
-    Args:
-        examples: Examples.
-        stride: Stride of guide and reference, pixels; sizes are multiples of it.
-
-    Returns:
-        Inputs and targets.
-    """
+def stack(examples: list[dict[str, np.ndarray]]) -> Batch:
+    """Stacks examples of `training_clip`, of one size, to inputs and targets."""
     inputs = {"image": np.stack([e["image"] for e in examples])}
     for name in ("guide", "reference"):
-        inputs[name] = guide_at_stride(np.stack([e[name] for e in examples]), stride)
+        inputs[name] = guide_at_stride(np.stack([e[name] for e in examples]))
     targets = [np.where(e["valid"] > 0, e["mask"], VOID).astype(np.uint8) for e in examples]
     return inputs, np.stack(targets)[..., None]
 
 
-def join(parts: list[Batch]) -> Batch:
-    """Joins batches of one size to a larger one."""
-    inputs = {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]}
-    return inputs, np.concatenate([part[1] for part in parts])
-
-
-# === Threads and processes ===
-
-Work = tuple[Executor, Callable[[int, int], Batch]]
-"""A pool, and what is submitted to it: `(step, clip) -> Batch`."""
-
-
-def open_pool(config: TrainConfig, source: ClipSource, root: Path, stride: int) -> Work:
-    """Starts what makes the examples of a parent's training.
-
-    Args:
-        config: As for `start_pool`.
-        source: As for `start_pool`.
-        root: As for `start_pool`.
-        stride: Stride of guide and reference, pixels.
-
-    Returns:
-        The pool, which the caller shuts down, and what to submit.
-
-    Raises:
-        UsageError: The number of processes is negative.
-    """
-    return start_pool(config, source, root, partial(ClipMaker, config=config, stride=stride))
-
-
 def start_pool(
-    config: TrainConfig,
+    config: LoaderConfig,
     source: ClipSource,
     root: Path,
-    maker: Callable[[ClipSource], Callable[[int, int], Batch]],
+    make_maker: Callable[[ClipSource], MakeClip],
     open_source: Callable[..., ClipSource] = build_source,
-) -> Work:
-    """Starts what makes the examples of a training.
+) -> tuple[Executor, MakeClip]:
+    """Starts the threads or processes that make the examples of a training.
 
     Args:
-        config: Its `worker_processes` make examples, or its `workers` threads where there are
-            none; both make the same ones.
-        source: What threads draw from; a process opens a source of its own.
-        root: Folder that relative roots of the material start at.
-        maker: Makes `(step, clip) -> Batch` of a source; sent to the processes.
+        config: Number of processes, or else of threads; both make the same examples.
+        source: Source that threads sample from; a process opens a source of its own.
+        root: Folder that relative roots of the sources start at.
+        make_maker: Returns the `MakeClip` of a source; sent to the processes.
         open_source: `(sources, root, cache_gb) -> source`; sent to the processes.
 
     Returns:
-        The pool, which the caller shuts down, and what to submit.
-
-    Raises:
-        UsageError: The number of processes is negative.
+        The pool, which `batches` shuts down, and the function to submit.
     """
-    if config.worker_processes < 0:
-        raise UsageError(
-            "A number of processes is zero or more",
-            met=config.worker_processes,
-            where="worker_processes",
-        )
     if config.worker_processes == 0:
         pool = ThreadPoolExecutor(max(1, config.workers), thread_name_prefix="examples")
-        return pool, maker(source)
+        return pool, make_maker(source)
+    cache_gb = config.cache_gb / config.worker_processes
     pool = ProcessPoolExecutor(
         config.worker_processes,
-        # Not by fork: the backend has threads, which a fork would leave in an unknown state.
+        # Not by fork: the backend has threads, which a fork would leave in an undefined state.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_process,
-        initargs=(config, str(root), maker, open_source),
+        initargs=(partial(open_source, config.sources, root, cache_gb), make_maker),
     )
     return pool, _make_in_process
 
 
-_maker: Callable[[int, int], Batch] | None = (
-    None  # of this process, where it is one that makes examples
-)
+_process_maker: MakeClip | None = None  # of this process, if it makes examples
 
 
 def _start_process(
-    config: TrainConfig,
-    root: str,
-    maker: Callable[[ClipSource], Callable[[int, int], Batch]],
-    open_source: Callable[..., ClipSource],
+    open_source: Callable[[], ClipSource], make_maker: Callable[[ClipSource], MakeClip]
 ) -> None:
-    """Opens the material in a process that makes examples."""
-    global _maker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's, who ends its processes
+    """Opens the sources in a process that makes examples."""
+    global _process_maker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the trainer handles Ctrl-C and ends the process
     threading.Thread(target=_end_with_trainer, daemon=True).start()
     cv2.setNumThreads(1)
-    _maker = maker(open_source(config.sources, root, config.cache_gb / config.worker_processes))
+    _process_maker = make_maker(open_source())
 
 
 def _end_with_trainer() -> None:
-    """Ends this process when the trainer was killed, for nobody else would."""
+    """Ends this process when the trainer was killed."""
     multiprocessing.parent_process().join()
     os._exit(1)
 
 
 def _make_in_process(step: int, clip: int) -> Batch:
-    return _maker(step, clip)
+    return _process_maker(step, clip)
+
+
+def batches(
+    work: tuple[Executor, MakeClip],
+    *,
+    first_step: int,
+    last_step: int,
+    batch: int,
+    per_clip: int = FRAMES_PER_CLIP,
+) -> Iterator[Batch]:
+    """Yields the batches of the steps `first_step` to `last_step - 1`, in order.
+
+    Args:
+        work: Of `start_pool`. The pool is shut down at the end.
+        first_step: First step to make.
+        last_step: Step to stop before.
+        batch: Examples per step, a multiple of `per_clip`.
+        per_clip: Examples per clip.
+
+    Yields:
+        Inputs and targets; see `Batch`.
+
+    Raises:
+        DeepLabGygoError: A process that makes examples was killed.
+    """
+    pool, make_clip = work
+    waiting: deque[list[Future[Batch]]] = deque()
+    try:
+        upcoming = first_step
+        for _ in range(first_step, last_step):
+            while upcoming < last_step and len(waiting) < _BATCHES_AHEAD:
+                clips = range(batch // per_clip)
+                waiting.append([pool.submit(make_clip, upcoming, clip) for clip in clips])
+                upcoming += 1
+            parts = [future.result() for future in waiting.popleft()]
+            inputs = {n: np.concatenate([part[0][n] for part in parts]) for n in parts[0][0]}
+            yield inputs, np.concatenate([part[1] for part in parts])
+    except BrokenProcessPool as error:
+        raise DeepLabGygoError(
+            "The processes that make examples run as long as the training",
+            met="one of them was killed, perhaps for lack of memory",
+            where="worker_processes",
+            remedy="Use fewer of them or a smaller cache_gb; the last checkpoint is complete",
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,124 +1,167 @@
-"""The gradient steps of offline training: groups of variables with rates of their own."""
+"""Gradient steps of offline training: parameter groups with own learning rates, on all devices."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from deeplab_gygo.backend import GradientStep
-from deeplab_gygo.models.deeplab import KEY_LAYER, DeepLabV3Plus
+from deeplab_gygo import backend
+from deeplab_gygo.errors import UsageError
+from deeplab_gygo.models.config import KEY_LAYER
+from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.losses import segmentation_loss
+from deeplab_gygo.synthesis.clips import FRAMES_PER_CLIP
 from deeplab_gygo.training.config import TrainConfig
 from deeplab_gygo.training.network import build_training_network, clip_loss
-from deeplab_gygo.training.parallel import spread
 
 
-class RatedStep:
-    """A gradient step over groups of variables, at peak rates of their own.
+class ParamGroup(NamedTuple):
+    """Variables with an optimizer and a peak learning rate of their own."""
+
+    learning_rate: float
+    optimizer: keras.optimizers.Optimizer
+    variables: list[keras.Variable]
+
+
+class TrainStep:
+    """A gradient step over parameter groups, at scheduled learning rates.
 
     Args:
-        groups: Peak rate, optimizer and variables of every group.
-        step: The compiled step over the same groups.
+        groups: Parameter groups.
+        step: Compiled step over the same groups.
     """
 
-    def __init__(
-        self,
-        groups: list[tuple[float, keras.optimizers.Optimizer, list[keras.Variable]]],
-        step: GradientStep,
-    ):
+    def __init__(self, groups: list[ParamGroup], step: backend.GradientStep):
         self._groups, self._step = groups, step
 
-    def __call__(self, inputs: dict[str, np.ndarray], targets: Any, rate_factor: float) -> Any:
-        """Runs one step; a device may still be at it afterwards.
+    def __call__(self, inputs: dict[str, np.ndarray], targets: Any, factor: float) -> Any:
+        """Runs one step; a device may not have finished it on return.
 
         Args:
             inputs: Inputs of the trained network, by name.
-            targets: What its loss is given beside the outputs: an array, or several by name.
-            rate_factor: Factor of the peak rates in 0..1.
+            targets: Second argument of its loss: an array, or several by name.
+            factor: Factor of the peak learning rates, 0..1.
 
         Returns:
             The loss before the update, a scalar of the backend; `float` waits for it.
         """
-        for rate, optimizer, _ in self._groups:
-            optimizer.learning_rate = rate * rate_factor
-        return self._step.launch(spread(inputs), spread(targets))
+        for group in self._groups:
+            group.optimizer.learning_rate = group.learning_rate * factor
+        return self._step.launch(_shard(inputs), _shard(targets))
 
     def state(self) -> dict[str, np.ndarray]:
         """Returns the optimizers' variables by position."""
-        return {
-            f"{group}.{index}": np.asarray(variable.numpy())
-            for group, (_, optimizer, _) in enumerate(self._groups)
-            for index, variable in enumerate(optimizer.variables)
-        }
+        return {name: np.asarray(variable.numpy()) for name, variable in self._variables()}
 
     def set_state(self, state: dict[str, np.ndarray]) -> None:
-        """Sets what `state` returned."""
-        for group, (_, optimizer, _) in enumerate(self._groups):
-            for index, variable in enumerate(optimizer.variables):
-                variable.assign(state[f"{group}.{index}"])
+        """Sets the optimizers' variables as returned by `state`."""
+        for name, variable in self._variables():
+            variable.assign(state[name])
+
+    def _variables(self) -> list[tuple[str, keras.Variable]]:
+        return [
+            (f"{number}.{index}", variable)
+            for number, group in enumerate(self._groups)
+            for index, variable in enumerate(group.optimizer.variables)
+        ]
 
 
-class ParentStep(RatedStep):
-    """AdamW on head and encoder, or on the refinement alone, at peak rates scaled by the schedule.
+class ParentStep(TrainStep):
+    """AdamW on head and encoder, or on the refinement alone.
 
     Inputs are those of `build_training_network`, targets uint8 [B, H, W, 1], 0, 1 or 255 for void.
 
     Args:
-        parent: Network whose trainable variables are trained.
-        config: Rates, decay, clipping and loss.
+        parent: Network with the trainable variables.
+        config: Learning rates, weight decay, clipping and loss.
     """
 
     def __init__(self, parent: DeepLabV3Plus, config: TrainConfig):
-        alone = config.trained == "refinement"
-        parts = [
-            (config.head_rate, _refiner_variables(parent) if alone else _head_variables(parent)),
-            (config.backbone_rate, [] if alone else _backbone_variables(parent)),
-        ]
+        refiner = parent.refiner.trainable_variables if parent.refiner is not None else []
+        encoder = parent.encoder.trainable_variables
+        keys = [v for v in encoder if KEY_LAYER in v.path]
+        backbone = [v for v in encoder if KEY_LAYER not in v.path]
+        only_refiner = config.trainable == "refinement"
+        # The head group are the variables without pretrained weights.
+        head = refiner if only_refiner else [*parent.head.trainable_variables, *refiner, *keys]
         groups = [
-            (rate, _optimizer(rate, config, variables), variables)
-            for rate, variables in parts
+            ParamGroup(rate, _optimizer(rate, config, variables), variables)
+            for rate, variables in (
+                (config.head_learning_rate, head),
+                (config.backbone_learning_rate, [] if only_refiner else backbone),
+            )
             if variables
         ]
-        # Refined logits carry the loss; those before them keep a part, for fine-tuning uses them.
-        coarse = 0.5 if parent.refiner is not None and not alone else 0.0
-        step = GradientStep(
+        weighs_coarse = parent.refiner is not None and not only_refiner
+        step = backend.GradientStep(
             build_training_network(parent),
-            clip_loss(segmentation_loss(config.dice, config.edge), coarse),
-            [(optimizer, variables) for _, optimizer, variables in groups],
-            clip=config.clip,
-            training=not (config.freeze_batch_norm or alone),
+            clip_loss(
+                segmentation_loss(config.dice_weight, config.edge_weight),
+                config.COARSE_WEIGHT if weighs_coarse else 0.0,
+            ),
+            [(group.optimizer, group.variables) for group in groups],
+            clip=config.grad_clip_norm,
+            training=not (config.freeze_batch_norm or only_refiner),
             donate=True,
         )
         super().__init__(groups, step)
 
 
-def _head_variables(parent: DeepLabV3Plus) -> list[keras.Variable]:
-    """Returns what has no ImageNet weights to keep: head, refinement, keys of the memory."""
-    return [*parent.head.trainable_variables, *_refiner_variables(parent), *_keys(parent)]
-
-
-def _refiner_variables(parent: DeepLabV3Plus) -> list[keras.Variable]:
-    return parent.refiner.trainable_variables if parent.refiner is not None else []
-
-
-def _backbone_variables(parent: DeepLabV3Plus) -> list[keras.Variable]:
-    keys = {id(variable) for variable in _keys(parent)}
-    return [v for v in parent.encoder.trainable_variables if id(v) not in keys]
-
-
-def _keys(parent: DeepLabV3Plus) -> list[keras.Variable]:
-    return [v for v in parent.encoder.trainable_variables if KEY_LAYER in v.path]
-
-
 def _optimizer(
-    rate: float, config: TrainConfig, variables: list[keras.Variable]
+    learning_rate: float, config: TrainConfig, variables: list[keras.Variable]
 ) -> keras.optimizers.Optimizer:
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
-    # No decay on scales, biases and depthwise filters (official implementation).
-    spared = [v for v in variables if len(v.shape) < 2 or "depthwise" in v.path]
-    optimizer.exclude_from_weight_decay(var_list=spared)
+    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=config.weight_decay)
+    # No decay of scales, biases and depthwise filters (official implementation).
+    excluded = [v for v in variables if len(v.shape) < 2 or "depthwise" in v.path]
+    optimizer.exclude_from_weight_decay(var_list=excluded)
     if config.precision == "float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
+
+
+def distribute(batch: int) -> int:
+    """Distributes everything built from now on in this process over all devices.
+
+    `keras.distribution.DataParallel` copies the variables to every device, shards the batch along
+    its first axis, and sums the gradients in the compiled step. It works on the JAX backend; on
+    TensorFlow Keras accepts it as a prototype and trains on one device without a warning.
+
+    Args:
+        batch: Examples per step.
+
+    Returns:
+        Number of devices.
+
+    Raises:
+        UsageError: The backend is not JAX, or the batch is not divisible into whole clips.
+    """
+    if backend.name() != "jax":
+        raise UsageError(
+            "Data-parallel training needs the JAX backend",
+            met=backend.name(),
+            where="data_parallel",
+            remedy="Set KERAS_BACKEND=jax, or data_parallel to false",
+        )
+    devices = keras.distribution.list_devices()
+    divisor = FRAMES_PER_CLIP * len(devices)
+    if batch % divisor:
+        raise UsageError(
+            f"A batch is divided over {len(devices)} devices in clips of {FRAMES_PER_CLIP} frames",
+            met=batch,
+            where="batch",
+            remedy=f"Use a multiple of {divisor}",
+        )
+    keras.distribution.set_distribution(keras.distribution.DataParallel(devices=devices))
+    return len(devices)
+
+
+def _shard(values: Any) -> Any:
+    """Shards an array, or a dict of arrays, along the first axis if there is a distribution."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return values
+    if isinstance(values, dict):
+        return {name: _shard(value) for name, value in values.items()}
+    return keras.distribution.distribute_tensor(values, distribution.get_data_layout(values.shape))

@@ -1,4 +1,4 @@
-"""The loop of every offline training: any method, any backend, exactly resumable."""
+"""The loop of offline training: any method, any backend, exactly resumable."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ from tqdm import tqdm
 from deeplab_gygo import backend
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.config_file import to_plain
+from deeplab_gygo.models.config import Precision
 from deeplab_gygo.models.weight_file import assign, save_parent, variables_by_name
-from deeplab_gygo.synthesis.clips import ClipSource
 from deeplab_gygo.synthesis.sources import data_root
-from deeplab_gygo.training.checkpoints import load_checkpoint, save_checkpoint
-from deeplab_gygo.training.config import TrainConfig
+from deeplab_gygo.training.checkpoints import (
+    deferred_interrupts,
+    load_checkpoint,
+    save_checkpoint,
+)
 from deeplab_gygo.training.ema import MovingAverage
-from deeplab_gygo.training.examples import Batch
-from deeplab_gygo.training.interrupts import deferred_interrupts
-from deeplab_gygo.training.steps import RatedStep
-from deeplab_gygo.training.summaries import Summaries
-from deeplab_gygo.training.throughput import Pace
+from deeplab_gygo.training.examples import Batch, LoaderConfig
+from deeplab_gygo.training.monitoring import ScalarLog, ThroughputMeter
+from deeplab_gygo.training.steps import TrainStep
+from deeplab_gygo.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
@@ -49,113 +51,198 @@ NOT_IDENTITY = (
 """Keys of the configuration that may change between runs of one training."""
 
 
-class Measurement(Protocol):
-    """What measures a network on sequences that are held back."""
+class TrainerConfig(LoaderConfig, Protocol):
+    """Options of `Trainer`, in the training configuration of every method."""
 
-    def run(self) -> dict[str, float]:
-        """Returns mean J by name."""
-        ...
+    data_root: str
+    steps: int
+    seconds: float
+    warmup: int
+    ema_momentum: float
+    validate_every: int
+    checkpoint_every: int
+    log_every: int
+    precision: Precision
+    seed: int
+
+
+def prepare_training(config: TrainerConfig) -> Path:
+    """Sets threads, precision and random seeds, before a network is built.
+
+    Returns:
+        Folder that relative roots of the sources start at.
+    """
+    cv2.setNumThreads(1)  # the threads that make examples are the parallelism
+    backend.set_precision(config.precision)
+    keras.utils.set_random_seed(config.seed)
+    return data_root(config.data_root)
 
 
 class Trainer(ABC):
     """Trains a network and writes checkpoints, logs and the parent file into a folder.
 
-    Files: `parent.npz` (the best by validation, or the last where there is no validation),
-    `last.npz`, `checkpoint.npz`, `log.csv`, TensorBoard events, `config.json`.
+    Files: `parent.npz` (the best by validation, or the last without validation), `last.npz`,
+    `checkpoint.npz`, `log.csv`, TensorBoard events, `config.json`.
 
-    A method's trainer says what the network is, what is trained, and what it is fed with.
+    A subclass calls `prepare_training`, builds the parts, passes them on, and makes the batches.
 
     Args:
-        config: What to train on what.
-        folder: Where to write; an unfinished training in it is resumed.
-        progress: Show a progress bar.
+        config: Configuration of the training.
+        folder: Output folder; an unfinished training in it is resumed.
+        parent: Network to train, with its frozen layers marked.
+        step: Gradient step over the network's variables.
+        validation: Measurement of the network.
+        learning_rate: Peak learning rate that is logged.
+        card: Entries of the parent file beside those of the training.
+        progress: Whether to show a progress bar.
 
     Raises:
-        InputError: Material is missing, damaged or of another layout.
-        UsageError: The folder holds a training of another configuration, or a value is out of
-            range.
+        UsageError: The folder contains a training of another configuration.
     """
 
     def __init__(
-        self, config: TrainConfig, folder: str | Path, progress: bool
+        self,
+        config: TrainerConfig,
+        folder: str | Path,
+        *,
+        parent: Any,
+        step: TrainStep,
+        validation: Validation,
+        learning_rate: float,
+        card: dict[str, Any] | None = None,
+        progress: bool = True,
     ):
         self.config, self.folder, self.progress = config, Path(folder), progress
+        self.parent, self.validation = parent, validation
+        self.train_step, self._peak_learning_rate, self._card = step, learning_rate, card or {}
+        self.step, self.seconds, self.best, self._validated = 0, 0.0, -1.0, 0
+        trained = {n: v for n, v in variables_by_name(parent).items() if v.trainable}
+        on_device = bool(backend.devices())
+        self.average = MovingAverage(trained, config.ema_momentum, on_device=on_device)
+        self.meter = ThroughputMeter()
         self.folder.mkdir(parents=True, exist_ok=True)
-        cv2.setNumThreads(1)  # the examples' threads are the parallelism
-        self.root = data_root(config.data_root)
-        self.source = self._open_source()
-        self.precision = backend.set_precision(config.precision)
-        self._choose_devices()
-        keras.utils.set_random_seed(config.seed)
-        self.parent = self._build_parent()
-        self._freeze()
-        self._step_function = self._build_step()
-        self.validation = self._build_validation()
-        self.step, self.seconds, self.best = 0, 0.0, -1.0
-        trained = {n: v for n, v in variables_by_name(self.parent).items() if v.trainable}
-        self.average = MovingAverage(trained, config.ema, on_device=bool(backend.devices()))
-        self.pace = Pace()
         self._resume()
 
-    # === What a method says ===
-
     @abstractmethod
-    def _open_source(self) -> ClipSource:
-        """Opens the material."""
+    def batches(self) -> Iterator[Batch]:
+        """Starts the batches from the current step on."""
 
-    @abstractmethod
-    def _build_parent(self) -> Any:
-        """Builds the network: `parts`, `config`, and what `save_parent` stores."""
+    def learning_rate_factor(self) -> float:
+        """Returns the factor of the peak learning rates: linear warm-up, then cosine decay."""
+        warmup = min(1.0, (self.step + 1) / max(1, self.config.warmup))
+        return warmup * 0.5 * (1.0 + math.cos(math.pi * self.progress_fraction()))
 
-    @abstractmethod
-    def _freeze(self) -> None:
-        """Sets which layers are not trained."""
-
-    @abstractmethod
-    def _build_step(self) -> RatedStep:
-        """Builds the gradient step."""
-
-    @abstractmethod
-    def _build_validation(self) -> Measurement:
-        """Builds what measures the network."""
-
-    @abstractmethod
-    def _feed(self) -> Iterator[Batch]:
-        """Starts the batches from the present step on."""
-
-    @abstractmethod
-    def _rate_factor(self) -> float:
-        """Returns the factor of the peak rates at the present step."""
-
-    def _choose_devices(self) -> None:
-        """Chooses what the training runs on, before anything is built; one device otherwise."""
-        self.devices = 1
-
-    def _step_targets(self, targets: np.ndarray) -> Any:
-        """Returns what the loss is given beside the outputs."""
+    def step_targets(self, targets: np.ndarray) -> Any:
+        """Returns the second argument of the loss for the targets of a batch."""
         return targets
 
-    def _card(self) -> dict[str, Any]:
-        """Returns what the parent file says of itself beside the course of the training."""
-        return {}
+    def progress_fraction(self) -> float:
+        """Returns the finished fraction of the schedule, 0..1, by steps or by time."""
+        by_time = self.seconds / self.config.seconds if self.config.seconds else 0.0
+        return min(1.0, max(self.step / self.config.steps, by_time))
 
-    @property
-    def _peak_rate(self) -> float:
-        """Peak rate that the log follows."""
-        return self.config.rate
+    def run(self) -> Path:
+        """Trains until the steps or the seconds of the configuration are used up.
 
-    # === State ===
+        Returns:
+            Path of the parent file.
+
+        Raises:
+            DeepLabGygoError: The loss is not finite, or a file cannot be written.
+        """
+        config, log = self.config, ScalarLog(self.folder)
+        bar = tqdm(
+            total=config.steps,
+            initial=self.step,
+            unit="step",
+            disable=None if self.progress else True,
+        )
+        feed = self.batches()
+        try:
+            if self.step % config.validate_every == 0:
+                self._validate(log)  # if the training was stopped within the validation
+            clock = time.monotonic()
+            for inputs, targets in self.meter.timed(feed):
+                self._run_step(inputs, targets)
+                clock = self._add_time(clock)
+                bar.update()
+                if self.step % config.log_every == 0:
+                    self._log(log, bar)
+                if self.step % config.validate_every == 0:
+                    self._validate(log)
+                    clock = time.monotonic()  # validation is no training time
+                if self.step % config.checkpoint_every == 0:
+                    self._checkpoint()
+                if self.progress_fraction() >= 1.0:
+                    break
+            self._validate(log)
+        except KeyboardInterrupt:
+            self._checkpoint()
+            raise
+        finally:
+            bar.close()
+            feed.close()
+            log.close()
+        self._checkpoint()
+        logger.info("%.1f %% of the time was input wait", 100 * self.meter.input_wait)
+        return self.folder / "parent.npz"
+
+    def _run_step(self, inputs: dict[str, np.ndarray], targets: np.ndarray) -> None:
+        with deferred_interrupts():
+            factor = self.learning_rate_factor()
+            loss = self.train_step(inputs, self.step_targets(targets), factor)
+            self.step += 1
+            self.average.update(self.step)
+        self.meter.add_loss(self.step, loss)
+
+    def _add_time(self, clock: float) -> float:
+        now = time.monotonic()
+        self.seconds += now - clock
+        self.meter.add_time(now - clock)
+        return now
+
+    def _log(self, log: ScalarLog, bar: tqdm) -> None:
+        values = self.meter.summary()
+        rate = self.learning_rate_factor() * self._peak_learning_rate
+        log.write(self.step, {**values, "rate": rate, "seconds": self.seconds})
+        if "loss" in values:
+            bar.set_postfix(loss=f"{values['loss']:.3f}")
+
+    def _validate(self, log: ScalarLog) -> None:
+        """Measures J with the averaged weights and keeps the best parent, once a step."""
+        if self._validated == self.step:
+            return
+        self.meter.synchronize()
+        current = {n: v.numpy() for n, v in variables_by_name(self.parent).items()}
+        try:
+            assign(self.parent, {**current, **self.average.values()}, self.folder)
+            scores = self.validation.run()
+            log.write(self.step, {f"validation/{k}": v for k, v in scores.items()})
+            score = float(np.mean(list(scores.values()))) if scores else math.inf
+            # The folder of the sources does not define the weights.
+            training = {**to_plain(self.config), "data_root": ""}
+            card = {"step": self.step, "seconds": round(self.seconds), "validation": scores,
+                    **self._card, "training": training}  # fmt: skip
+            save_parent(self.folder / "last.npz", self.parent, card)
+            if score >= self.best or not scores:
+                save_parent(self.folder / "parent.npz", self.parent, card)
+                self.best = score if scores else self.best
+            self._validated = self.step
+            logger.info("step %d: %s", self.step, scores)
+        finally:
+            with deferred_interrupts():
+                assign(self.parent, current, self.folder)
 
     @property
     def _identity(self) -> str:
-        """Hash of the configuration, but for what may change between runs of one training."""
+        """Hash of the configuration without the keys that may change between runs."""
         plain = to_plain(self.config)
         for key in NOT_IDENTITY:
             plain.pop(key, None)
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
     def _random_states(self) -> list[keras.Variable]:
-        """Returns the states of the random numbers of dropout."""
+        """Returns the random states of the dropout layers."""
         variables = [v for part in self.parent.parts for v in part.variables]
         return [v for v in variables if "seed_generator" in v.path]
 
@@ -167,128 +254,34 @@ class Trainer(ABC):
         groups, state = found
         if state["identity"] != self._identity:
             raise UsageError(
-                "A folder holds trainings of one configuration",
+                "A folder contains trainings of one configuration",
                 met="a checkpoint of another configuration",
                 where=self.folder,
                 remedy="Give another --out, or delete the folder",
             )
         assign(self.parent, groups["network"], self.folder)
-        if self.config.ema:
+        if self.config.ema_momentum:
             self.average.set_values(groups["average"])
-        self._step_function.set_state(groups["optimizer"])
+        self.train_step.set_state(groups["optimizer"])
         for index, variable in enumerate(self._random_states()):
             variable.assign(groups["random"][str(index)])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self._validated = state.get("validated", self.step)
         logger.info("resumed at step %d after %.0f s", self.step, self.seconds)
 
     def _checkpoint(self) -> None:
-        self.pace.settle()
-        network = {n: v.numpy() for n, v in variables_by_name(self.parent).items()}
-        random = {str(i): v.numpy() for i, v in enumerate(self._random_states())}
+        self.meter.synchronize()
         groups = {
-            "network": network,
-            "optimizer": self._step_function.state(),
-            "random": random,
+            "network": {n: v.numpy() for n, v in variables_by_name(self.parent).items()},
+            "optimizer": self.train_step.state(),
+            "random": {str(i): v.numpy() for i, v in enumerate(self._random_states())},
             "average": self.average.values(),
         }
         state = {
             "step": self.step,
             "seconds": self.seconds,
             "best": self.best,
+            "validated": self._validated,
             "identity": self._identity,
         }
         save_checkpoint(self.folder, groups, state)
-
-    # === The loop ===
-
-    def progress_fraction(self) -> float:
-        """Returns how much of the schedule is done, in 0..1, by steps or by time."""
-        by_time = self.seconds / self.config.seconds if self.config.seconds else 0.0
-        return min(1.0, max(self.step / self.config.steps, by_time))
-
-    def run(self) -> Path:
-        """Trains until the steps or the seconds of the configuration are used up.
-
-        Returns:
-            Path of the parent file.
-
-        Raises:
-            DeepLabGygoError: The loss is no longer finite, or a file cannot be written.
-        """
-        config = self.config
-        summaries = Summaries(self.folder)
-        bar = tqdm(
-            total=config.steps,
-            initial=self.step,
-            unit="step",
-            disable=None if self.progress else True,
-        )
-        feed = self._feed()
-        clock = time.monotonic()
-        try:
-            for inputs, targets in self.pace.timed(feed):
-                self._train_step(inputs, targets)
-                clock = self._count_time(clock)
-                bar.update()
-                if self.step % config.log_every == 0:
-                    self._log(summaries, bar)
-                if self.step % config.validate_every == 0:
-                    self._validate(summaries)
-                    clock = time.monotonic()  # measuring is no training
-                if self.step % config.checkpoint_every == 0:
-                    self._checkpoint()
-                if self.progress_fraction() >= 1.0:
-                    break
-        except KeyboardInterrupt:
-            self._checkpoint()
-            raise
-        finally:
-            bar.close()
-            feed.close()
-        if self.step % config.validate_every or not (self.folder / "parent.npz").is_file():
-            self._validate(summaries)
-        self._checkpoint()
-        summaries.close()
-        logger.info("%.1f %% of the time went by waiting for examples", 100 * self.pace.input_wait)
-        return self.folder / "parent.npz"
-
-    def _train_step(self, inputs: dict[str, np.ndarray], targets: np.ndarray) -> None:
-        with deferred_interrupts():
-            loss = self._step_function(inputs, self._step_targets(targets), self._rate_factor())
-            self.step += 1
-            self.average.update(self.step)
-        self.pace.add(self.step, loss)
-
-    def _count_time(self, clock: float) -> float:
-        now = time.monotonic()
-        self.seconds += now - clock
-        self.pace.count(now - clock)
-        return now
-
-    def _log(self, summaries: Summaries, bar: tqdm) -> None:
-        values = self.pace.take()
-        values |= {"rate": self._rate_factor() * self._peak_rate, "seconds": self.seconds}
-        summaries.write(self.step, values)
-        if "loss" in values:
-            bar.set_postfix(loss=f"{values['loss']:.3f}")
-
-    def _validate(self, summaries: Summaries) -> None:
-        """Measures J with the averaged weights, and keeps the best parent."""
-        self.pace.settle()
-        current = {n: v.numpy() for n, v in variables_by_name(self.parent).items()}
-        assign(self.parent, {**current, **self.average.values()}, self.folder)
-        try:
-            scores = self.validation.run()
-            summaries.write(self.step, {f"validation/{k}": v for k, v in scores.items()})
-            score = float(np.mean(list(scores.values()))) if scores else math.inf
-            # Where the material lay is no part of what the weights are.
-            training = {**to_plain(self.config), "data_root": ""}
-            card = {"step": self.step, "seconds": round(self.seconds), "validation": scores,
-                    **self._card(), "training": training}  # fmt: skip
-            save_parent(self.folder / "last.npz", self.parent, card)
-            if score >= self.best or not scores:
-                self.best = score if scores else self.best
-                save_parent(self.folder / "parent.npz", self.parent, card)
-            logger.info("step %d: %s", self.step, scores)
-        finally:
-            assign(self.parent, current, self.folder)

@@ -1,33 +1,67 @@
-"""J of a parent during its training, on sequences held back, with and without being told."""
+"""J of a network during its training, on sequences that are held out."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from pathlib import Path
+
 import numpy as np
 
-from deeplab_gygo import backend
-from deeplab_gygo.datasets.registry import open_dataset
+from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.geometry import Geometry
+from deeplab_gygo.inference.network import ForwardPass
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.memory import build_reader, remember
-from deeplab_gygo.synthesis.sources import data_root as resolve_root
+from deeplab_gygo.models.memory import remember
+from deeplab_gygo.synthesis.sources import data_root
 from deeplab_gygo.training.config import ValidationConfig
 
 GUIDE_SHIFT = 0.05
-"""Displacement of the true mask that stands for a previous one, as a part of its root area."""
+"""Displacement of the true mask that replaces a previous one, relative to the root of its area."""
 
 
-class Validation:
-    """Measures every set of a configuration.
+class Validation(ABC):
+    """Measures mean J on the sets of a configuration.
 
-    Guided J gives the true mask, displaced, as a guide; remembered J gives the first frame and its
-    mask as the memory. They say whether the network uses what it is told, not what a propagation
-    would reach. The first frame, which the memory knows, counts as any other.
+    Args:
+        sets: Sets to measure on.
+        root: Folder that relative roots start at; see `synthesis.sources.data_root`.
+    """
+
+    modes: tuple[str, ...]
+    """Names of the values that `sequence_scores` returns."""
+
+    def __init__(self, sets: list[ValidationConfig], root: str | Path):
+        base = data_root(root)
+        self._sets = [(s, open_dataset(s.kind, base / s.root)) for s in sets]
+
+    def run(self) -> dict[str, float]:
+        """Returns the mean J over the sequences of every set by `<root>/<mode>`."""
+        scores = {}
+        for config, dataset in self._sets:
+            names = config.sequences or dataset.names(config.split)
+            rows = [self.sequence_scores(dataset, name, config.stride) for name in names]
+            label = config.root or config.kind
+            for mode in self.modes:
+                scores[f"{label}/{mode}"] = float(np.mean([row[mode] for row in rows]))
+        return scores
+
+    @abstractmethod
+    def sequence_scores(self, dataset: Dataset, name: str, stride: int) -> dict[str, float]:
+        """Returns the mean J by mode over every `stride`-th frame of a sequence."""
+
+
+class ParentValidation(Validation):
+    """Measures a parent by the forward pass of inference, without propagation.
+
+    `zero-shot` is unconditioned, `guided` takes the displaced true mask as the guide, `remembered`
+    takes the first frame with its mask as the memory. The latter two measure whether the network
+    uses its conditioning. The first frame counts like any other.
 
     Args:
         parent: Network to measure; its weights may change between runs.
-        sets: What to measure on.
-        data_root: Folder that relative roots start at.
+        sets: Sets to measure on.
+        root: As for `Validation`.
         short_side: Working size, pixels.
     """
 
@@ -35,76 +69,45 @@ class Validation:
         self,
         parent: DeepLabV3Plus,
         sets: list[ValidationConfig],
-        data_root: str,
+        root: str | Path,
         short_side: int = 360,
     ):
-        self._parent, self._short_side = parent, short_side
-        self._encode = backend.compiled(parent.encoder)
-        self._decode = backend.compiled(parent.head)
-        self._refiner = backend.compiled(parent.refiner) if parent.refiner is not None else None
-        self._read = parent.config.memory and backend.compiled(
-            build_reader(parent.config.key_channels, parent.cell)
-        )
-        root = resolve_root(data_root)
-        self._sets = [(s, open_dataset(s.kind, root / s.root)) for s in sets]
+        super().__init__(sets, root)
+        self._network, self._short_side = ForwardPass(parent), short_side
+        config = parent.config
+        self.modes = ("zero-shot", *["guided"] * config.guide, *["remembered"] * config.memory)
 
-    @property
-    def _modes(self) -> list[str]:
-        config = self._parent.config
-        return ["zero-shot"] + ["guided"] * config.guide + ["remembered"] * config.memory
-
-    def run(self) -> dict[str, float]:
-        """Returns mean J over the sequences by `<root>/<mode>`."""
-        scores = {}
-        for config, dataset in self._sets:
-            values: dict[str, list[float]] = {mode: [] for mode in self._modes}
-            for name in config.sequences or dataset.names(config.split):
-                for mode, value in self._sequence(dataset, name, config.stride).items():
-                    values[mode].append(value)
-            label = config.root or config.kind
-            scores |= {f"{label}/{mode}": float(np.mean(v)) for mode, v in values.items()}
-        return scores
-
-    def _sequence(self, dataset, name: str, stride: int) -> dict[str, float]:
-        sequence = dataset.sequence(name)
-        geometry = Geometry.fit(sequence.size, self._short_side, self._parent.stride)
-        collected: dict[str, list[float]] = {mode: [] for mode in self._modes}
+    def sequence_scores(self, dataset: Dataset, name: str, stride: int) -> dict[str, float]:
+        """Returns the mean J by mode over every `stride`-th frame of a sequence."""
+        sequence, parent = dataset.sequence(name), self._network.parent
+        geometry = Geometry.fit(sequence.size, self._short_side, parent.stride)
+        scores: dict[str, list[float]] = {mode: [] for mode in self.modes}
         memory = None
         for index in range(0, len(sequence), stride):
             truth = dataset.annotation(name, index)
-            features = self._encode(geometry.image(sequence.frame(index).image)[None])
-            if memory is None and self._parent.config.memory:
-                memory = remember(features["key"], geometry.guide(truth), self._parent.cell)
-            for mode, values in collected.items():
-                guide = geometry.guide(displaced(truth))[None] if mode == "guided" else None
-                recall = self._recall(features, memory) if mode == "remembered" else None
-                coarse = self._decode(self._parent.head_inputs(features, guide, recall))
-                logits = backend.to_numpy(self._refine(features, coarse))[0, ..., 0]
+            features = self._network.encode(geometry.image(sequence.frame(index).image)[None])
+            if memory is None and parent.config.memory:
+                memory = remember(features["key"], geometry.guide(truth), parent.config.block_size)
+            for mode, values in scores.items():
+                guide = geometry.guide(displaced(truth)) if mode == "guided" else None
+                readout = self._network.read(features, *memory) if mode == "remembered" else None
+                logits = self._network.logits(features, [guide], readout)
                 values.append(jaccard(geometry.logits(logits) > 0, truth))
-        return {mode: float(np.mean(values)) for mode, values in collected.items()}
-
-    def _recall(self, features, memory):
-        keys, values = memory
-        return self._read({"query": features["key"], "keys": keys, "values": values})
-
-    def _refine(self, features, coarse):
-        if self._refiner is None:
-            return coarse
-        return self._refiner({"logits": coarse, "low": features["low"], "fine": features["fine"]})
+        return {mode: float(np.mean(values)) for mode, values in scores.items()}
 
 
-def displaced(mask: np.ndarray, part: float = GUIDE_SHIFT) -> np.ndarray:
-    """Moves a mask to the right and down by a part of its root area.
+def displaced(mask: np.ndarray, shift: float = GUIDE_SHIFT) -> np.ndarray:
+    """Displaces a mask, uint8 [H, W], to the right and down.
 
     Args:
         mask: uint8 [H, W].
-        part: Displacement relative to the square root of the mask's area.
+        shift: Displacement relative to the square root of the mask's area.
 
     Returns:
-        uint8 [H, W]; what leaves the picture is lost.
+        uint8 [H, W], cropped at the border.
     """
-    shift = round(part * float(np.sqrt(np.count_nonzero(mask))))
+    pixels = round(shift * float(np.sqrt(np.count_nonzero(mask))))
     moved = np.zeros_like(mask)
     height, width = mask.shape
-    moved[shift:, shift:] = mask[: height - shift, : width - shift]
+    moved[pixels:, pixels:] = mask[: height - pixels, : width - pixels]
     return moved
