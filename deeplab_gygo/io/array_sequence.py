@@ -125,12 +125,7 @@ class StreamSequence(Sequence):
     def __iter__(self) -> Iterator[Frame]:
         frames, self._frames = self._frames, None
         if frames is None:
-            raise UsageError(
-                "The frames of a stream are iterated once",
-                met="a second iteration",
-                where=self.name,
-                remedy="Give a list of frames, a folder or a video",
-            )
+            raise self._read_once("a second iteration")
         return self._stream(frames)
 
     def _stream(self, frames: Iterator[np.ndarray]) -> Iterator[Frame]:
@@ -140,9 +135,12 @@ class StreamSequence(Sequence):
 
     def frame(self, index: int) -> Frame:
         """Raises `UsageError`: a stream has no random access."""
-        raise UsageError(
-            "A stream has no random access",
-            met=f"frame {index}",
+        raise self._read_once(f"random access to frame {index}")
+
+    def _read_once(self, met: str) -> UsageError:
+        return UsageError(
+            "The frames of a stream are iterated once",
+            met=met,
             where=self.name,
             remedy="Give a list of frames, a folder or a video",
         )
@@ -151,7 +149,7 @@ class StreamSequence(Sequence):
 def _checked_size(
     image: np.ndarray, index: int, size: tuple[int, int] | None, name: str
 ) -> tuple[int, int]:
-    """Returns height and width of a frame in memory; raises where it is no image of that size."""
+    """Returns height and width of a frame; raises `InputError` if it is no image of that size."""
     where = f"frame {index} of {name}"
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
         form = getattr(image, "shape", None)

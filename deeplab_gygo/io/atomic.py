@@ -20,15 +20,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a hidden side file to write; renames it to its destination when the body succeeds.
 
     Args:
-        path: Destination; its folder is made where it is absent. An existing file stays until the
-            new one is complete.
-
-    Yields:
-        The side file, in the folder of the destination, absent at first.
+        path: Destination; its folder is made where it is absent.
 
     Raises:
-        StorageError: The file cannot be written: disk full, folder not writable. Any other error
-            of the body passes through. In both cases nothing is left behind.
+        StorageError: The file cannot be written: disk full, folder not writable. After any error
+            of the body the destination is as it was.
     """
     path = Path(path)
     side = _side_path(path)
@@ -48,16 +44,12 @@ def replacing_folder(path: str | Path, *, keep_existing: bool = False) -> Iterat
     """Yields a hidden side folder to fill; renames it to its destination when the body succeeds.
 
     Args:
-        path: Destination. An existing folder stays until the new one is complete.
+        path: Destination.
         keep_existing: Discard the new folder if the destination exists by then, for caches that
             several processes fill with the same content.
 
-    Yields:
-        The side folder, beside the destination, empty.
-
     Raises:
-        StorageError: The folder cannot be written: disk full, parent not writable. Any other error
-            of the body passes through. In both cases the destination is as it was.
+        StorageError: The folder cannot be written. After any error the destination is as it was.
     """
     path = Path(path)
     side = _side_path(path)
@@ -78,15 +70,7 @@ def replacing_folder(path: str | Path, *, keep_existing: bool = False) -> Iterat
 
 
 def move_folder(source: Path, destination: Path) -> None:
-    """Renames a folder; one that exists at the destination is replaced, or restored on failure.
-
-    Args:
-        source: Folder to move.
-        destination: Its new path, on the same file system.
-
-    Raises:
-        OSError: The folder cannot be renamed.
-    """
+    """Renames a folder on its file system; an existing destination is replaced, or restored."""
     # A folder that is not empty cannot be renamed onto: it steps aside first.
     former = destination.with_name(f".{destination.name}.former-{os.getpid()}")
     exists = destination.exists()
@@ -112,15 +96,7 @@ def cache_folder() -> Path:
 
 
 def storage_error(path: str | Path, error: OSError) -> StorageError:
-    """Returns the package's error for a refusal of the operating system to write.
-
-    Args:
-        path: The file or folder that was to be written.
-        error: The error of the operating system.
-
-    Returns:
-        The error to raise.
-    """
+    """Returns the package's error for a file or folder that cannot be written."""
     return StorageError(
         "Output must be writable",
         met=error.strerror or str(error) or type(error).__name__,

@@ -12,13 +12,9 @@ _SHOWN = 12  # names in a message before "and N more"
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Lists the image files of a folder in natural order; empty where the folder is absent.
+    """Lists the JPEG, PNG, WebP and BMP files of a folder in natural order, without stray ones.
 
-    Args:
-        folder: The folder.
-
-    Returns:
-        JPEG, PNG, WebP and BMP files; hidden and other stray files are excluded.
+    Empty where the folder is absent.
     """
     if not folder.is_dir():
         return []

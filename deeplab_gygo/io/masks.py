@@ -123,12 +123,7 @@ def as_mask(
 def fit_mask(
     mask: np.ndarray, size: tuple[int, int], where: str | Path
 ) -> tuple[np.ndarray, list[str]]:
-    """Resizes a mask to its frame by the nearest neighbor, if both have one aspect.
-
-    Args:
-        mask: uint8 [H, W] of object ids.
-        size: Height and width of the frame in pixels.
-        where: File or object for messages.
+    """Resizes a mask, uint8 [H, W], to height and width of its frame by the nearest neighbor.
 
     Returns:
         uint8 [H, W] of that size; and a note if it was resized.

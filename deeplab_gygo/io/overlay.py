@@ -25,15 +25,7 @@ SINGLE_COLOR = (255, 64, 64)
 
 
 def object_color(label: int, single: bool) -> tuple[int, int, int]:
-    """Returns the color of an object: that of the DAVIS palette, brightened for thin lines.
-
-    Args:
-        label: Object id, 1..255.
-        single: Whether it is the only object.
-
-    Returns:
-        sRGB 0..255.
-    """
+    """Returns the sRGB color 0..255 of an object id: of the DAVIS palette, brightened for lines."""
     if single:
         return SINGLE_COLOR
     color = davis_palette()[label].astype(np.float32)
@@ -50,14 +42,7 @@ def line_width(size: tuple[int, int]) -> int:
 def draw_outline(
     image: np.ndarray, region: np.ndarray, color: tuple[int, int, int], width: int
 ) -> None:
-    """Draws the contours of a region into an image, holes included, in place.
-
-    Args:
-        image: uint8 [H, W, 3] RGB, contiguous.
-        region: [H, W], nonzero inside.
-        color: sRGB triple 0..255.
-        width: Width of the line in pixels.
-    """
+    """Draws the contours of a region, [H, W] nonzero inside, into a uint8 [H, W, 3] in place."""
     outlines, _ = cv2.findContours(
         (np.asarray(region) != 0).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
     )

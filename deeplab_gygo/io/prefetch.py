@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from deeplab_gygo.io.sequence import Frame
-
-_POLL = 0.05  # seconds between checks whether the decoding thread has ended
 
 
 def prefetched(frames: Iterable[Frame], *, depth: int = 8, first: int = 0) -> Iterator[Frame]:
@@ -25,44 +23,22 @@ def prefetched(frames: Iterable[Frame], *, depth: int = 8, first: int = 0) -> It
     Raises:
         InputError: The source is damaged; raised in place of the damaged frame.
     """
-    line: queue.Queue[Frame | BaseException | None] = queue.Queue(max(1, depth))
-    abandoned = threading.Event()
+    source = iter(frames)
 
-    def decode() -> None:
-        source = iter(frames)
-        end: BaseException | None = None
-        try:
-            for frame in source:
-                if abandoned.is_set():
-                    break
-                if frame.index >= first:
-                    _ = frame.image  # decoded now, kept with the frame
-                line.put(frame)
-        except BaseException as error:  # raised in the thread of the reader
-            end = error
-        finally:
-            close = getattr(source, "close", None)
-            if close is not None:
-                close()
-        line.put(end)
+    def decode_next() -> Frame | None:
+        frame = next(source, None)
+        if frame is not None and frame.index >= first:
+            _ = frame.image  # decoded now, kept with the frame
+        return frame
 
-    thread = threading.Thread(target=decode, name="decode", daemon=True)
-    thread.start()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="decode")
     try:
-        while isinstance(item := line.get(), Frame):
-            yield item
-        if item is not None:
-            raise item
+        waiting = deque(pool.submit(decode_next) for _ in range(max(1, depth)))
+        while (frame := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(decode_next))
+            yield frame
     finally:
-        abandoned.set()
-        _drain(line, thread)
-
-
-def _drain(line: queue.Queue, thread: threading.Thread) -> None:
-    """Empties the queue until the thread has put its last item and ended."""
-    while thread.is_alive():
-        try:
-            line.get(timeout=_POLL)
-        except queue.Empty:
-            continue
-    thread.join()
+        pool.shutdown(cancel_futures=True)
+        close = getattr(source, "close", None)
+        if close is not None:
+            close()

@@ -6,7 +6,6 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -55,20 +54,15 @@ class Frame:
 class Sequence(ABC):
     """Frames in temporal order, some with a mask. Iteration streams in constant memory.
 
-    Args:
-        name: Name; may contain slashes.
-        source: The folder or video; "<memory>" for arrays.
-        size: Height and width of every frame in pixels.
-        frame_names: Name of every frame, without suffix.
-        annotations: Masks by frame index, or a folder of masks named as the frames.
-        mask_format: Encoding of the masks, as in `read_mask`.
+    All arguments but `mask_format`, the encoding of the masks as in `read_mask`, are attributes.
 
     Attributes:
-        name: As given.
-        source: As given.
-        size: As given.
-        frame_names: As given.
-        annotations: Mask of every annotated frame, by index, in order: a file, or an array.
+        name: Name; may contain slashes.
+        source: The folder or video; "<memory>" or "<stream>" for arrays.
+        size: Height and width of every frame in pixels.
+        frame_names: Name of every frame, without suffix.
+        annotations: Mask of every annotated frame, by index, in order: a file, or an array. May be
+            given as a folder of masks named as the frames.
 
     Raises:
         InputError: The folder of masks is absent or has none for these frames.
@@ -100,39 +94,23 @@ class Sequence(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        """Streams the frames from the first; iterations are independent of each other.
-
-        Raises:
-            InputError: The source is damaged.
-        """
+        """Streams the frames from the first; raises `InputError` where the source is damaged."""
 
     def preview(self, start: int = 0) -> Generator[Frame]:
-        """Streams the frames independently of the iteration that yields the results.
+        """Streams the frames from index `start`, beside the iteration that yields the results.
 
-        Args:
-            start: Index of the first frame.
-
-        Yields:
-            The frames from there on. Closing the generator closes the source.
+        Closing the generator closes the source.
         """
         yield from islice(iter(self), start, None)
 
     @abstractmethod
     def frame(self, index: int) -> Frame:
-        """Returns one frame; the cost depends on the source.
-
-        Args:
-            index: From 0.
+        """Returns the frame of an index from 0; the cost depends on the source.
 
         Raises:
             IndexError: There is no such frame.
             InputError: The source is damaged.
         """
-
-    @property
-    def frame_rate(self) -> Fraction | None:
-        """Average frames per second; None where the source has no times."""
-        return None
 
     @property
     def times(self) -> list[float] | None:
@@ -141,11 +119,7 @@ class Sequence(ABC):
 
     @property
     def first_annotated(self) -> int:
-        """Index of the first frame with a mask.
-
-        Raises:
-            InputError: No frame has one.
-        """
+        """Index of the first frame with a mask; raises `InputError` if there is none."""
         if not self.annotations:
             raise InputError(
                 "The sequence must have a mask for some frame",
@@ -182,13 +156,10 @@ class Sequence(ABC):
         return as_mask(mask, size=self.size, where=f"mask of frame {index} of {self.name}")
 
     def with_annotations(self, annotations: Annotations) -> Sequence:
-        """Returns the same sequence with other masks; no frame is read again.
-
-        Args:
-            annotations: As for the constructor.
-        """
+        """Returns the same sequence with other masks, of any format; no frame is read again."""
         other = copy.copy(self)
         other.annotations = pair_masks(annotations, self.frame_names)
+        other._mask_format = "auto"
         return other
 
     def _require(self, index: int) -> None:

@@ -72,7 +72,7 @@ class VideoSequence(Sequence):
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Ends unfinished iterations, which closes the file."""
+        """Ends unfinished iterations, which close the file."""
         for frames in list(self._iterations):
             frames.close()
 

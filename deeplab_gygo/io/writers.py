@@ -56,11 +56,7 @@ class ThreadedWriter:
             self.abort()
 
     def close(self) -> None:
-        """Waits until everything is written; a second call does nothing.
-
-        Raises:
-            StorageError: A file could not be written.
-        """
+        """Waits until everything is written; raises `StorageError` if something could not be."""
         self._closed = True
         self._pool.shutdown()
         self._raise_error()
@@ -71,12 +67,7 @@ class ThreadedWriter:
         self._pool.shutdown(cancel_futures=True)
 
     def _submit(self, task: Callable[..., None], *arguments: object) -> None:
-        """Schedules `task(*arguments)`.
-
-        Raises:
-            UsageError: The writer is closed.
-            StorageError: An earlier task could not write its file.
-        """
+        """Schedules `task(*arguments)`; raises the error of an earlier task."""
         self._raise_error()
         if self._closed:
             raise UsageError("A closed writer takes no more results")
@@ -104,12 +95,7 @@ class ThreadedWriter:
 
 
 class _FolderWriter(ThreadedWriter):
-    """Base of writers of one file per frame.
-
-    Args:
-        folder: Output folder; made where it is absent.
-        depth: Files that may wait.
-    """
+    """Base of writers of one file per frame into a folder, which is made where it is absent."""
 
     def __init__(self, folder: str | Path, depth: int = DEPTH):
         super().__init__(depth)
@@ -194,16 +180,7 @@ class CutoutWriter(_FolderWriter):
 
 
 def file_of(folder: Path, name: str, suffix: str) -> Path:
-    """Returns the path of a frame's file inside a folder.
-
-    Args:
-        folder: The folder of results.
-        name: Name of the frame, without suffix.
-        suffix: Suffix with its dot.
-
-    Raises:
-        InputError: The name is empty or leads out of the folder.
-    """
+    """Returns the path of a frame's file; raises `InputError` if it leads out of the folder."""
     if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
         raise InputError("The name of a frame is a plain file name", met=repr(name), where=folder)
     return folder / f"{name}{suffix}"

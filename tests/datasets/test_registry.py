@@ -185,6 +185,11 @@ def test_sequences_read_masks_as_the_dataset_means_them(build_set, kind, ids):
     root = build_set({"bear": 2}, lists, values=values, palette=True)
     sequence = open_dataset(kind, root).sequence("bear")
     assert set(np.unique(sequence.annotation(1))) == ids
+    # Masks from elsewhere may have any encoding, as those of any other sequence.
+    drawn = np.where(np.arange(16) > 8, 255, 0).astype(np.uint8)[None].repeat(12, 0)
+    Image.fromarray(drawn).save(root / "drawn.png")
+    replaced = sequence.with_annotations({0: root / "drawn.png"})
+    assert replaced.annotation(0).sum() == 7 * 12
     assert list(sequence.annotations) == [0, 1]
 
 
@@ -298,9 +303,7 @@ def test_two_lists_that_differ_in_case_only(gygo):
 
 def test_frame_without_mask(gygo):
     (gygo / "Annotations/480p/batch-00001/toy/00001.png").unlink()
-    with pytest.raises(
-        InputError, match="Frame 1 must have a mask; met: .* 0, 2 "
-    ):
+    with pytest.raises(InputError, match="Frame 1 must have a mask; met: .* 0, 2 "):
         open_dataset("gygo", gygo).annotation("batch-00001/toy", 1)
 
 

@@ -38,7 +38,7 @@ def test_frames_come_in_order_with_name_size_and_content(tmp_path):
     sequence = sequence_from_folder(folder_of(tmp_path / "bear", ["00000.png", "00001.png"]))
     assert (sequence.name, sequence.size, len(sequence)) == ("bear", (24, 36), 2)
     assert sequence.frame_names == ["00000", "00001"]
-    assert sequence.frame_rate is None and sequence.times is None
+    assert sequence.times is None
     frames = list(sequence)
     assert [(frame.index, frame.name, frame.time) for frame in frames] == [
         (0, "00000", None),
