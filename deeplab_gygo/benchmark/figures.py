@@ -91,33 +91,27 @@ def j_against_fps(
     results: Sequence[CellResult], quoted: Sequence[QuotedValue], styles: dict[str, Style]
 ) -> Any:
     """Plots mean J against FPS on a logarithmic axis; values without FPS are left out."""
-    points = [
-        (result.fps, result.region.mean, result.row.title, styles[result.row.name], True)
-        for result in results
-        if result.fps > 0
-    ]
-    points += [
-        (value.fps, value.J, value.title, Style(_GRAY, "", MARKERS[value.mode]), False)
-        for value in quoted
-        if value.J is not None and value.fps
-    ]
-    figure, axes = _figure(7.2, 4.6)
-    for x, y, title, style, is_filled in points:
-        face = style.color if is_filled else "none"
-        axes.plot(x, y, style.marker, color=style.color, markerfacecolor=face)
-        axes.annotate(
-            title, (x, y), (6, 4), textcoords="offset points", fontsize=7.5, color=style.color
-        )
+    figure, axes = _figure(8.4, 4.8)
+    for result in results:
+        style = styles[result.row.name]
+        if result.fps > 0:
+            axes.plot(
+                result.fps, result.region.mean, style.marker, color=style.color,
+                label=result.row.title,
+            )  # fmt: skip
+    for value in quoted:
+        if value.J is not None and value.fps:
+            marker = MARKERS[value.mode]
+            axes.plot(value.fps, value.J, marker, color=_GRAY, markerfacecolor="none")
+            axes.annotate(
+                f"{value.title} (quoted)", (value.fps, value.J), (6, -3), color=_GRAY,
+                textcoords="offset points", fontsize=7,
+            )  # fmt: skip
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.margins(x=0.15, y=0.1)
     axes.set_xlabel("frames per second, fine-tuning included (logarithmic)")
     axes.set_ylabel("mean J")
-    for mode, marker in MARKERS.items():
-        if mode:
-            axes.plot([], [], marker, color=_GRAY, label=mode)
-    axes.plot([], [], "o", color=_GRAY, markerfacecolor="none", label="quoted")
-    figure.legend(loc="outside upper left", ncols=len(MARKERS), frameon=False, fontsize=8)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
 
 
