@@ -1,4 +1,4 @@
-"""Dependencies between rooms point one way."""
+"""Imports between the rooms of the package point one way."""
 
 import ast
 import subprocess
@@ -9,93 +9,97 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "deeplab_gygo"
 
-# Every room may import from itself and from the rooms named.
-ALLOWED = {
-    "errors": set(),
-    "user_cache": set(),
-    "config": {"errors"},
-    "presets": {"errors", "config"},
-    "startup": set(),
-    "kernels": {"errors"},
-    "backend": {"errors", "kernels"},
-    "data": {"errors", "user_cache", "config"},
-    "evaluation": {"errors", "config", "data"},
-    "models": {"errors", "config", "backend", "data"},
-    "training": {"errors", "config", "backend", "data", "evaluation", "models"},
-    "online": {"errors", "config", "backend", "data", "models", "training"},
-    "outputs": {"errors", "config", "data", "evaluation", "online"},
-    "export": {
-        "errors",
-        "user_cache",
-        "config",
-        "backend",
-        "data",
-        "models",
-        "online",
-        "outputs",
-    },  # fmt: skip
-}
-TOP = {"cli", "commands", "benchmark", "batch", "__main__", "__init__"}
+# Every room may import itself and the rooms of the levels above it in this list.
+LEVELS = (
+    {"errors", "_version"},
+    {"methods"},
+    {"io"},
+    {"datasets"},
+    {"evaluation"},
+    {"synthesis"},
+    {"backend"},
+    {"models"},
+    {"inference"},
+    {"training", "runs", "export"},
+    {"baselines", "benchmark"},
+    {"cli"},
+    {"__main__"},
+)
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+
+# The front door names what it offers for type checkers; at run time it imports by name.
+FRONT_DOOR = {"__init__"}
+
+BACKENDS = {"tensorflow", "jax", "torch", "flax"}
+# The formats of an export are made from TensorFlow functions.
+KNOW_BACKENDS = {"backend", "export"}
+
+LIGHT = (
+    "deeplab_gygo",
+    "deeplab_gygo.errors",
+    "deeplab_gygo.methods",
+    "deeplab_gygo.io.video",
+    "deeplab_gygo.io.masks",
+    "deeplab_gygo.datasets.registry",
+    "deeplab_gygo.evaluation",
+    "deeplab_gygo.synthesis.composer",
+    "deeplab_gygo.inference.config",
+    "deeplab_gygo.models.config",
+    "deeplab_gygo.training.config",
+    "deeplab_gygo.benchmark.report",
+    "deeplab_gygo.benchmark.run",
+    "deeplab_gygo.cli.main",
+)
 
 
 def _room(path: Path) -> str:
-    return _named(path.relative_to(PACKAGE).parts[0].removesuffix(".py"))
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def _named(module: str) -> str:
-    """The configuration is one room of several files: config.py and config_<of what>.py."""
-    return "config" if module.startswith("config_") else module
-
-
-def _imported_rooms(path: Path) -> set[str]:
-    rooms = set()
-    here = ("deeplab_gygo", *path.relative_to(PACKAGE).parent.parts)
+def _modules(path: Path) -> set[str]:
+    """Returns the modules that a file imports, inside functions too."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = ".".join(here[: len(here) - node.level + 1]) if node.level else ""
-            module = ".".join(part for part in (base, node.module or "") if part)
-            names = [f"{module}.{alias.name}" for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "deeplab_gygo" and len(parts) > 1:
-                rooms.add(parts[1])
-    return {
-        _named(room)
-        for room in rooms
-        if (PACKAGE / room).exists() or (PACKAGE / f"{room}.py").exists()
-    }
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+            assert not node.level, f"a relative import in {path}, line {node.lineno}"
+    return names
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
-)
-def test_rooms_import_only_what_they_may(path):
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if _room(path) not in FRONT_DOOR)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rooms_import_only_lower_rooms(path):
     room = _room(path)
-    if room in TOP:
-        return
-    assert room in ALLOWED, f"a room without a rule: {room}"
-    assert _imported_rooms(path) <= ALLOWED[room] | {room}
+    for module in _modules(path):
+        package, _, rest = module.partition(".")
+        other = rest.partition(".")[0]
+        if package == "deeplab_gygo" and other in LEVEL and other != room:
+            assert LEVEL[other] < LEVEL[room], f"{room} imports {module}"
 
 
-def test_only_the_backend_knows_the_backends():
-    for path in PACKAGE.rglob("*.py"):
-        # What leaves for other runtimes starts from TensorFlow; kernels are the backend's.
-        if _room(path) in {"backend", "export", "kernels"} or path.name == "summaries.py":
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and not node.level:
-                names = [node.module or ""]
-            assert not {n.split(".")[0] for n in names} & {"tensorflow", "jax", "torch"}, path
+def test_every_room_has_a_level():
+    rooms = {_room(path) for path in FILES}
+    assert rooms <= set(LEVEL)
+    assert set(LEVEL) <= rooms, "a level of a room that is gone"
 
 
-def test_light_rooms_do_not_import_keras():
-    code = (
-        "import sys, deeplab_gygo, deeplab_gygo.inference.config, deeplab_gygo.datasets.registry,"
-        "deeplab_gygo.evaluation.protocol, deeplab_gygo.io.video;"
-        "assert not {'keras', 'tensorflow', 'jax'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_only_the_backend_and_the_export_import_a_backend():
+    found = {
+        str(path.relative_to(PACKAGE)): sorted(used)
+        for path in FILES
+        if _room(path) not in KNOW_BACKENDS
+        and (used := {module.partition(".")[0] for module in _modules(path)} & BACKENDS)
+    }
+    assert not found
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_modules_do_not_load_keras(module):
+    heavy = "{'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)"
+    code = f"import sys, {module}; found = {heavy}; assert not found, found"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
