@@ -81,7 +81,7 @@ class Stages:
         images = propagation.images([frame.image for frame in window])
         features = [backend.wait(network.encode(batch)) for batch in images]
         one = [{n: v[:1] for n, v in each.items()} for each in features]
-        recall = propagation.recall(one[0], target)
+        readout = propagation.readout(one[0], target)
         told = partial(propagation.guides, propagation.looks[0], one[0], target, lost=False)
         guides = told()
         path = self.clip.sequence.frame(1)
@@ -89,9 +89,9 @@ class Stages:
         network_seconds = {
             "encode": timed(lambda: [backend.to_numpy(network.encode(b)) for b in images])
             / len(window),
-            "recall": timed(lambda: backend.wait(propagation.recall(one[0], target))),
+            "readout": timed(lambda: backend.wait(propagation.readout(one[0], target))),
             "guide": timed(lambda: backend.wait(told())),
-            "decode_head": timed(lambda: network.logits(one[0], guides, recall)),
+            "decode_head": timed(lambda: network.logits(one[0], guides, readout)),
         }
         whole = timed(lambda: propagation.probability(one, target))
         plane = (target.previous > 0.5).astype(np.uint8) * 255
@@ -106,7 +106,7 @@ class Stages:
             "views": {"seconds": views},
             "step": {"seconds": steps},
         }
-        works = self._work([batch[:1] for batch in images], one[0], guides, recall)
+        works = self._work([batch[:1] for batch in images], one[0], guides, readout)
         if self.encoder_precision != "float32" and self.runner.precision == "float32":
             # Counted on the network as Keras has it; the engine moves half of its bytes.
             works["encode"] = works["encode"]._replace(bytes=works["encode"].bytes / 2)
@@ -132,7 +132,7 @@ class Stages:
         return step, float(steps[0]) - step
 
     def _work(
-        self, images: list[np.ndarray], features: Any, guides: list[Any], recall: Any
+        self, images: list[np.ndarray], features: Any, guides: list[Any], readout: Any
     ) -> dict:
         import keras
         from roofline import Work, work_of
@@ -141,7 +141,7 @@ class Stages:
         told = {
             name: keras.ops.convert_to_tensor(value)
             for name, value in parent.head_inputs(
-                features, None if guides[0] is None else guides[0][None], recall
+                features, None if guides[0] is None else guides[0][None], readout
             ).items()
         }
         head = lambda inputs: parent.head(inputs, training=False)  # noqa: E731

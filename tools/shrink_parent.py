@@ -1,6 +1,6 @@
 """Stores a parent in eight bits, for weights that a package ships or that travel far.
 
-    python tools/shrink_parent.py runs/osmn_gygo/parent.npz deeplab_gygo/parents/osmn.npz
+    python tools/shrink_parent.py runs/osmn_gygo/parent.npz experiments/weights/osmn.npz
 
 Architecture and card stay the same; the card notes the hash of the file that it was made from.
 Whether the smaller one is as good is for a measurement to say.
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("parent", type=Path)
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
-    parent, card = load_parent(options.parent)
+    parent, card = load_parent(options.parent, inference_only=False)
     card["rounded_from"] = file_hash(options.parent)
     path = save_parent(options.out, parent, card, storage="int8")
     before, after = (file.stat().st_size / 1e6 for file in (options.parent, path))

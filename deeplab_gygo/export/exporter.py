@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +12,6 @@ from typing import Any
 import keras
 
 from deeplab_gygo import backend
-from deeplab_gygo.backend.extras import unwritable
 from deeplab_gygo.errors import DeepLabGygoError, UsageError
 from deeplab_gygo.export.card import model_card
 from deeplab_gygo.export.endpoints import Endpoints, Format
@@ -25,6 +20,7 @@ from deeplab_gygo.export.onnx import Onnx
 from deeplab_gygo.export.openvino import OpenVino
 from deeplab_gygo.export.parity import ParityCheck, PythonPath, compare, tolerance
 from deeplab_gygo.export.saved_model import SavedModel
+from deeplab_gygo.io.atomic import replacing_folder
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
@@ -132,7 +128,7 @@ def export_model(
     target, packages = check_format(kind)
     _check_place(out, overwrite, target)
     allowed = tolerance()
-    with _written_beside(out) as folder:
+    with replacing_folder(out) as folder:
         endpoints = Endpoints.of(parent, size, threshold, memory, target_model)
         signatures = tuple(endpoints.signatures)
         _convert(target, endpoints, folder, out)
@@ -224,29 +220,6 @@ def _check_place(out: Path, overwrite: bool, target: Format) -> None:
             where=out,
             remedy="Give another folder, or ask for overwriting",
         )
-
-
-@contextmanager
-def _written_beside(out: Path) -> Iterator[Path]:
-    """Gives a new folder beside `out` that takes its place at the end, or is removed on failure."""
-    folder = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    previous = out.with_name(f".{out.name}.previous-{os.getpid()}")
-    try:
-        folder.mkdir(parents=True)
-        yield folder
-        if out.exists():
-            os.replace(out, previous)
-        try:
-            os.replace(folder, out)
-        except OSError:
-            if previous.exists():
-                os.replace(previous, out)
-            raise
-    except OSError as error:
-        raise unwritable(error.strerror or error, out) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(previous, ignore_errors=True)
 
 
 def _convert(target: Format, endpoints: Endpoints, folder: Path, out: Path) -> None:

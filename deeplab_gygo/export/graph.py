@@ -51,7 +51,7 @@ def segmentation_graph(
         {"probability": float32 [N, H, W] in 0..1, "mask": uint8 [N, H, W] of 0 and 1}. `previous`
         is for an architecture with a guide; None says that nothing is known.
     """
-    guided = parent.config.guide
+    encoder, guided = parent.build_encoder(), parent.config.guide
     specs = {"image": tf.TensorSpec([None, None, None, 3], tf.float32)}
     if guided:
         specs["guide"] = tf.TensorSpec([None, None, None, 1], tf.float32)
@@ -59,23 +59,23 @@ def segmentation_graph(
         specs["known"] = tf.TensorSpec([], tf.bool)  # whether the guide codes a previous mask
     reader = None
     if memory is not None:
-        reader = build_reader(parent.config.key_channels, parent.cell)
+        reader = build_reader(parent.config.key_channels, parent.config.block_size)
 
     @tf.function(input_signature=[specs])  # traced and stored once for all endpoints
     def network(inputs):
-        features = parent.encoder(inputs["image"], training=False)
-        recall = None
+        features = encoder(inputs["image"], training=False)
+        readout = None
         if memory is not None:
             count = tf.shape(inputs["image"])[0]
             keys, values = (tf.tile(tf.constant(part), (count, 1, 1)) for part in memory)
-            recall = reader({"query": features["key"], "keys": keys, "values": values})
+            readout = reader({"query": features["key"], "keys": keys, "values": values})
         guide = inputs.get("guide")
         if target_model is not None:
-            score = target_guide(features["high"], tf.constant(target_model.values), parent.cell)
+            score = target_guide(
+                features["high"], tf.constant(target_model.values), parent.config.block_size
+            )
             guide = mix_guides(score, tf.where(inputs["known"], guide, score))
-        told = parent.head_inputs(features, guide, recall)
-        logits = parent.finest(features, parent.head(told, training=False))
-        return tf.cast(logits, tf.float32)
+        return tf.cast(parent.decode(features, guide, readout), tf.float32)
 
     def segment(frames, previous=None):
         geometry = GraphGeometry.fit(frames, size, parent.stride)

@@ -158,8 +158,8 @@ class PythonPath:
             guide = None if previous is None else geometry.guide(previous[position])
             if self._model is not None:
                 guide = self._network.guide(features, self._model, guide)
-            recall = self._network.read(features, *self._memory) if self._memory else None
-            logits = self._network.logits(features, [guide], recall)
+            readout = self._network.read(features, *self._memory) if self._memory else None
+            logits = self._network.logits(features, [guide], readout)
             probabilities.append(sigmoid(geometry.logits(logits)))
         return np.stack(probabilities)
 

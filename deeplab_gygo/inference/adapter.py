@@ -192,7 +192,7 @@ class DecoderTuner(FineTuner):
         self._full = config.adapt == "full"
         groups = [(config.learning_rate, _trainable(parent.head.layers))]
         if self._full:
-            encoder = parent.encoder
+            encoder = parent.build_encoder()
             frozen = {id(layer) for layer in layers_up_to(encoder, config.FROZEN_STAGES)}
             trained = [layer for layer in encoder.layers if id(layer) not in frozen]
             groups.append((config.BACKBONE_LEARNING_RATE, _trainable(trained)))

@@ -24,9 +24,9 @@ from deeplab_gygo.backend.extras import import_extra, save_signatures, versions_
 from deeplab_gygo.errors import StorageError, UsageError
 from deeplab_gygo.inference.config import Engine
 from deeplab_gygo.inference.network import EncoderFn
-from deeplab_gygo.io.cache_folder import cache_folder
+from deeplab_gygo.io.atomic import cache_folder
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.weight_file import variables_by_name
+from deeplab_gygo.models.weight_file import named_variables
 
 PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 """OpenVINO's property INFERENCE_PRECISION_HINT by precision; `auto` leaves the choice to it, which
@@ -161,15 +161,16 @@ def _traced(parent: DeepLabV3Plus) -> tuple[Any, Any]:
     """Traces the encoder for frames of any number and size."""
     import tensorflow as tf
 
+    encoder = parent.build_encoder()
     frames = tf.TensorSpec([None, None, None, 3], tf.uint8, name="frames")
 
     @tf.function(input_signature=[frames])
     def encode(frames):
-        features = parent.encoder(tf.cast(frames, tf.float32), training=False)
+        features = encoder(tf.cast(frames, tf.float32), training=False)
         return {name: tf.cast(value, tf.float32) for name, value in features.items()}
 
     module = tf.Module()
-    module.weights = [variable.value for variable in parent.encoder.variables]
+    module.weights = [variable.value for variable in encoder.variables]
     module.encode = encode
     return module, encode.get_concrete_function()
 
@@ -184,7 +185,7 @@ def _converted(
     import tensorflow as tf
 
     digest = hashlib.sha256(repr([engine, versions, tf.__version__, parent.config]).encode())
-    for name, variable in sorted(variables_by_name(parent).items()):
+    for name, variable in sorted(named_variables(parent.build_encoder()).items()):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(backend.to_numpy(variable.value)).tobytes())
     folder = cache_folder() / "encoders" / f"{engine}-{digest.hexdigest()[:16]}"

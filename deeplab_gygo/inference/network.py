@@ -10,7 +10,6 @@ import numpy as np
 
 from deeplab_gygo import backend
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.folding import folded
 from deeplab_gygo.models.guide import mix_guides
 from deeplab_gygo.models.memory import build_reader
 from deeplab_gygo.models.target_model import TargetModel, target_guide
@@ -42,16 +41,17 @@ class ForwardPass:
         encode: EncoderFn | None = None,
         frozen: bool = False,
     ):
-        self.parent, self.block = parent, parent.cell
-        self._encode = encode or (_frozen(parent) if frozen else backend.compiled(parent.encoder))
+        config = parent.config
+        self.parent, self.block = parent, config.block_size
+        self._encode = encode or _encoder(parent, frozen)
         self._sizes: set[int] = set()
         self._decode = backend.compiled(parent.head)
         refines = refine and parent.refiner is not None
         self._refine = backend.compiled(parent.refiner) if refines else None
         self._read = None
-        if parent.config.memory:
-            self._read = backend.compiled(build_reader(parent.config.key_channels, parent.cell))
-        self._score = backend.compiled_function(partial(target_guide, block=parent.cell))
+        if config.memory:
+            self._read = backend.compiled(build_reader(config.key_channels, self.block))
+        self._score = backend.compiled_function(partial(target_guide, block=self.block))
 
     def encode(self, images: np.ndarray) -> Features:
         """Encodes frames.
@@ -81,7 +81,7 @@ class ForwardPass:
             values: float32 [1, M, V], coded masks.
 
         Returns:
-            The recall, float32 [1, h, w, R].
+            The read-out, float32 [1, h, w, R].
         """
         return self._read({"query": features["key"], "keys": keys, "values": values})
 
@@ -102,14 +102,14 @@ class ForwardPass:
         said = self._score(features["high"], model.values)[0]
         return said if previous is None else mix_guides(said, previous)
 
-    def logits(self, features: Features, guides: Sequence[Any], recall: Any) -> np.ndarray:
+    def logits(self, features: Features, guides: Sequence[Any], readout: Any) -> np.ndarray:
         """Decodes one frame.
 
         Args:
             features: Of one frame.
             guides: What the head is told, once a guide: float32 [H/4, W/4, 1], or None for
                 unknown. Logits are averaged before they are refined, which is done once.
-            recall: Of `read`; None for unknown.
+            readout: Of `read`; None for unknown.
 
         Returns:
             float32 [h, w] logits at the finest stride.
@@ -117,7 +117,7 @@ class ForwardPass:
         ways = []
         for guide in guides:
             told = None if guide is None else guide[None]
-            ways.append(self._decode(self.parent.head_inputs(features, told, recall)))
+            ways.append(self._decode(self.parent.head_inputs(features, told, readout)))
         coarse = ways[0] if len(ways) == 1 else sum(ways) / len(ways)
         if self._refine is not None:
             parts = {"low": features["low"], "fine": features["fine"]}
@@ -125,9 +125,10 @@ class ForwardPass:
         return backend.to_numpy(coarse)[0, ..., 0]
 
 
-def _frozen(parent: DeepLabV3Plus) -> EncoderFn:
-    waiting = parent.frozen
-    call, weights = folded(parent.encoder) if waiting is None else waiting.function()
+def _encoder(parent: DeepLabV3Plus, frozen: bool) -> EncoderFn:
+    if not frozen:
+        return backend.compiled(parent.build_encoder())
+    call, weights = parent.inference_encoder()
     return partial(backend.compiled_function(call), weights)
 
 

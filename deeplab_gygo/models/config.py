@@ -1,4 +1,4 @@
-"""Architecture of the network, as a dataclass that is the YAML schema too."""
+"""Architecture of DeepLabV3+ as a config dataclass."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+KEY_LAYER = "memory_key"
+"""Layer of the encoder that computes the keys of the memory; not a part of the backbone."""
+
 DECODER_STRIDE = 4
 """Stride of the low-level features, of the guide and of the decoder's logits."""
 
@@ -26,18 +29,18 @@ class ModelConfig:
         decoder_channels: Width of the two 3x3 convolutions of the decoder; 256 in the paper.
         separable: Depthwise separable 3x3 convolutions in ASPP and decoder, as in the paper's
             Xception configuration; False gives dense ones.
-        dropout: Rate after the ASPP; 0.1 in the official implementation.
+        dropout: Dropout rate after the ASPP; 0.1 in the official implementation.
         guide: Whether the decoder takes the previous mask as a guide.
         guide_channels: Width of the guide's own embedding at the output stride.
-        memory: Whether the decoder takes what the memory of annotated frames says: every place is
-            matched to the places of the first frame and of earlier ones.
+        memory: Whether the decoder takes the read-out of a space-time memory: every position is
+            matched to the positions of the first frame and of earlier ones.
         key_channels: Width of the embeddings that are matched.
-        refine: Whether the logits are refined at stride 2.
+        refine: Whether the logits are refined to stride 1.
         refine_channels: Width of the refinement.
-        refine_guides: Width of what guides its filters: maps made of the stride-2 features.
-        batch_norm_momentum: Of ASPP and decoder. The official .9997 needs 30k steps to settle;
-            shorter trainings need a smaller one.
-        batch_norm_epsilon: 1e-5 in the official implementation.
+        refine_guides: Number of projected stride-2 feature maps that guide its filters.
+        batch_norm_momentum: Momentum of BatchNorm in ASPP and decoder. The official .9997 needs
+            30k steps to settle; shorter trainings need a smaller one.
+        batch_norm_epsilon: Epsilon of the same; 1e-5 in the official implementation.
     """
 
     backbone: Backbone = "efficientnet_lite0"
@@ -64,5 +67,5 @@ class ModelConfig:
 
     @property
     def trunk_name(self) -> str:
-        """Name of the encoder."""
+        """Name of the backbone, under the name that all architectures give it."""
         return self.backbone

@@ -1,55 +1,48 @@
 """DeepLabV3+ for one foreground object: encoder, head with guide and memory, refinement.
 
 Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation",
-ECCV 2018. The division is what makes online fine-tuning fast: the encoder's features of a frame do
-not depend on the previous mask, so they are computed in windows and cached, and only the head
-(ASPP and decoder) is adapted.
+ECCV 2018. Encoder features do not depend on the previous mask: online they are computed in windows
+and cached, and only the head (ASPP and decoder) is fine-tuned, which makes fine-tuning fast.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.backbones import build_backbone
-from deeplab_gygo.models.config import DECODER_STRIDE, ModelConfig
-from deeplab_gygo.models.head import build_head, known_inputs
-from deeplab_gygo.models.inference_encoder import frozen_encoder
-from deeplab_gygo.models.memory import recall_channels
-from deeplab_gygo.models.refinement import REFINED_STRIDE, build_refiner
-from deeplab_gygo.models.weight_file import named_variables
-
-KEY_LAYER = "memory_key"
-"""Layer of the encoder that makes the keys of the memory; no part of the backbone."""
+from deeplab_gygo.models.config import KEY_LAYER, ModelConfig
+from deeplab_gygo.models.folding import Weights, folded
+from deeplab_gygo.models.head import build_head, conditioning_inputs
+from deeplab_gygo.models.inference_encoder import InferenceEncoder
+from deeplab_gygo.models.memory import readout_channels
+from deeplab_gygo.models.refinement import build_refiner
+from deeplab_gygo.models.weight_file import assign_variables, named_variables
 
 
 class DeepLabV3Plus:
-    """The parent network: encoder, head, and both joined.
+    """The parent network: encoder, head, refinement, and all of them joined.
 
     Attributes:
         config: Architecture.
-        encoder: image float32 [B, H, W, 3], RGB in 0..255, H and W multiples of the output stride
-            -> {"low": [B, H/4, W/4, C], "high": [B, H/s, W/s, D]} and, as far as the architecture
-            has them, "key" [B, H/s, W/s, K] (memory) and "fine" [B, H/2, W/2, E] (refinement).
-        head: {"low", "high"} and, as far as the architecture has them, "guide" float32
-            [B, H/4, W/4, 1] (+1 object, -1 background, 0 unknown) and "recall" float32
-            [B, H/s, W/s, R] (what `models.memory.MemoryRead` gives; 0 unknown) -> logits float32
-            [B, H/4, W/4, 1]. `head_inputs` puts them together.
-        refiner: {"logits", "low", "fine"} -> logits float32 [B, H/2, W/2, 1]; None where the
+        head: {"low", "high"} and, as the architecture has them, "guide" float32 [B, H/4, W/4, 1]
+            (+1 object, -1 background, 0 unknown) and "readout" float32 [B, H/s, W/s, R] (of
+            `models.memory.MemoryRead`; 0 unknown) -> logits float32 [B, H/4, W/4, 1].
+        refiner: {"logits", "low", "fine"} -> logits float32 [B, H, W, 1]; None where the
             architecture has none.
-        network: {"image"} and the head's "guide" and "recall" -> the finest logits.
-        frozen: The encoder as it will be, until somebody asks for `encoder`; None from then on.
 
     Args:
         config: Architecture.
         backbone_weights: None for random ones, `imagenet`, or the path of a weights file of the
-            backbone. A parent's own weights are loaded by `models.weights.load_parent`.
-        arrays: Values of the encoder's variables by name. It is built only where it is asked for,
-            if its backbone can be computed without.
+            backbone. A parent's own weights are loaded by `models.weight_file.load_parent`.
+        inference_encoder: Encoder to use in place of the Keras model, until `build_encoder`.
     """
 
     def __init__(
@@ -57,72 +50,120 @@ class DeepLabV3Plus:
         config: ModelConfig,
         backbone_weights: str | None = None,
         *,
-        arrays: dict[str, np.ndarray] | None = None,
+        inference_encoder: InferenceEncoder | None = None,
     ):
         self.config = config
-        self._backbone_weights, self._arrays = backbone_weights, arrays
-        self.frozen = None if arrays is None else frozen_encoder(config, arrays, KEY_LAYER)
-        if self.frozen is None:
-            widths = {name: output.shape[-1] for name, output in self.encoder.output.items()}
+        self._inference_encoder, self._encoder = inference_encoder, None
+        if inference_encoder is None:
+            self._encoder = _encoder(config, backbone_weights)
+            widths = {name: output.shape[-1] for name, output in self._encoder.output.items()}
         else:
-            widths = self.frozen.widths
+            widths = inference_encoder.widths
         self.head = build_head(config, widths["low"], widths["high"])
         self.refiner = (
             build_refiner(config, widths["low"], widths["fine"]) if config.refine else None
         )
 
-    @cached_property
-    def encoder(self) -> keras.Model:  # noqa: D102 - described at the class
-        encoder = _encoder(self.config, self._backbone_weights)
-        if self.frozen is not None:
-            for name, variable in named_variables(encoder).items():
-                variable.assign(self._arrays[name])
-        # From now on its weights may change.
-        self.frozen, self._arrays = None, None
-        return encoder
+    @classmethod
+    def from_arrays(
+        cls, config: ModelConfig, arrays: dict[str, np.ndarray], where: str | Path
+    ) -> DeepLabV3Plus:
+        """Builds a network from its weights, if possible with an encoder for inference only.
 
-    @cached_property
-    def network(self) -> keras.Model:  # noqa: D102 - described at the class
-        image = keras.Input((None, None, 3), name="image")
-        inputs = {"image": image, **known_inputs(self.config)}
-        # Frozen statistics: a batch is too small to estimate the encoder's (official FAQ: under
-        # 12), and fine-tuning sees one picture only.
-        features = self.encoder(image, training=False)
-        known = {name: inputs[name] for name in inputs if name != "image"}
-        logits = self.finest(features, self.head({**self.head_features(features), **known}))
-        return keras.Model(inputs, logits, name="deeplab_v3_plus")
+        Creating the variables of the encoder takes most of the time of building a network, and
+        inference with a frozen encoder needs none of them: see `build_encoder`.
+
+        Args:
+            config: Architecture.
+            arrays: Values of all variables by name.
+            where: Their source, for messages.
+
+        Raises:
+            WeightsError: The arrays do not fit the architecture.
+        """
+        encoder = InferenceEncoder.from_arrays(config, arrays)
+        network = cls(config, inference_encoder=encoder)
+        built = network.parts if encoder is None else network._decoder_parts
+        own = {} if encoder is None else encoder.arrays
+        others = {name: array for name, array in arrays.items() if name not in own}
+        assign_variables(named_variables(*built), others, config, where)
+        return network
+
+    def build_encoder(self) -> keras.Model:
+        """Builds the encoder as a Keras model, if it is not yet, and returns it.
+
+        From then on its weights may change, and `inference_encoder` folds the current ones.
+        """
+        if self._encoder is None:
+            self._encoder = _encoder(self.config, None)
+            arrays = self._inference_encoder.arrays
+            assign_variables(named_variables(self._encoder), arrays, self.config, "memory")
+            self._inference_encoder = None
+        return self._encoder
 
     @property
-    def built_parts(self) -> list[keras.Model]:
-        """Returns those of `parts` that are there without asking for them."""
-        waiting = self.frozen is not None
-        parts = (None if waiting else self.encoder, self.head, self.refiner)
-        return [part for part in parts if part is not None]
+    def encoder(self) -> keras.Model:
+        """Encoder as a Keras model.
+
+        Image float32 [B, H, W, 3], RGB in 0..255, H and W multiples of `stride` -> {"low"
+        [B, H/4, W/4, C], "high" [B, H/s, W/s, D]} and, as the architecture has them, "key"
+        [B, H/s, W/s, K] (memory) and "fine" [B, H/2, W/2, E] (refinement).
+
+        Raises:
+            UsageError: The network was loaded for inference, and `build_encoder` not called.
+        """
+        if self._encoder is None:
+            raise UsageError(
+                "The encoder of a loaded network is built before it is used as a Keras model",
+                remedy="Call build_encoder()",
+            )
+        return self._encoder
+
+    def inference_encoder(self) -> tuple[Callable[[Weights, Any], dict[str, Any]], Weights]:
+        """Returns the encoder in inference, with BatchNorm folded into the convolutions.
+
+        Returns:
+            `call(weights, images) -> features` as `encoder` computes them, and the weights: copies
+            of the current values.
+        """
+        if self._inference_encoder is not None:
+            return self._inference_encoder.function()
+        return folded(self.encoder)
+
+    @cached_property
+    def network(self) -> keras.Model:
+        """{"image"} and the head's "guide" and "readout" -> refined logits, as one Keras model."""
+        image = keras.Input((None, None, 3), name="image")
+        conditioning = conditioning_inputs(self.config)
+        # Frozen statistics: a batch is too small to estimate the encoder's (official FAQ: under
+        # 12), and fine-tuning has a batch of one.
+        features = self.encoder(image, training=False)
+        logits = self.refine(features, self.head({**self.head_features(features), **conditioning}))
+        return keras.Model({"image": image, **conditioning}, logits, name="deeplab_v3_plus")
 
     @property
     def parts(self) -> list[keras.Model]:
-        """Returns the models that hold the weights."""
-        return [part for part in (self.encoder, self.head, self.refiner) if part is not None]
+        """Models that hold the variables."""
+        return [self.encoder, *self._decoder_parts]
 
     @property
-    def logits_stride(self) -> int:
-        """Stride of the finest logits."""
-        return REFINED_STRIDE if self.config.refine else DECODER_STRIDE
+    def _decoder_parts(self) -> list[keras.Model]:
+        return [self.head] if self.refiner is None else [self.head, self.refiner]
 
     @staticmethod
     def head_features(features: dict[str, Any]) -> dict[str, Any]:
-        """Returns those of the encoder's features that the head takes."""
+        """Returns the encoder features that the head takes."""
         return {name: features[name] for name in ("low", "high")}
 
     def head_inputs(
-        self, features: dict[str, Any], guide: Any = None, recall: Any = None
+        self, features: dict[str, Any], guide: Any = None, readout: Any = None
     ) -> dict[str, Any]:
-        """Puts together the inputs of the head; what is not known is 0.
+        """Joins features and conditioning to the inputs of the head; unknown conditioning is 0.
 
         Args:
-            features: Of the encoder, for one or more frames.
+            features: Encoder features of one or more frames.
             guide: float32 [B, H/4, W/4, 1]; None for unknown.
-            recall: float32 [B, H/s, W/s, R]; None for unknown.
+            readout: Memory read-out, float32 [B, H/s, W/s, R]; None for unknown.
 
         Returns:
             The inputs.
@@ -132,20 +173,20 @@ class DeepLabV3Plus:
             blank = ops.zeros_like(inputs["low"][..., :1], dtype="float32")
             inputs["guide"] = blank if guide is None else ops.convert_to_tensor(guide)
         if self.config.memory:
-            channels = recall_channels(self.cell)
+            channels = readout_channels(self.config.block_size)
             blank = ops.zeros_like(inputs["high"][..., :channels], dtype="float32")
-            inputs["recall"] = blank if recall is None else ops.convert_to_tensor(recall)
+            inputs["readout"] = blank if readout is None else ops.convert_to_tensor(readout)
         return inputs
 
-    def finest(self, features: dict[str, Any], logits: Any) -> Any:
-        """Refines logits where the architecture has a refinement.
+    def refine(self, features: dict[str, Any], logits: Any) -> Any:
+        """Refines logits of the head where the architecture has a refinement.
 
         Args:
-            features: Of the encoder.
-            logits: float32 [B, H/4, W/4, 1] of the head.
+            features: Encoder features.
+            logits: float32 [B, H/4, W/4, 1].
 
         Returns:
-            float32 logits at `logits_stride`.
+            float32 [B, H, W, 1]; the logits unchanged without a refinement.
         """
         if self.refiner is None:
             return logits
@@ -153,14 +194,14 @@ class DeepLabV3Plus:
             {"logits": logits, "low": features["low"], "fine": features["fine"]}, training=False
         )
 
-    @property
-    def cell(self) -> int:
-        """Side of the mask cells that lie in one place at the output stride, at stride 4."""
-        return self.config.output_stride // DECODER_STRIDE
+    def decode(self, features: dict[str, Any], guide: Any = None, readout: Any = None) -> Any:
+        """Computes refined logits of encoder features in inference; arguments as `head_inputs`."""
+        logits = self.head(self.head_inputs(features, guide, readout), training=False)
+        return self.refine(features, logits)
 
     @property
     def stride(self) -> int:
-        """Multiple that height and width of the encoder's input must have."""
+        """Number that divides height and width of the input."""
         return max(self.config.output_stride, 16)
 
 

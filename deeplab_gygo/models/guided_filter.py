@@ -1,11 +1,11 @@
-"""The guided filter as a layer: a map is brought to the edges of features, without weights.
+"""Guided filter as a layer without weights: aligns a map with the edges of features.
 
-He, Sun and Tang, "Guided Image Filtering", TPAMI 2013: around every place the map is taken for a
-linear function of the guide, fitted by least squares. What an object looks like beside what is
-around it is thus found anew in every window of every frame, which no fixed convolution can do. The
-fit is made at the coarse size of the map and applied at the fine size of the guide (He and Sun,
-"Fast Guided Filter", arXiv:1505.00996); that gradients flow through it and the guide is learned is
-from Wu et al., "Fast End-to-End Trainable Guided Filter", CVPR 2018.
+He, Sun and Tang, "Guided Image Filtering", TPAMI 2013: in every window the map is modelled as a
+linear function of the guide, fitted by least squares, so that the appearance of object and
+background is estimated anew in every window of every frame. The fit is made at the coarse size of
+the map and applied at the fine size of the guide (He and Sun, "Fast Guided Filter",
+arXiv:1505.00996); backpropagation through it to a learned guide is due to Wu et al., "Fast
+End-to-End Trainable Guided Filter", CVPR 2018.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from deeplab_gygo import backend
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
 class GuidedFilter(keras.layers.Layer):
-    """Filters a map by a guide of twice its size.
+    """Filters a map with a guide of twice its size.
 
     Inputs: guide float32 [B, 2h, 2w, K] and map float32 [B, h, w, 1]; output: float32
     [B, 2h, 2w, 1].
 
     Args:
-        radius: Of the windows that are fitted, at the size of the map.
-        epsilon: Variance of the guide below which a window counts as flat, and the map is averaged
-            over it.
-        **options: Of every layer.
+        radius: Radius of the windows, at the size of the map.
+        epsilon: Regularization: variance of the guide below which a window counts as flat, and the
+            map is averaged over it.
+        **options: Options of every layer.
     """
 
     def __init__(self, radius: int, epsilon: float = 1e-3, **options: Any):
@@ -48,14 +48,14 @@ class GuidedFilter(keras.layers.Layer):
             self._covariance(mean, means[..., 2 * count + 1 :]), channels(together), self.epsilon
         )
         offset = value - ops.sum(slope * mean, axis=-1, keepdims=True)
-        # Every place lies in many windows: their functions are averaged.
+        # Every position is in many windows: their linear functions are averaged.
         lines = self._mean(ops.concatenate([slope, offset], axis=-1))
         shape = ops.shape(guide)
         lines = backend.resize(lines, shape[1], shape[2])
         return ops.sum(lines[..., :count] * guide, axis=-1, keepdims=True) + lines[..., count:]
 
     def _mean(self, values: Any) -> Any:
-        """Averages over windows, as far as they lie in the picture; in two passes."""
+        """Averages over the part of every window inside the image, one axis after the other."""
         side = 2 * self.radius + 1
         values = ops.average_pool(values, (side, 1), strides=(1, 1), padding="same")
         return ops.average_pool(values, (1, side), strides=(1, 1), padding="same")
@@ -87,15 +87,15 @@ def channels(values: Any) -> list[Any]:
 
 
 def _solve(matrix: list[list[Any]], right: list[Any], least: float) -> Any:
-    """Solves small symmetric positive methods, one a place, without leaving plain arithmetic.
+    """Solves one small symmetric positive definite system per position.
 
-    A decomposition into L D L^T, written out over maps: exports have no operation for it, and
+    An L D L^T decomposition written out over maps: export formats have no operation for it, and
     `solve` of small matrices is slow on every backend.
 
     Args:
         matrix: Lower triangle, row by row: [B, h, w, 1] each.
-        right: Right sides: [B, h, w, 1] each.
-        least: What every eigenvalue is known to reach; it keeps rounding from dividing by zero.
+        right: Right-hand sides: [B, h, w, 1] each.
+        least: Lower bound of every eigenvalue; prevents division by zero after rounding.
 
     Returns:
         [B, h, w, K].

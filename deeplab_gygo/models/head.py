@@ -1,7 +1,7 @@
 """The head of DeepLabV3+: atrous spatial pyramid pooling, guide, memory, decoder.
 
 Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation",
-ECCV 2018; guide and memory are this package's own. It is what online fine-tuning adapts.
+ECCV 2018; guide and memory are additions of this package. Online fine-tuning trains the head.
 """
 
 from __future__ import annotations
@@ -11,30 +11,29 @@ from typing import Any
 import keras
 from keras import layers
 
-from deeplab_gygo.models.config import DECODER_STRIDE, ModelConfig
+from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.layers import BroadcastLike, GuideMatching, ResizeToFeatures
-from deeplab_gygo.models.memory import FromCells, recall_channels
+from deeplab_gygo.models.memory import DepthToSpace, readout_channels
 
 ASPP_RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
 """Atrous rates by output stride (section 4 of the paper)."""
 
 
-def known_inputs(config: ModelConfig) -> dict[str, Any]:
-    """Makes inputs of what is known beside the image.
+def conditioning_inputs(config: ModelConfig) -> dict[str, Any]:
+    """Returns the inputs beside the image that the architecture takes.
 
     Args:
         config: Architecture.
 
     Returns:
-        "guide" float32 [B, H/4, W/4, 1] and "recall" float32 [B, H/s, W/s, R], as far as the
-        architecture takes them.
+        "guide" float32 [B, H/4, W/4, 1], "readout" float32 [B, H/s, W/s, R], both or one of them.
     """
     inputs = {}
     if config.guide:
         inputs["guide"] = keras.Input((None, None, 1), name="guide")
     if config.memory:
-        channels = recall_channels(config.output_stride // DECODER_STRIDE)
-        inputs["recall"] = keras.Input((None, None, channels), name="recall")
+        channels = readout_channels(config.block_size)
+        inputs["readout"] = keras.Input((None, None, channels), name="readout")
     return inputs
 
 
@@ -51,14 +50,14 @@ def build_head(config: ModelConfig, low_channels: int, high_channels: int) -> ke
     """
     low = keras.Input((None, None, low_channels), name="low")
     high = keras.Input((None, None, high_channels), name="high")
-    inputs = {"low": low, "high": high, **known_inputs(config)}
-    guide, recall = inputs.get("guide"), inputs.get("recall")
+    inputs = {"low": low, "high": high, **conditioning_inputs(config)}
+    guide, readout = inputs.get("guide"), inputs.get("readout")
     context = _aspp(high, config)
     if config.guide:
         context = _fuse_guide(context, guide, config)
     if config.memory:
-        context = _fuse_recall(context, recall, config)
-    logits = _decoder(low, context, guide, recall, config)
+        context = _fuse_readout(context, readout, config)
+    logits = _decoder(low, context, guide, readout, config)
     return keras.Model(inputs, logits, name="head")
 
 
@@ -121,12 +120,12 @@ def _aspp(high, config: ModelConfig):
 
 
 def _fuse_guide(context, guide, config: ModelConfig):
-    """Lets the previous mask choose, at the output stride, which object is meant.
+    """Fuses the guide with the context at the output stride: it selects the object.
 
-    Two things are added to the context: an embedding of the guide's own shape, and how much every
-    place looks like what lies under the guide's object and under its background.
+    It adds an embedding of the shape of the guide, and the similarity of every position to the
+    prototypes of the guide's object and background.
     """
-    factor = config.output_stride // DECODER_STRIDE
+    factor = config.block_size
     coarse = layers.AveragePooling2D(factor, name="guide_pool")(guide) if factor > 1 else guide
     shape = layers.Conv2D(
         config.guide_channels, 3, padding="same", activation="relu", name="guide_shape1"
@@ -145,13 +144,13 @@ def _fuse_guide(context, guide, config: ModelConfig):
     return _conv3x3(fused, config, config.aspp_channels, 1, "guide_fusion")
 
 
-def _fuse_recall(context, recall, config: ModelConfig):
-    """Adds what the memory says to the context; nothing at first, and nothing where it is unknown.
+def _fuse_readout(context, readout, config: ModelConfig):
+    """Adds a projection of the memory read-out to the context.
 
-    The last convolution starts at zero, so that a memory can be given to a parent that was trained
-    without one and does no harm before it is understood.
+    The last convolution starts at zero, so that a parent that was trained without a memory gives
+    the same logits with one. Layers are named `recall_*`, as in existing weight files.
     """
-    fused = layers.Concatenate(name="recall_concat")([context, recall])
+    fused = layers.Concatenate(name="recall_concat")([context, readout])
     fused = layers.Conv2D(64, 3, padding="same", activation="relu", name="recall_conv")(fused)
     fused = layers.Conv2D(
         context.shape[-1], 1, use_bias=False, kernel_initializer="zeros", name="recall_join"
@@ -159,10 +158,9 @@ def _fuse_recall(context, recall, config: ModelConfig):
     return layers.Add(name="recall_add")([context, fused])
 
 
-def _sharp_recall(features, guide, recall, config: ModelConfig):
-    """Adds the remembered mask, at the stride of the decoder, to its features; zero at first."""
-    cell = config.output_stride // DECODER_STRIDE
-    parts = [FromCells(cell, name="recall_mask")(recall)]
+def _fuse_mask_readout(features, guide, readout, config: ModelConfig):
+    """Adds a projection of the mask in the read-out, at stride 4; starts at zero as well."""
+    parts = [DepthToSpace(config.block_size, name="recall_mask")(readout)]
     if guide is not None:
         parts.append(guide)
     sharp = layers.Concatenate(name="recall_sharp")(parts) if len(parts) > 1 else parts[0]
@@ -177,7 +175,7 @@ def _sharp_recall(features, guide, recall, config: ModelConfig):
     return layers.Add(name="recall_sharp_add")([features, sharp])
 
 
-def _decoder(low, context, guide, recall, config: ModelConfig):
+def _decoder(low, context, guide, readout, config: ModelConfig):
     """Low-level projection, two 3x3 convolutions and the logit."""
     low = _conv_block(low, config, config.low_level_channels, "decoder_low")
     parts = [ResizeToFeatures(name="decoder_upsample")([context, low]), low]
@@ -185,8 +183,8 @@ def _decoder(low, context, guide, recall, config: ModelConfig):
         parts.append(guide)
     features = layers.Concatenate(name="decoder_concat")(parts)
     features = _conv3x3(features, config, config.decoder_channels, 1, "decoder1")
-    if recall is not None:
-        features = _sharp_recall(features, guide, recall, config)
+    if readout is not None:
+        features = _fuse_mask_readout(features, guide, readout, config)
     features = _conv3x3(features, config, config.decoder_channels, 1, "decoder2")
     return layers.Conv2D(
         1,

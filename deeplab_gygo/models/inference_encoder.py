@@ -1,8 +1,8 @@
-"""An encoder that only encodes, made from a parent's arrays without building it in Keras.
+"""Inference-only encoder with BatchNorm folded, computed straight from the arrays of a weight file.
 
-Most of the time that a network takes to build goes into variables: five of every convolution with
-BatchNorm. An encoder that nobody is going to adapt needs two tensors in their place, the folded
-kernel and bias, and no layer at all.
+Creating variables takes most of the time of building a network: five for every convolution with
+BatchNorm. An encoder that is not fine-tuned needs two tensors instead, the folded kernel and bias,
+and no layers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from deeplab_gygo.models.backbones import INVERTED_RESIDUAL
-from deeplab_gygo.models.config import ModelConfig
+from deeplab_gygo.models.config import KEY_LAYER, ModelConfig
 from deeplab_gygo.models.folding import Weights, convolution
 from deeplab_gygo.models.inverted_residual import (
     Builder,
@@ -24,42 +24,80 @@ from deeplab_gygo.models.inverted_residual import (
     apply_inverted_residual,
     named_ends,
 )
-from deeplab_gygo.models.weight_file import ENCODER
+
+PREFIX = "encoder/"
+"""Beginning of the names of the encoder's variables in a weight file."""
 
 
 @dataclass(frozen=True)
-class FrozenEncoder:
-    """What an encoder does in inference, and its weights.
+class InferenceEncoder:
+    """Encoder with folded weights.
 
     Attributes:
         config: Architecture.
-        widths: Channels of its features: "low", "high", and "fine" where the architecture has it.
-        weights: Kernel and bias of every convolution, float32, in the order of the network, those
-            of the memory's keys last where the architecture has them.
+        widths: Channels of the features: "low", "high", and "fine" where the architecture has it.
+        weights: Folded kernel and bias of every convolution, float32, in the order of the network;
+            those of the memory's keys last, where the architecture has them.
+        arrays: Values of the encoder's variables by name, not folded.
     """
 
     config: ModelConfig
     widths: dict[str, int]
     weights: list[tuple[np.ndarray, np.ndarray]]
+    arrays: dict[str, np.ndarray]
 
-    def function(self) -> tuple[Callable[[Weights, Any], dict[str, Any]], Weights]:
-        """Makes a function of it, as `folding.folded` does of a model.
+    @classmethod
+    def from_arrays(
+        cls, config: ModelConfig, arrays: dict[str, np.ndarray]
+    ) -> InferenceEncoder | None:
+        """Folds the arrays of a parent.
+
+        Args:
+            config: Architecture.
+            arrays: Values of its variables by name; those of other parts are ignored.
 
         Returns:
-            `call(weights, images) -> features` as `DeepLabV3Plus.encoder` gives them, and the
-            weights in the dtype that Keras computes in.
+            The encoder; None where the backbone has no inverted residual blocks, or the arrays do
+            not fit the architecture exactly: building the Keras model reports the difference.
+        """
+        if config.backbone not in INVERTED_RESIDUAL:
+            return None
+        own = {name: value for name, value in arrays.items() if name.startswith(PREFIX)}
+        collector = _WeightCollector(INVERTED_RESIDUAL[config.backbone], config.output_stride, own)
+        try:
+            image = _Features((None, None, None, 3))
+            ends = named_ends(apply_inverted_residual(image, collector))
+            widths = {name: ends[name].shape[-1] for name in ("low", "high")}
+            if config.refine:
+                widths["fine"] = ends["fine"].shape[-1]
+            if config.memory:
+                shape = (1, 1, widths["high"], config.key_channels)
+                kernel = collector.take(f"{KEY_LAYER}/kernel", shape)
+                collector.weights.append((kernel, collector.take(f"{KEY_LAYER}/bias", shape[-1:])))
+        except _Unfit:
+            return None
+        if own.keys() != collector.taken:
+            return None
+        return cls(config, widths, collector.weights, own)
+
+    def function(self) -> tuple[Callable[[Weights, Any], dict[str, Any]], Weights]:
+        """Returns a function of it, as `folding.folded` does of a Keras model.
+
+        Returns:
+            `call(weights, images) -> features` as `DeepLabV3Plus.encoder` computes them, and the
+            weights in the compute dtype of the current Keras policy.
         """
         config, names = self.config, tuple(self.widths)
         spec, dtype = INVERTED_RESIDUAL[config.backbone], keras.config.dtype_policy().compute_dtype
         pointwise = {"strides": (1, 1), "rates": (1, 1), "padding": "valid", "depthwise": False}
-        key_of = convolution(**pointwise, activation=None, dtype=dtype)
+        project_key = convolution(**pointwise, activation=None, dtype=dtype)
 
         def run(weights: Weights, images: Any) -> dict[str, Any]:
-            builder = _Runner(spec, config.output_stride, list(weights), dtype)
+            builder = _FoldedBuilder(spec, config.output_stride, list(weights), dtype)
             ends = named_ends(apply_inverted_residual(images, builder))
             features = {name: ends[name] for name in names}
             if config.memory:
-                features["key"] = key_of(weights[-1], ends["high"])
+                features["key"] = project_key(weights[-1], ends["high"])
             return features
 
         weights = [
@@ -68,54 +106,18 @@ class FrozenEncoder:
         return run, weights
 
 
-def frozen_encoder(
-    config: ModelConfig, arrays: dict[str, np.ndarray], key_layer: str
-) -> FrozenEncoder | None:
-    """Makes an encoder of the arrays of a parent.
-
-    Args:
-        config: Architecture.
-        arrays: Values of its variables by name; those of other parts are not looked at.
-        key_layer: Name of the layer that makes the keys of the memory.
-
-    Returns:
-        The encoder; None where the backbone is of another kind, or the arrays are not exactly
-        those of the architecture: who builds it will say what is wrong with them.
-    """
-    if config.backbone not in INVERTED_RESIDUAL:
-        return None
-    own = {name: value for name, value in arrays.items() if name.startswith(ENCODER)}
-    collector = _Collector(INVERTED_RESIDUAL[config.backbone], config.output_stride, own)
-    try:
-        ends = named_ends(apply_inverted_residual(_Wide((None, None, None, 3)), collector))
-        widths = {name: ends[name].shape[-1] for name in ("low", "high")}
-        if config.refine:
-            widths["fine"] = ends["fine"].shape[-1]
-        if config.memory:
-            kernel = collector.take(
-                f"{key_layer}/kernel", (1, 1, widths["high"], config.key_channels)
-            )
-            bias = collector.take(f"{key_layer}/bias", (config.key_channels,))
-            collector.weights.append((kernel, bias))
-    except _Unfit:
-        return None
-    if own.keys() != collector.taken:
-        return None
-    return FrozenEncoder(config, widths, collector.weights)
-
-
 class _Unfit(Exception):
     """An array is missing or has another shape."""
 
 
-class _Wide(NamedTuple):
-    """Stands for features of which only the width is known."""
+class _Features(NamedTuple):
+    """Shape-only placeholder: weights are collected without computing features."""
 
     shape: tuple[int | None, ...]
 
 
-class _Collector(Builder):
-    """Goes through a network and folds its arrays, in order, without computing anything."""
+class _WeightCollector(Builder):
+    """Collects and folds the arrays of a network in its order."""
 
     def __init__(
         self, spec: InvertedResidualSpec, output_stride: int, arrays: dict[str, np.ndarray]
@@ -127,43 +129,45 @@ class _Collector(Builder):
 
     def take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """Returns an array, float32."""
-        name = ENCODER + name
+        name = PREFIX + name
         found = self._arrays.get(name)
         if found is None or found.shape != shape:
             raise _Unfit(name)
         self.taken.add(name)
         return found.astype(np.float32)
 
-    def normalize_image(self, image: _Wide) -> _Wide:
+    def normalize_image(self, image: _Features) -> _Features:
         return image
 
     def convolve(
         self,
-        features: _Wide,
+        features: _Features,
         channels: int,
         name: str,
         *,
         kernel: int = 1,
         stride: int = 1,
         activation: bool = True,
-    ) -> _Wide:
+    ) -> _Features:
         found = self.take(f"{name}/kernel", (kernel, kernel, features.shape[-1], channels))
         factor, bias = self._scale(name, channels)
         self.weights.append((found * factor, bias))
-        return _Wide((*features.shape[:-1], channels))
+        return _Features((*features.shape[:-1], channels))
 
-    def filter(self, features: _Wide, kernel: int, stride: int, rate: int, name: str) -> _Wide:
+    def filter(
+        self, features: _Features, kernel: int, stride: int, rate: int, name: str
+    ) -> _Features:
         channels = features.shape[-1]
         found = self.take(f"{name}/kernel", (kernel, kernel, channels, 1))
         factor, bias = self._scale(name, channels)
         self.weights.append((found * factor[:, None], bias))
         return features
 
-    def add(self, inputs: _Wide, features: _Wide, name: str) -> _Wide:
+    def add(self, inputs: _Features, features: _Features, name: str) -> _Features:
         return features
 
     def _scale(self, name: str, channels: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns what BatchNorm multiplies by in inference, and what it adds."""
+        """Returns factor and offset of BatchNorm in inference, float32 [channels] each."""
         gamma, beta, mean, variance = (
             self.take(f"{name}_bn/{part}", (channels,))
             for part in ("gamma", "beta", "moving_mean", "moving_variance")
@@ -172,14 +176,14 @@ class _Collector(Builder):
         return factor, beta - factor * mean
 
 
-class _Runner(Builder):
-    """Computes a network with folded weights."""
+class _FoldedBuilder(Builder):
+    """Applies a network with folded weights to images."""
 
     def __init__(
         self, spec: InvertedResidualSpec, output_stride: int, weights: Weights, dtype: str
     ):
         super().__init__(spec, output_stride)
-        self._left = iter(weights)
+        self._weights = iter(weights)
         self._dtype = dtype
 
     def normalize_image(self, image: Any) -> Any:
@@ -214,4 +218,4 @@ class _Runner(Builder):
             activation="relu6" if activation else None,
             dtype=self._dtype,
         )
-        return call(next(self._left), features)
+        return call(next(self._weights), features)

@@ -1,4 +1,4 @@
-"""Layers without weights that the networks share: resizing, broadcasting, matching by a guide."""
+"""Layers without weights: resizing, broadcasting, and matching to the prototypes of a guide."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ResizeToFeatures(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
 class BroadcastLike(keras.layers.Layer):
-    """Repeats pooled features over the places of a reference.
+    """Repeats pooled features over the positions of a reference.
 
     Inputs: [B, 1, 1, C] and [B, H, W, D]; output: [B, H, W, C].
     """
@@ -49,10 +49,10 @@ class BroadcastLike(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
 class GuideMatching(keras.layers.Layer):
-    r"""Cosine similarity of every place to what lies under the guide.
+    r"""Cosine similarity of every position to the object and background prototypes of a guide.
 
     With embeddings $e_p$ and guide $g_p \in [-1, 1]$, the object's prototype is
-    $\sum_p \max(g_p, 0)\, e_p$, the background's $\sum_p \max(-g_p, 0)\, e_p$, each brought to
+    $\sum_p \max(g_p, 0)\, e_p$, the background's $\sum_p \max(-g_p, 0)\, e_p$, each scaled to
     length one. Both similarities are 0 where the guide is unknown everywhere, so that the same
     network runs without a guide. Computed in float32.
 

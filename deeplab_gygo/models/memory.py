@@ -1,10 +1,10 @@
-"""Matching of a frame to remembered frames: whose place does every place look like?
+"""Space-time memory: match every position of a frame to memory frames and read out their masks.
 
-The memory holds keys (embeddings) of frames whose masks are known, and these masks as values; a
-place of a new frame reads a mixture of the values of the places that it resembles (Oh et al.,
-"Video Object Segmentation using Space-Time Memory Networks", ICCV 2019). Here the values are the
-masks themselves, not learned features, so that reading needs no weights, what was read can be
-cached, and one network serves with no, one or many remembered frames.
+The memory holds keys (embeddings) of frames with known masks, and these masks as values; a position
+of a new frame reads a mixture of the values of the positions that it resembles (Oh et al., "Video
+Object Segmentation using Space-Time Memory Networks", ICCV 2019). The values are the masks
+themselves, not learned features: reading needs no weights, read-outs can be cached, and one network
+serves with no, one or many memory frames.
 """
 
 from __future__ import annotations
@@ -14,120 +14,119 @@ import numpy as np
 from keras import ops
 
 Memory = tuple[np.ndarray, np.ndarray]
-"""Keys float32 [1, M, C] of remembered places and their values float32 [1, M, V]."""
+"""Keys float32 [1, M, C] of the memory positions and their values float32 [1, M, V]."""
 
 TEMPERATURE = 20.0
-"""Factor of the cosine similarity in the softmax: a lead of .4 outweighs a thousand places."""
+"""Factor of the cosine similarity in the softmax: a lead of .4 outweighs a thousand positions."""
 
 SIMILARITIES = 2
-"""Channels beside the mask that was read: best match to the object, to the background."""
+"""Channels of a read-out beside the mask: best match to the object, to the background."""
 
 
-def recall_channels(block: int) -> int:
-    """Returns the channels of what is read, for cells of `block` x `block` mask values."""
-    return block * block + SIMILARITIES
+def readout_channels(block_size: int) -> int:
+    """Returns the number of channels of a read-out, for blocks of `block_size`^2 mask values."""
+    return block_size * block_size + SIMILARITIES
 
 
-def to_cells(coded: np.ndarray, block: int) -> np.ndarray:
-    """Gathers the blocks of a coded mask as the channels of its cells.
+def space_to_depth(coded: np.ndarray, block_size: int) -> np.ndarray:
+    """Moves the blocks of a coded mask to channels.
 
     Args:
-        coded: float32 [H, W, 1], +1 object, -1 background, 0 unknown; sizes are multiples of
-            `block`.
-        block: Side of a cell.
+        coded: float32 [H, W, 1], +1 object, -1 background, 0 unknown; H and W are multiples of
+            `block_size`.
+        block_size: Side of a block.
 
     Returns:
-        float32 [H/block, W/block, block * block].
+        float32 [H / block_size, W / block_size, block_size^2].
     """
-    height, width = coded.shape[0] // block, coded.shape[1] // block
-    cells = coded.reshape(height, block, width, block).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(cells.reshape(height, width, block * block))
+    height, width = coded.shape[0] // block_size, coded.shape[1] // block_size
+    blocks = coded.reshape(height, block_size, width, block_size).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(blocks.reshape(height, width, block_size * block_size))
 
 
-def from_cells(recall: np.ndarray, block: int) -> np.ndarray:
-    """Spreads the masks that were read: float32 [h, w, C] -> [h * block, w * block], -1..1."""
-    height, width = recall.shape[:2]
-    cells = recall[..., : block * block].reshape(height, width, block, block)
-    spread = cells.transpose(0, 2, 1, 3).reshape(height * block, width * block)
-    return np.ascontiguousarray(spread)
+def depth_to_space(readout: np.ndarray, block_size: int) -> np.ndarray:
+    """Returns the mask of a read-out: float32 [h, w, C] -> [h * block_size, w * block_size]."""
+    height, width = readout.shape[:2]
+    blocks = readout[..., : block_size * block_size].reshape(height, width, block_size, block_size)
+    mask = blocks.transpose(0, 2, 1, 3).reshape(height * block_size, width * block_size)
+    return np.ascontiguousarray(mask)
 
 
-def remember(key, coded: np.ndarray, block: int) -> Memory:
+def remember(key, coded: np.ndarray, block_size: int) -> Memory:
     """Makes a memory of one frame.
 
     Args:
         key: float [1, h, w, C], the encoder's keys of the frame, any backend's tensor.
-        coded: float32 [h * block, w * block, 1], its mask coded as a guide.
-        block: Side of a cell.
+        coded: float32 [h * block_size, w * block_size, 1], its mask coded as a guide.
+        block_size: Side of a block.
 
     Returns:
-        Keys float32 [1, h * w, C] and values float32 [1, h * w, block * block].
+        Keys float32 [1, h * w, C] and values float32 [1, h * w, block_size^2].
     """
     array = ops.convert_to_numpy(key).astype(np.float32)
-    cells = to_cells(coded, block)
-    return array.reshape(1, -1, array.shape[-1]), cells.reshape(1, -1, cells.shape[-1])
+    values = space_to_depth(coded, block_size)
+    return array.reshape(1, -1, array.shape[-1]), values.reshape(1, -1, values.shape[-1])
+
+
+class _Rearrange(keras.layers.Layer):
+    """Base of layers that move values between positions and channels.
+
+    Args:
+        block_size: Side of a block.
+        **options: Options of every layer.
+    """
+
+    def __init__(self, block_size: int, **options):
+        super().__init__(**options)
+        self.block_size = block_size
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=inputs.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "block_size": self.block_size}
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
-class ToCells(keras.layers.Layer):
-    """Gathers blocks of [B, H, W, 1] as channels, [B, H/block, W/block, block * block]."""
-
-    def __init__(self, block: int, **kwargs):
-        super().__init__(**kwargs)
-        self.block = block
+class SpaceToDepth(_Rearrange):
+    """Moves blocks to channels: [B, H, W, 1] -> [B, H / block, W / block, block^2]."""
 
     def call(self, inputs):
-        shape, block = ops.shape(inputs), self.block
+        shape, block = ops.shape(inputs), self.block_size
         height, width = shape[1] // block, shape[2] // block
-        cells = ops.reshape(inputs, (-1, height, block, width, block))
-        cells = ops.transpose(cells, (0, 1, 3, 2, 4))
-        return ops.reshape(cells, (-1, height, width, block * block))
+        blocks = ops.reshape(inputs, (-1, height, block, width, block))
+        blocks = ops.transpose(blocks, (0, 1, 3, 2, 4))
+        return ops.reshape(blocks, (-1, height, width, block * block))
 
     def compute_output_shape(self, input_shape):
-        sizes = [None if side is None else side // self.block for side in input_shape[1:3]]
-        return (input_shape[0], *sizes, self.block**2)
-
-    def compute_output_spec(self, inputs):
-        return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=inputs.dtype)
-
-    def get_config(self):
-        return {**super().get_config(), "block": self.block}
+        sizes = [None if side is None else side // self.block_size for side in input_shape[1:3]]
+        return (input_shape[0], *sizes, self.block_size**2)
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
-class FromCells(keras.layers.Layer):
-    """Spreads the first `block * block` channels, [B, h, w, C], to [B, h*block, w*block, 1]."""
-
-    def __init__(self, block: int, **kwargs):
-        super().__init__(**kwargs)
-        self.block = block
+class DepthToSpace(_Rearrange):
+    """Moves the first block^2 channels to positions: [B, h, w, C] -> [B, h*block, w*block, 1]."""
 
     def call(self, inputs):
-        shape, block = ops.shape(inputs), self.block
+        shape, block = ops.shape(inputs), self.block_size
         height, width = shape[1], shape[2]
-        cells = ops.reshape(inputs[..., : block * block], (-1, height, width, block, block))
-        cells = ops.transpose(cells, (0, 1, 3, 2, 4))
-        return ops.reshape(cells, (-1, height * block, width * block, 1))
+        blocks = ops.reshape(inputs[..., : block * block], (-1, height, width, block, block))
+        blocks = ops.transpose(blocks, (0, 1, 3, 2, 4))
+        return ops.reshape(blocks, (-1, height * block, width * block, 1))
 
     def compute_output_shape(self, input_shape):
-        sizes = [None if side is None else side * self.block for side in input_shape[1:3]]
+        sizes = [None if side is None else side * self.block_size for side in input_shape[1:3]]
         return (input_shape[0], *sizes, 1)
-
-    def compute_output_spec(self, inputs):
-        return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=inputs.dtype)
-
-    def get_config(self):
-        return {**super().get_config(), "block": self.block}
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
 class MemoryRead(keras.layers.Layer):
-    r"""Reads the masks of remembered places by the similarity of their keys.
+    r"""Reads out the masks of memory positions by the similarity of their keys.
 
     With unit keys $q_p$ of the frame and $k_m$ of the memory and values $v_m$, the read is
     $\sum_m a_{pm} v_m$ with $a_{pm} = \mathrm{softmax}_m(\tau\, q_p \cdot k_m)$. Two channels
     follow: $\max_m q_p \cdot k_m\, \max(\bar v_m, 0)$ and the same of $-\bar v_m$, where
-    $\bar v_m$ is the mean of a cell's values: the best match to the object, to the background.
+    $\bar v_m$ is the mean of a block's values: the best match to the object, to the background.
     Where all values are 0 (unknown) the result is 0. Computed in float32.
 
     Inputs: key of the frame [B, h, w, C], keys of the memory [B, M, C], values [B, M, V].
@@ -157,26 +156,26 @@ class MemoryRead(keras.layers.Layer):
         return keras.KerasTensor(shape, dtype="float32")
 
 
-def build_reader(key_channels: int, block: int) -> keras.Model:
-    """Builds the reading of a memory as a model without weights, to be compiled.
+def build_reader(key_channels: int, block_size: int) -> keras.Model:
+    """Builds the memory read as a model without weights, to be compiled.
 
     Args:
         key_channels: Channels of the keys.
-        block: Side of a cell.
+        block_size: Side of a block.
 
     Returns:
-        {"query" [B, h, w, C], "keys" [B, M, C], "values" [B, M, block * block]} -> the recall,
-        float32 [B, h, w, `recall_channels(block)`].
+        {"query" [B, h, w, C], "keys" [B, M, C], "values" [B, M, block_size^2]} -> the read-out,
+        float32 [B, h, w, `readout_channels(block_size)`].
     """
     inputs = {
         "query": keras.Input((None, None, key_channels), name="query"),
         "keys": keras.Input((None, key_channels), name="keys"),
-        "values": keras.Input((None, block * block), name="values"),
+        "values": keras.Input((None, block_size * block_size), name="values"),
     }
-    recall = MemoryRead(name="memory_read")([inputs["query"], inputs["keys"], inputs["values"]])
-    return keras.Model(inputs, recall, name="reader")
+    readout = MemoryRead(name="memory_read")([inputs["query"], inputs["keys"], inputs["values"]])
+    return keras.Model(inputs, readout, name="reader")
 
 
 def unit(values):
-    """Brings vectors on the last axis to length one; the zero vector stays zero."""
+    """Scales vectors on the last axis to length one; the zero vector stays zero."""
     return values * ops.rsqrt(ops.sum(ops.square(values), axis=-1, keepdims=True) + 1e-6)

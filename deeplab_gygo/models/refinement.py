@@ -1,9 +1,8 @@
-"""Refinement of logits: thin parts and edges that the decoder's stride-4 grid loses.
+"""Class-agnostic boundary refinement of the decoder's stride-4 logits with learned guided filters.
 
-It sees the logits and the encoder's early features, nothing that knows one object from another:
-it learns where edges run, not whose they are, and is left as it is by online fine-tuning. Guided
-filters fit, around every place of every frame, what the object looks like beside what is around
-it; convolutions say how far their answer is to be trusted, and what they do not see.
+It sees only logits and the encoder's stride-2 and stride-4 features, and is not fine-tuned online.
+Guided filters fit the logits to the features in local windows of every frame; convolutions weigh
+their changes and add one of their own.
 """
 
 from __future__ import annotations
@@ -18,29 +17,29 @@ from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.guided_filter import GuidedFilter, channels
 
 REFINED_STRIDE = 1
-"""Stride of the refined logits. What the refinement changes is found at stride 2; the decoder's
-logits are resized once, in one step, for a resize at every stage smooths off what is thin."""
+"""Stride of the refined logits. Their change is computed at stride 2 and upsampled; the decoder's
+logits are upsampled once, in one step: a resize at every stage would smooth off thin structures."""
 
 RADII = (1, 2, 4)
-"""Of the guided filters, in places of stride 4."""
+"""Radii of the guided filters, in positions at stride 4."""
 
 GUIDE_SCALE = 0.04
-"""Brings the early features to a spread of about one half, that of a picture in -1..1."""
+"""Scales stride-2 features to a standard deviation of about .5, that of an image in -1..1."""
 
 CHANGE_SCALE = 4.0
-"""Brings what a filter changes of squashed logits to the spread of the features beside it."""
+"""Scales the change of a filter to the standard deviation of the features beside it."""
 
-SQUASH = 0.125
-"""Factor of logits before `tanh`: those near an edge stay in proportion, sure ones are alike."""
+TANH_SCALE = 0.125
+"""Factor of logits before `tanh`: near boundaries it is linear, confident logits saturate."""
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
-class Enlarge(keras.layers.Layer):
+class Upsample(keras.layers.Layer):
     """Bilinear resize, [B, h, w, C] -> [B, factor * h, factor * w, C].
 
     Args:
-        factor: Of height and width.
-        **options: Of every layer.
+        factor: Factor of height and width.
+        **options: Options of every layer.
     """
 
     def __init__(self, factor: int, **options: Any):
@@ -63,30 +62,30 @@ class Enlarge(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
-class Squash(keras.layers.Layer):
-    """Brings logits to -1..1, so that how sure the decoder is does not drown the features."""
+class ScaledTanh(keras.layers.Layer):
+    """Scaled tanh of logits: maps them to -1..1, so that confident ones do not drown features."""
 
     def call(self, inputs):
-        return ops.tanh(SQUASH * inputs)
+        return ops.tanh(TANH_SCALE * inputs)
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
-class Trust(keras.layers.Layer):
-    """Adds what several sources would change, each as far as it is trusted.
+class GatedSum(keras.layers.Layer):
+    """Sum of changes, each multiplied by a gate.
 
-    Inputs: trust [B, h, w, S + 1], whose last channel is a change by itself, and S changes
-    [B, h, w, 1] in units of `Squash`; output: the change of the logits, [B, h, w, 1].
+    Inputs: gates [B, h, w, S + 1], the last channel of which is a change itself, and S changes
+    [B, h, w, 1] of scaled tanh logits; output: the change of the logits, [B, h, w, 1].
     """
 
     def call(self, inputs):
-        trust, *changes = inputs
-        *factors, change = channels(trust)
-        for factor, other in zip(factors, changes, strict=True):
-            change = change + factor * other / SQUASH
-        return change
+        gates, *changes = inputs
+        *gates, total = channels(gates)
+        for gate, change in zip(gates, changes, strict=True):
+            total = total + gate * change / TANH_SCALE
+        return total
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[0][:3], 1)
@@ -101,16 +100,16 @@ def build_refiner(config: ModelConfig, low_channels: int, fine_channels: int) ->
         fine_channels: Channels of the stride-2 features.
 
     Returns:
-        {"logits" [B, H/4, W/4, 1], "low", "fine"} -> logits float32 [B, H, W, 1]. With its first
+        {"logits" [B, H/4, W/4, 1], "low", "fine"} -> logits float32 [B, H, W, 1]. With its initial
         weights it is a bilinear resize.
     """
     width = config.refine_channels
     logits = keras.Input((None, None, 1), name="logits")
     low = keras.Input((None, None, low_channels), name="low")
     fine = keras.Input((None, None, fine_channels), name="fine")
-    squashed = Squash(name="refine_squash", dtype="float32")(logits)
-    fine_squashed = Squash(name="refine_fine", dtype="float32")(
-        Enlarge(2, name="refine_double", dtype="float32")(logits)
+    squashed = ScaledTanh(name="refine_squash", dtype="float32")(logits)
+    fine_squashed = ScaledTanh(name="refine_fine", dtype="float32")(
+        Upsample(2, name="refine_double", dtype="float32")(logits)
     )
     filtered = _filtered(config, squashed, fine_squashed, fine)
     coarse = layers.Concatenate(name="refine_coarse")(
@@ -118,7 +117,7 @@ def build_refiner(config: ModelConfig, low_channels: int, fine_channels: int) ->
     )
     coarse = layers.Conv2D(width, 3, padding="same", activation="relu", name="refine_mix")(coarse)
     features = layers.Concatenate(name="refine_concat")(
-        [Enlarge(2, name="refine_double_features")(coarse), fine, fine_squashed]
+        [Upsample(2, name="refine_double_features")(coarse), fine, fine_squashed]
         + [
             layers.Rescaling(CHANGE_SCALE, name=f"refine_scaled{radius}")(change)
             for radius, change in zip(RADII, filtered, strict=True)
@@ -131,21 +130,21 @@ def build_refiner(config: ModelConfig, low_channels: int, fine_channels: int) ->
         features = layers.Conv2D(width, 1, activation="relu", name=f"refine{number}_pointwise")(
             features
         )
-    trust = layers.Conv2D(
+    gates = layers.Conv2D(
         len(filtered) + 1, 1, kernel_initializer="zeros", dtype="float32", name="refine_change"
     )(features)
-    change = Trust(name="refine_trust", dtype="float32")([trust, *filtered])
+    change = GatedSum(name="refine_trust", dtype="float32")([gates, *filtered])
     refined = layers.Add(name="refine_add", dtype="float32")(
         [
-            Enlarge(4, name="refine_logits", dtype="float32")(logits),
-            Enlarge(2, name="refine_enlarge", dtype="float32")(change),
+            Upsample(4, name="refine_logits", dtype="float32")(logits),
+            Upsample(2, name="refine_enlarge", dtype="float32")(change),
         ]
     )
     return keras.Model({"logits": logits, "low": low, "fine": fine}, refined, name="refiner")
 
 
 def _filtered(config: ModelConfig, coarse: Any, plain: Any, fine: Any) -> list[Any]:
-    """What guided filters would change of squashed logits, at stride 2, by radius."""
+    """Returns the change that the filter of every radius makes to scaled tanh logits, stride 2."""
     guide = layers.Rescaling(GUIDE_SCALE, name="refine_guide_scale", dtype="float32")(fine)
     guide = layers.Conv2D(
         config.refine_guides,

@@ -1,9 +1,8 @@
-"""Parent weights as one file: small arrays, the architecture, and where they come from.
+"""Weight files: arrays by variable name, the architecture, and the provenance, in one `.npz`.
 
-The file is a numpy `.npz` without pickles. Every variable of the network is stored under its
-layer's and its own name; the entry `__card__` holds a JSON text with the architecture and the
-provenance. The provenance of OSMN and OSVOS names the method; a file without is of DeepLabV3+. The
-shipped parent lies beside this module's package, with its hash.
+Every variable of the network is stored under its part's, its layer's and its own name. The entry
+`__card__` holds a JSON text with the architecture and the provenance ("card"), which names the
+method; a file without that name is of DeepLabV3+. No pickles are written or read.
 """
 
 from __future__ import annotations
@@ -12,107 +11,123 @@ import hashlib
 import io
 import json
 import logging
-import os
 import zipfile
 import zlib
-from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from deeplab_gygo.errors import StorageError, WeightsError
+from deeplab_gygo.errors import WeightsError
+from deeplab_gygo.io.atomic import replacing
 from deeplab_gygo.io.config_file import from_dict, to_plain
 from deeplab_gygo.methods import METHODS, find_method, method_of_architecture
-from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.quantized import dequantize, quantize
+
+if TYPE_CHECKING:
+    import keras
 
 logger = logging.getLogger(__name__)
 
 Storage = Literal["float32", "float16", "int8"]
+Card = dict[str, Any]
+"""Provenance: data, terms, training configuration, scores."""
 
 FORMAT = "deeplab_gygo.parent.1"
-SHIPPED = "parent.npz"
 
-ENCODER = "encoder/"
-"""Beginning of the names of what belongs to the encoder of DeepLabV3+."""
+_PACKAGE = Path(__file__).parents[1]
+_FOLDERS = (_PACKAGE / "weights", _PACKAGE.parent / "experiments" / "weights")
+"""Weights of the installed package, and of the baselines in a checkout of the repository."""
+
+
+class Network(Protocol):
+    """Network of a method, as weight files see it.
+
+    Attributes:
+        config: Architecture, the dataclass that the method names.
+    """
+
+    config: Any
+
+    @property
+    def parts(self) -> list[keras.Model]:
+        """Models that hold the variables; their names begin those of the variables."""
 
 
 def shipped_parent(method: str = "deeplab") -> Path:
-    """Returns the path of the parent that the package ships.
+    """Returns the path of the weights that come with the package or, for baselines, a checkout.
 
     Args:
         method: A key of `methods.METHODS` with weights.
 
     Raises:
-        WeightsError: This installation carries none.
+        WeightsError: This installation has none.
     """
-    name = SHIPPED if method == "deeplab" else f"{method}.npz"
-    path = Path(str(resources.files("deeplab_gygo") / "weights" / name))
-    if not path.is_file():
-        remedy = "Reinstall the package, or give --weights"
-        if method != "deeplab":
-            remedy = "Train a parent with `deeplab-gygo train` and give it as --weights"
-        raise WeightsError(
-            f"The package ships a parent of {method}, or --weights names one",
-            met="no such file",
-            where=path,
-            remedy=remedy,
+    name = find_method(method).weights
+    for folder in _FOLDERS:
+        if (folder / name).is_file():
+            return folder / name
+    remedy = "Reinstall the package, or give --weights"
+    if method != "deeplab":
+        remedy = (
+            f"Give --weights: experiments/weights/{name} of the repository, or a file made by "
+            "`deeplab-gygo train`"
         )
-    return path
+    raise WeightsError(
+        f"Weights of {method} are installed or named by --weights",
+        met="no such file",
+        where=name,
+        remedy=remedy,
+    )
 
 
 def file_hash(path: str | Path) -> str:
     """Returns the SHA-256 of a file in hexadecimal."""
-    digest = hashlib.sha256()
     with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def variables_by_name(parent: Any) -> dict[str, Any]:
-    """Returns every variable of the networks under a name that every process gives it."""
-    return named_variables(*parent.parts)
+def variables_by_name(network: Network) -> dict[str, keras.Variable]:
+    """Returns every variable of a network under a name that is the same in every process."""
+    return named_variables(*network.parts)
 
 
-def named_variables(*parts: Any) -> dict[str, Any]:
-    """Returns every variable of some Keras models under such a name."""
-    named: dict[str, Any] = {}
-    for part in parts:
-        _name_variables(part, f"{part.name}/", named)
+def named_variables(*models: keras.Model) -> dict[str, keras.Variable]:
+    """Returns every variable of Keras models under such a name."""
+    named: dict[str, keras.Variable] = {}
+
+    def collect(model: keras.Model, prefix: str) -> None:
+        for layer in model.layers:
+            if hasattr(layer, "layers"):  # a model within a model
+                collect(layer, f"{prefix}{layer.name}/")
+                continue
+            for variable in layer.variables:
+                if "seed_generator" not in variable.path:  # state of dropout, not a weight
+                    named[f"{prefix}{layer.name}/{variable.name}"] = variable
+
+    for model in models:
+        collect(model, f"{model.name}/")
     return named
-
-
-def _name_variables(model: Any, prefix: str, named: dict[str, Any]) -> None:
-    for layer in model.layers:
-        if hasattr(layer, "layers"):  # a model within a model
-            _name_variables(layer, f"{prefix}{layer.name}/", named)
-            continue
-        for variable in layer.variables:
-            if "seed_generator" in variable.path:
-                continue  # state of dropout's random numbers, not a weight
-            named[f"{prefix}{layer.name}/{variable.name}"] = variable
 
 
 def save_parent(
     path: str | Path,
-    parent: Any,
-    card: dict[str, Any] | None = None,
+    network: Network,
+    card: Card | None = None,
     *,
     values: dict[str, np.ndarray] | None = None,
     storage: Storage = "float16",
 ) -> Path:
-    """Writes a parent.
+    """Writes the weights of a network.
 
     Args:
-        path: File to write; the folder must exist. Written beside and renamed.
-        parent: Network.
-        card: Provenance: data, terms, scores. For OSMN and OSVOS the method and, unless it says so
-            itself, the trunk and where its first weights are from are added.
+        path: File to write, in one atomic step.
+        network: Network.
+        card: Provenance; the method and, for a network with a `trunk_source`, the trunk and the
+            origin of its first weights are added.
         values: Values to store instead of the network's, by name (a moving average).
-        storage: How kernels are stored; `int8` has a scale for every output channel and is for
-            files that must be small.
+        storage: Dtype of kernels; `int8` has one scale per output channel. Vectors, BatchNorm
+            statistics among them, are float32 always: variances span many magnitudes.
 
     Returns:
         The path.
@@ -121,36 +136,26 @@ def save_parent(
         StorageError: The file cannot be written.
     """
     path, card = Path(path), dict(card or {})
-    if not isinstance(parent.config, ModelConfig):
-        card["method"] = method_of_architecture(parent.config).name
-        card.setdefault("trunk", f"{parent.config.trunk_name}, {parent.trunk_source}")
+    card["method"] = method_of_architecture(network.config).name
+    if source := getattr(network, "trunk_source", None):
+        card.setdefault("trunk", f"{network.config.trunk_name}, {source}")
     arrays = {}
-    for name, variable in variables_by_name(parent).items():
+    for name, variable in variables_by_name(network).items():
         array = np.asarray((values or {}).get(name, variable.numpy()), np.float32)
-        # Variances of BatchNorm span many magnitudes, and are few: they stay exact.
         half = storage == "float16" and array.ndim > 1
         arrays[name] = array.astype(np.float16) if half else array
     if storage == "int8":
         arrays = quantize(arrays)
-    text = json.dumps({"format": FORMAT, "model": to_plain(parent.config), "card": card})
+    text = json.dumps({"format": FORMAT, "model": to_plain(network.config), "card": card})
     buffer = io.BytesIO()
     np.savez_compressed(buffer, __card__=np.frombuffer(text.encode(), np.uint8), **arrays)
-    side = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
+    with replacing(path) as side:
         side.write_bytes(buffer.getvalue())
-        os.replace(side, path)
-    except OSError as error:
-        side.unlink(missing_ok=True)
-        raise StorageError(
-            "Weights can be written", met=error.strerror, where=path, remedy="Free some space"
-        ) from error
     return path
 
 
-def read_parent_file(
-    path: str | Path,
-) -> tuple[Any, dict[str, np.ndarray], dict[str, Any]]:
-    """Reads architecture, arrays and card of a parent without building it.
+def read_parent_file(path: str | Path) -> tuple[Any, dict[str, np.ndarray], Card]:
+    """Reads architecture, arrays and card of a weight file without building the network.
 
     Args:
         path: File written by `save_parent`.
@@ -159,7 +164,7 @@ def read_parent_file(
         Architecture, arrays by name, provenance.
 
     Raises:
-        WeightsError: The file is missing, damaged, or no parent of this package.
+        WeightsError: The file is missing, damaged, or not a weight file of this package.
     """
     path = Path(path)
     if not path.is_file():
@@ -172,114 +177,97 @@ def read_parent_file(
         head = json.loads(text)
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError) as error:
         raise WeightsError(
-            "Weights are a parent written by this package (.npz)",
+            "Weights are a file written by this package (.npz)",
             met=f"{type(error).__name__}: {error}",
             where=path,
             remedy="Give a file made by `deeplab-gygo train`, or leave --weights out",
         ) from error
     if head.get("format") != FORMAT:
         raise WeightsError(f"Weights have the format {FORMAT}", met=head.get("format"), where=path)
-    model, method = head["model"], head["card"].get("method", head["card"].get("system", "deeplab"))
-    if method not in METHODS or not METHODS[method].architecture:
-        known = [m.name for m in METHODS.values() if m.architecture]
+    method = head["card"].get("method", "deeplab")
+    known = [m.name for m in METHODS.values() if m.architecture]
+    if method not in known:
         raise WeightsError(f"Weights are of a method of {', '.join(known)}", met=method, where=path)
-    if method == "deeplab":
-        # Files from before these parts were thought of do not name them, and have none.
-        model = {"memory": False, "refine": False, **model}
-    _drop_former_refinement(model if method == "deeplab" else model.get("deeplab", {}), arrays)
-    return from_dict(find_method(method).resolve("architecture"), model, path), arrays, head["card"]
-
-
-def _drop_former_refinement(model: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Takes from a file what it has of the first kind of refinement.
-
-    It had no guided filters and changed next to nothing: `refine_channels` without `refine_guides`.
-    """
-    if "refine_channels" in model and "refine_guides" not in model:
-        model["refine"] = False
-        for name in [name for name in arrays if "refiner" in name.split("/")]:
-            del arrays[name]
+    architecture = find_method(method).resolve("architecture")
+    return from_dict(architecture, head["model"], path), arrays, head["card"]
 
 
 def assign(
-    parent: Any,
+    network: Network,
     arrays: dict[str, np.ndarray],
     where: str | Path,
     *,
-    grow: bool = False,
+    allow_missing: bool = False,
 ) -> None:
     """Sets the variables of a network from arrays by name.
 
     Args:
-        parent: Network.
+        network: Network.
         arrays: Values by name.
         where: Their source, for messages.
-        grow: Leave what the arrays lack as it is: parts that the architecture gained.
+        allow_missing: Leave variables without an array unchanged: new parts of the architecture.
 
     Raises:
         WeightsError: Names or shapes differ: the weights belong to another architecture.
     """
-    _assign(variables_by_name(parent), arrays, parent.config, where, grow=grow)
+    assign_variables(
+        variables_by_name(network), arrays, network.config, where, allow_missing=allow_missing
+    )
 
 
-def _assign(
-    variables: dict[str, Any],
+def assign_variables(
+    variables: dict[str, keras.Variable],
     arrays: dict[str, np.ndarray],
     config: Any,
     where: str | Path,
     *,
-    grow: bool = False,
+    allow_missing: bool = False,
 ) -> None:
-    lacking = sorted(set(variables) - set(arrays))
-    if grow and lacking:
-        logger.info("%d arrays start afresh: %s", len(lacking), ", ".join(lacking))
-    missing = [] if grow else lacking
+    """Sets variables by name; otherwise as `assign`, with the architecture for messages."""
+    missing = sorted(set(variables) - set(arrays))
+    if allow_missing and missing:
+        logger.info("%d arrays start afresh: %s", len(missing), ", ".join(missing))
+        missing = []
     unknown = sorted(set(arrays) - set(variables))
     wrong = [
-        f"{name} {tuple(arrays[name].shape)} for {tuple(variable.shape)}"
+        f"{name} {arrays[name].shape} for {tuple(variable.shape)}"
         for name, variable in variables.items()
-        if name in arrays and tuple(arrays[name].shape) != tuple(variable.shape)
+        if name in arrays and arrays[name].shape != tuple(variable.shape)
     ]
     if missing or unknown or wrong:
-        parts = [("missing", missing), ("unknown", unknown), ("of another shape", wrong)]
-        met = "; ".join(f"{len(names)} {kind} ({names[0]})" for kind, names in parts if names)
+        kinds = [("missing", missing), ("unknown", unknown), ("of another shape", wrong)]
+        method = method_of_architecture(config).name
         raise WeightsError(
-            f"Weights fit the architecture {method_of_architecture(config).name} on {config.trunk_name}",
-            met=met,
+            f"Weights fit the architecture {method} on {config.trunk_name}",
+            met="; ".join(f"{len(names)} {kind} ({names[0]})" for kind, names in kinds if names),
             where=where,
             remedy="Use weights of the same architecture",
         )
-    for name, variable in variables.items():
-        if name in arrays:
-            variable.assign(arrays[name].astype(np.float32))
+    for name in variables.keys() & arrays.keys():
+        variables[name].assign(arrays[name].astype(np.float32))
 
 
-def load_parent(path: str | Path | None = None) -> tuple[Any, dict[str, Any]]:
-    """Builds a parent from its file.
+def load_parent(path: str | Path | None = None, *, inference_only: bool = True) -> tuple[Any, Card]:
+    """Builds a network from its weight file.
 
     Args:
         path: File written by `save_parent`; None takes the shipped parent.
+        inference_only: Whether DeepLabV3+ may leave its encoder out until `build_encoder`, which
+            starts faster; False builds every part as a Keras model.
 
     Returns:
-        The network, of the class that its method has, and the card.
+        The network, of the class that its method names, and the card.
 
     Raises:
         WeightsError: The file is missing, damaged or of another architecture.
     """
     path = shipped_parent() if path is None else Path(path)
     config, arrays, card = read_parent_file(path)
-    parent = _build(config, arrays)
-    if getattr(parent, "frozen", None) is None:
-        assign(parent, arrays, path)
-    else:  # its encoder waits with its own
-        others = {k: v for k, v in arrays.items() if not k.startswith(ENCODER)}
-        _assign(named_variables(*parent.built_parts), others, config, path)
-    if not isinstance(config, ModelConfig):
-        parent.trunk_source = card["trunk"].removeprefix(f"{config.trunk_name}, ")
-    return parent, card
-
-
-def _build(config: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """Builds a network with random weights, for others to be put into it."""
-    network = method_of_architecture(config).resolve("network")
-    return network(config, arrays=arrays) if isinstance(config, ModelConfig) else network(config)
+    kind = method_of_architecture(config).resolve("network")
+    if inference_only and hasattr(kind, "from_arrays"):
+        return kind.from_arrays(config, arrays, path), card
+    network = kind(config)
+    assign(network, arrays, path)
+    if "trunk" in card:
+        network.trunk_source = card["trunk"].removeprefix(f"{config.trunk_name}, ")
+    return network, card

@@ -13,7 +13,7 @@ from deeplab_gygo import backend
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.head import build_head
 from deeplab_gygo.models.losses import segmentation_loss
-from deeplab_gygo.models.memory import FromCells, build_reader, recall_channels, remember
+from deeplab_gygo.models.memory import DepthToSpace, build_reader, readout_channels, remember
 from deeplab_gygo.models.refinement import build_refiner
 from deeplab_gygo.training.network import build_training_network, clip_loss
 
@@ -35,7 +35,7 @@ def head_report() -> dict:
         "low": rng.normal(size=(2, 16, 20, 6)).astype(np.float32),
         "high": rng.normal(size=(2, 4, 5, 10)).astype(np.float32),
         "guide": rng.uniform(-1, 1, (2, 16, 20, 1)).astype(np.float32),
-        "recall": rng.uniform(-1, 1, (2, 4, 5, recall_channels(4))).astype(np.float32),
+        "readout": rng.uniform(-1, 1, (2, 4, 5, readout_channels(4))).astype(np.float32),
     }
     targets = rng.integers(0, 2, (2, 64, 80, 1)).astype(np.uint8)
     call = backend.compiled(head)
@@ -64,7 +64,7 @@ def sweep_report() -> dict:
         "low": rng.normal(size=(3, 16, 20, 6)).astype(np.float32),
         "high": rng.normal(size=(3, 4, 5, 10)).astype(np.float32),
         "guide": rng.uniform(-1, 1, (3, 16, 20, 1)).astype(np.float32),
-        "recall": rng.uniform(-1, 1, (3, 4, 5, recall_channels(4))).astype(np.float32),
+        "readout": rng.uniform(-1, 1, (3, 4, 5, readout_channels(4))).astype(np.float32),
     }
     targets = rng.integers(0, 2, (3, 64, 80, 1)).astype(np.uint8)
     kernels = [v for v in head.trainable_variables if v.name == "kernel"]
@@ -103,12 +103,12 @@ class ThinParent:
         high = layers.Conv2D(8, 3, 4, padding="same")(low)
         features = {"fine": fine, "low": low, "high": high, "key": layers.Conv2D(5, 1)(high)}
         self.encoder = keras.Model(image, features)
-        recall = keras.Input((None, None, recall_channels(self.cell)))
+        readout = keras.Input((None, None, readout_channels(self.cell)))
         low = keras.Input((None, None, 6))
         coarse = layers.Conv2D(1, 3, padding="same")(
-            layers.Concatenate()([FromCells(self.cell)(recall), low])
+            layers.Concatenate()([DepthToSpace(self.cell)(readout), low])
         )
-        self.head = keras.Model({"low": low, "recall": recall}, coarse)
+        self.head = keras.Model({"low": low, "readout": readout}, coarse)
         self.refiner = build_refiner(self.config, 6, 4)
 
     def head_features(self, features):
@@ -128,14 +128,14 @@ def clip_report() -> dict:
     inputs = {"image": images, "guide": 0 * coded, "reference": coded}
     refined = backend.to_numpy(backend.compiled(network)(inputs))["finest"]
     keys = backend.to_numpy(backend.compiled(parent.encoder)(images))["key"]
-    memory = remember(keys[1:], coded[1], parent.cell)
-    read = backend.compiled(build_reader(5, parent.cell))
-    recall = read({"query": keys[:1], "keys": memory[0], "values": memory[1]})
+    memory = remember(keys[1:], coded[1], parent.config.block_size)
+    read = backend.compiled(build_reader(5, parent.config.block_size))
+    readout = read({"query": keys[:1], "keys": memory[0], "values": memory[1]})
     groups = [(keras.optimizers.Adam(1e-2), network.trainable_variables)]
     step = backend.GradientStep(network, clip_loss(segmentation_loss(), 0.5), groups, clip=1.0)
     targets = (coded > 0).repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8)
     return {
-        "recall": backend.to_numpy(recall)[0].tolist(),
+        "readout": backend.to_numpy(readout)[0].tolist(),
         "refined": refined[:, ::3, ::5, 0].tolist(),
         "clip_losses": [step(inputs, targets) for _ in range(5)],
     }

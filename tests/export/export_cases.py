@@ -10,7 +10,7 @@ from deeplab_gygo import backend
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.memory import MemoryRead, recall_channels, remember
+from deeplab_gygo.models.memory import MemoryRead, readout_channels, remember
 from deeplab_gygo.models.target_model import TargetModel
 
 SIZE = 64
@@ -66,14 +66,16 @@ def python_logits(
         inputs["guide"] = geometry.guide(previous)[None]
     if parent.config.memory:
         places = [side // parent.config.output_stride for side in geometry.padded]
-        inputs["recall"] = np.zeros((1, *places, recall_channels(parent.cell)), np.float32)
+        inputs["readout"] = np.zeros(
+            (1, *places, readout_channels(parent.config.block_size)), np.float32
+        )
     if memory is not None:
         key = parent.encoder(inputs["image"], training=False)["key"]
-        inputs["recall"] = backend.to_numpy(MemoryRead()([key, *memory]))
+        inputs["readout"] = backend.to_numpy(MemoryRead()([key, *memory]))
     if target_model is not None:
         high = parent.encoder(inputs["image"], training=False)["high"].numpy()[0]
         score = np.clip(high @ target_model.weight + target_model.bias, -1, 1)
-        width, height = (side * parent.cell for side in score.shape[::-1])
+        width, height = (side * parent.config.block_size for side in score.shape[::-1])
         said = cv2.resize(score, (width, height), interpolation=cv2.INTER_LINEAR)[None, ..., None]
         inputs["guide"] = said if previous is None else (said + inputs["guide"]) / 2
     coarse = backend.to_numpy(parent.network(inputs, training=False))[0, ..., 0]
@@ -85,7 +87,7 @@ def memory_of(parent, height: int = 70, width: int = 90):
     geometry = Geometry.fit((height, width), SIZE, parent.stride)
     first = geometry.image(scene(height, width, seed=5))[None].astype(np.float32)
     key = parent.encoder(first, training=False)["key"]
-    return remember(key, geometry.guide(soft_mask(height, width) > 0.5), parent.cell)
+    return remember(key, geometry.guide(soft_mask(height, width) > 0.5), parent.config.block_size)
 
 
 def target_model_of(parent, height: int = 70, width: int = 90) -> TargetModel:

@@ -8,7 +8,7 @@ from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.head import ASPP_RATES, build_head
 from deeplab_gygo.models.layers import GuideMatching
-from deeplab_gygo.models.memory import recall_channels
+from deeplab_gygo.models.memory import readout_channels
 
 SMALL = dict(aspp_channels=16, low_level_channels=8, decoder_channels=16)
 
@@ -26,11 +26,11 @@ def _inputs(parent, height: int, width: int, seed: int = 1) -> dict[str, np.ndar
     """An image and all that can be known beside it."""
     rng = np.random.default_rng(seed)
     stride = parent.config.output_stride
-    recall = (1, height // stride, width // stride, recall_channels(parent.cell))
+    readout = (1, height // stride, width // stride, readout_channels(parent.config.block_size))
     return {
         "image": _image(height, width),
         "guide": rng.uniform(-1, 1, (1, height // 4, width // 4, 1)).astype(np.float32),
-        "recall": rng.uniform(-1, 1, recall).astype(np.float32),
+        "readout": rng.uniform(-1, 1, readout).astype(np.float32),
     }
 
 
@@ -40,7 +40,6 @@ def _inputs(parent, height: int, width: int, seed: int = 1) -> dict[str, np.ndar
 def test_logits_have_their_stride_and_stay_float32(small_parent, refine, output_stride, stride):
     parent = small_parent(refine=refine, output_stride=output_stride)
     logits = parent.network(_inputs(parent, 64, 96))
-    assert parent.logits_stride == stride
     assert tuple(logits.shape) == (1, 64 // stride, 96 // stride, 1)
     assert keras.backend.standardize_dtype(logits.dtype) == "float32"
 
@@ -57,8 +56,8 @@ def test_encoder_head_and_refinement_make_the_network(parent):
     inputs = _inputs(parent, 64, 64)
     whole = parent.network(inputs, training=False)
     features = parent.encoder(inputs["image"], training=False)
-    told = parent.head_inputs(features, inputs["guide"], inputs["recall"])
-    parts = parent.finest(features, parent.head(told, training=False))
+    told = parent.head_inputs(features, inputs["guide"], inputs["readout"])
+    parts = parent.refine(features, parent.head(told, training=False))
     np.testing.assert_allclose(whole, parts, atol=1e-5)
 
 
@@ -67,7 +66,7 @@ def test_what_is_not_known_is_zero(parent):
     told = parent.head_inputs(features)
     assert sorted(told) == sorted(parent.head.input)
     assert tuple(told["guide"].shape) == (1, 16, 16, 1) and not np.any(told["guide"])
-    assert tuple(told["recall"].shape) == (1, 4, 4, 18) and not np.any(told["recall"])
+    assert tuple(told["readout"].shape) == (1, 4, 4, 18) and not np.any(told["readout"])
 
 
 def test_an_architecture_has_only_the_parts_that_it_names(small_parent):
@@ -82,7 +81,7 @@ def test_an_architecture_has_only_the_parts_that_it_names(small_parent):
 def test_a_memory_that_was_never_trained_does_no_harm(small_parent):
     parent = small_parent(seed=3)
     inputs = _inputs(parent, 64, 64)
-    silent = {**inputs, "recall": np.zeros_like(inputs["recall"])}
+    silent = {**inputs, "readout": np.zeros_like(inputs["readout"])}
     expected = np.array(parent.network(silent, training=False))
     np.testing.assert_array_equal(parent.network(inputs, training=False), expected)
     for name in ("recall_join", "recall_sharp_join"):

@@ -7,13 +7,13 @@ import pytest
 from deeplab_gygo import backend
 from deeplab_gygo.models.memory import (
     TEMPERATURE,
-    FromCells,
+    DepthToSpace,
     MemoryRead,
-    ToCells,
+    SpaceToDepth,
     build_reader,
-    recall_channels,
+    readout_channels,
     remember,
-    to_cells,
+    space_to_depth,
 )
 
 
@@ -48,7 +48,7 @@ def random_memory():
 def test_reading_equals_a_computation_by_hand(random_memory):
     query, key, value = random_memory
     got = _read(*random_memory)
-    assert got.shape == (2, 3, 5, recall_channels(2))
+    assert got.shape == (2, 3, 5, readout_channels(2))
     for item, row, column in np.ndindex(2, 3, 5):
         expected = _read_place(query[item, row, column], key[item], value[item])
         np.testing.assert_allclose(got[item, row, column], expected, atol=1e-4)
@@ -72,8 +72,8 @@ def test_a_frame_reads_its_own_mask_from_its_own_memory():
     key = np.eye(12, dtype=np.float32)[rng.permutation(12)].reshape(1, 3, 4, 12)  # all distinct
     coded = rng.choice([-1.0, 1.0], (12, 16, 1)).astype(np.float32)
     keys, values = remember(key, coded, 4)
-    recall = build_reader(12, 4)({"query": key, "keys": keys, "values": values})
-    own = backend.to_numpy(FromCells(4)(recall))[0]
+    readout = build_reader(12, 4)({"query": key, "keys": keys, "values": values})
+    own = backend.to_numpy(DepthToSpace(4)(readout))[0]
     np.testing.assert_allclose(own, coded, atol=1e-4)
 
 
@@ -110,7 +110,7 @@ def test_more_remembered_frames_are_more_places():
 
 def test_cells_hold_the_blocks_row_by_row():
     coded = np.arange(24, dtype=np.float32).reshape(4, 6, 1)
-    np.testing.assert_array_equal(to_cells(coded, 2)[0, 1], [2, 3, 8, 9])
+    np.testing.assert_array_equal(space_to_depth(coded, 2)[0, 1], [2, 3, 8, 9])
     _, values = remember(np.zeros((1, 2, 3, 5), np.float32), coded, 2)
     np.testing.assert_array_equal(values[0, 1 * 3 + 2], [16, 17, 22, 23])
 
@@ -118,17 +118,17 @@ def test_cells_hold_the_blocks_row_by_row():
 @pytest.mark.parametrize("block", [1, 2, 4])
 def test_to_cells_and_from_cells_are_inverse(block):
     coded = np.random.default_rng(0).normal(size=(2, 8, 12, 1)).astype(np.float32)
-    cells = backend.to_numpy(ToCells(block)(coded))
+    cells = backend.to_numpy(SpaceToDepth(block)(coded))
     for item, expected in zip(cells, coded, strict=True):
-        np.testing.assert_array_equal(item, to_cells(expected, block))
-    more = np.concatenate([cells, np.ones_like(cells[..., :2])], axis=-1)  # as a recall has them
+        np.testing.assert_array_equal(item, space_to_depth(expected, block))
+    more = np.concatenate([cells, np.ones_like(cells[..., :2])], axis=-1)  # as a readout has them
     for channels in (cells, more):
-        np.testing.assert_array_equal(backend.to_numpy(FromCells(block)(channels)), coded)
+        np.testing.assert_array_equal(backend.to_numpy(DepthToSpace(block)(channels)), coded)
 
 
 def test_sizes_may_be_unknown_until_the_call():
     coded = keras.Input((None, None, 1))
-    model = keras.Model(coded, FromCells(4)(ToCells(4)(coded)))
+    model = keras.Model(coded, DepthToSpace(4)(SpaceToDepth(4)(coded)))
     assert model.output.shape == (None, None, None, 1)
     for size in ((8, 12), (16, 4)):
         values = np.random.default_rng(0).normal(size=(1, *size, 1)).astype(np.float32)
@@ -138,8 +138,8 @@ def test_sizes_may_be_unknown_until_the_call():
 def test_the_layers_can_be_written_and_read():
     reader = build_reader(6, 2)
     again = keras.Model.from_config(reader.get_config())
-    for layer in (ToCells(2), FromCells(2)):
-        assert type(layer).from_config(layer.get_config()).block == 2
+    for layer in (SpaceToDepth(2), DepthToSpace(2)):
+        assert type(layer).from_config(layer.get_config()).block_size == 2
     rng = np.random.default_rng(0)
     inputs = {
         "query": rng.normal(size=(1, 2, 2, 6)).astype(np.float32),

@@ -7,7 +7,7 @@ import pytest
 
 from deeplab_gygo import backend
 from deeplab_gygo.models.config import ModelConfig
-from deeplab_gygo.models.refinement import Enlarge, Trust, build_refiner
+from deeplab_gygo.models.refinement import GatedSum, Upsample, build_refiner
 
 HEIGHT, WIDTH = 9, 14
 
@@ -66,16 +66,16 @@ def test_what_it_changes_depends_on_logits_and_on_early_features(inputs):
 
 def test_enlarging_has_half_pixel_centers():
     row = np.array([[0.0, 1.0]], np.float32)[None, ..., None]
-    doubled = backend.to_numpy(Enlarge(2)(row))
+    doubled = backend.to_numpy(Upsample(2)(row))
     np.testing.assert_allclose(doubled[0, :, :, 0], [[0, 0.25, 0.75, 1]] * 2, atol=1e-6)
-    assert backend.to_numpy(Enlarge(4)(row)).shape == (1, 4, 8, 1)
-    assert Enlarge.from_config(Enlarge(4).get_config()).factor == 4
+    assert backend.to_numpy(Upsample(4)(row)).shape == (1, 4, 8, 1)
+    assert Upsample.from_config(Upsample(4).get_config()).factor == 4
 
 
 def test_what_filters_say_counts_as_far_as_it_is_trusted():
     trust = np.array([0.5, 0.0, 0.25], np.float32).reshape(1, 1, 1, 3)
     first, second = (np.full((1, 1, 1, 1), v, np.float32) for v in (0.1, 0.9))
-    change = backend.to_numpy(Trust()([trust, first, second]))
+    change = backend.to_numpy(GatedSum()([trust, first, second]))
     assert change.item() == pytest.approx(0.25 + 0.5 * 0.1 / 0.125)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deeplab_gygo import backend
-from deeplab_gygo.models.target_model import LEAST_SHARE, RIDGE, TargetModel, target_guide
+from deeplab_gygo.models.target_model import MIN_CLASS_WEIGHT, RIDGE, TargetModel, target_guide
 
 BLOCK = 4
 
@@ -44,7 +44,7 @@ def _loss(weight, bias, scenes) -> float:
     for features, coded in scenes:
         masks = coded[::BLOCK, ::BLOCK, 0].reshape(-1)
         share = (masks > 0).mean()
-        balance = np.clip(share, LEAST_SHARE, 1 - LEAST_SHARE)
+        balance = np.clip(share, MIN_CLASS_WEIGHT, 1 - MIN_CLASS_WEIGHT)
         for place, mask in zip(features.reshape(len(masks), -1), masks, strict=True):
             side = balance / share if mask > 0 else (1 - balance) / (1 - share)
             error = place.astype(np.float64) @ weight + bias - mask

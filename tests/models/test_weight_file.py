@@ -1,6 +1,7 @@
-"""Parent files: what is written is read, and nothing else is accepted."""
+"""Weight files: round trips, refusal of other files, and the files of the repository."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from deeplab_gygo.baselines.osmn.config import OsmnModel
 from deeplab_gygo.baselines.osvos.config import OsvosModel
 from deeplab_gygo.errors import WeightsError
+from deeplab_gygo.models import weight_file
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.weight_file import (
@@ -34,14 +36,14 @@ def _inputs() -> dict[str, np.ndarray]:
     return {
         "image": rng.integers(0, 256, (1, 64, 64, 3)).astype(np.uint8),
         "guide": rng.uniform(-1, 1, (1, 16, 16, 1)).astype(np.float32),
-        "recall": rng.uniform(-1, 1, (1, 4, 4, 18)).astype(np.float32),
+        "readout": rng.uniform(-1, 1, (1, 4, 4, 18)).astype(np.float32),
     }
 
 
 def test_full_precision_round_trip_is_exact(parent, tmp_path):
     path = save_parent(tmp_path / "p.npz", parent, {"data": "none"}, storage="float32")
-    loaded, card = load_parent(path)
-    assert card == {"data": "none"} and loaded.config == parent.config
+    loaded, card = load_parent(path, inference_only=False)
+    assert card == {"data": "none", "method": "deeplab"} and loaded.config == parent.config
     for name, variable in variables_by_name(loaded).items():
         np.testing.assert_array_equal(variable.numpy(), variables_by_name(parent)[name].numpy())
 
@@ -51,7 +53,7 @@ def test_half_precision_halves_the_file_and_keeps_the_output(parent, tmp_path):
     half = save_parent(tmp_path / "half.npz", parent)
     assert half.stat().st_size < 0.6 * whole.stat().st_size
     expected = parent.network(_inputs(), training=False)
-    got = load_parent(half)[0].network(_inputs(), training=False)
+    got = load_parent(half, inference_only=False)[0].network(_inputs(), training=False)
     np.testing.assert_allclose(got, expected, atol=2e-2)
 
 
@@ -81,9 +83,6 @@ def test_missing_and_unknown_variables_are_named(parent, tmp_path):
         assign(parent, arrays, "memory")
 
 
-# === Architectures that gained parts ===
-
-
 @pytest.fixture
 def plain(small_parent, tmp_path):
     """A parent without memory and refinement, and its arrays."""
@@ -92,53 +91,30 @@ def plain(small_parent, tmp_path):
     return parent, read_parent_file(path)[1]
 
 
-def test_a_parent_that_grew_answers_as_before(plain, small_parent):
+def test_a_parent_with_new_parts_gives_the_same_logits(plain, small_parent):
     before, arrays = plain
     after = small_parent(seed=2)
-    assign(after, arrays, "plain.npz", grow=True)
+    assign(after, arrays, "plain.npz", allow_missing=True)
     inputs = _inputs()
     known = {name: inputs[name] for name in ("image", "guide")}
     logits = np.array(before.network(known, training=False))
     features = after.encoder(inputs["image"], training=False)
-    told = after.head_inputs(features, inputs["guide"], inputs["recall"])
-    np.testing.assert_allclose(after.head(told, training=False), logits, atol=1e-5)
+    head_inputs = after.head_inputs(features, inputs["guide"], inputs["readout"])
+    np.testing.assert_allclose(after.head(head_inputs, training=False), logits, atol=1e-5)
     enlarged = cv2.resize(logits[0, ..., 0], (64, 64), interpolation=cv2.INTER_LINEAR)
     finest = np.array(after.network(inputs, training=False))
     np.testing.assert_allclose(finest[0, ..., 0], enlarged, atol=1e-5)
 
 
-def test_only_growing_forgives_and_only_what_is_missing(plain, small_parent):
+def test_only_missing_arrays_are_allowed_and_only_on_request(plain, small_parent):
     _, arrays = plain
     after = small_parent(seed=2)
     with pytest.raises(WeightsError, match="missing.*memory_key"):
         assign(after, arrays, "plain.npz")
     with pytest.raises(WeightsError, match="unknown.*head/extra/kernel"):
-        assign(after, {**arrays, "head/extra/kernel": np.zeros(3)}, "plain.npz", grow=True)
+        assign(after, {**arrays, "head/extra/kernel": np.zeros(3)}, "plain.npz", allow_missing=True)
     with pytest.raises(WeightsError, match="another shape.*head/logit/bias"):
-        assign(after, {**arrays, "head/logit/bias": np.zeros(3)}, "plain.npz", grow=True)
-
-
-def test_a_file_from_before_memory_and_refinement_has_none(parent_header):
-    config, _, _ = read_parent_file(parent_header)
-    assert not config.memory and not config.refine
-    assert config.guide == ModelConfig().guide
-
-
-@pytest.mark.parametrize("storage", ["float16", "int8"])
-def test_a_refinement_of_the_first_kind_is_left_out(parent, tmp_path, storage):
-    path = save_parent(tmp_path / "p.npz", parent, storage=storage)
-    with np.load(path) as archive:
-        stored = dict(archive)
-    head = json.loads(stored["__card__"].tobytes().decode())
-    del head["model"]["refine_guides"]
-    stored["__card__"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
-    np.savez(path, **stored)
-    loaded, _ = load_parent(path)
-    assert not loaded.config.refine and loaded.refiner is None
-    assert loaded.logits_stride == 4 and loaded.config.memory
-
-
-# === Files that are none ===
+        assign(after, {**arrays, "head/logit/bias": np.zeros(3)}, "plain.npz", allow_missing=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"<html>not found</html>"])
@@ -161,8 +137,10 @@ def test_absent_file_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["deeplab", "osmn", "osvos"])
-def test_a_shipped_parent_is_the_one_its_hash_names_and_small(method):
+def test_weights_of_the_repository_have_their_hashes_and_are_small(method):
     path = shipped_parent(method)
+    folder = "deeplab_gygo" if method == "deeplab" else "experiments"
+    assert path.parent == Path(__file__).parents[2] / folder / "weights"
     lines = (path.parent / "parents.sha256").read_text().splitlines()
     assert {name: digest for digest, name in map(str.split, lines)}[path.name] == file_hash(path)
     assert path.stat().st_size < 12e6
@@ -171,10 +149,15 @@ def test_a_shipped_parent_is_the_one_its_hash_names_and_small(method):
     assert not card["training"]["data_root"]
 
 
-# === Other methods ===
+def test_weights_that_are_not_installed_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(weight_file, "_FOLDERS", (tmp_path,))
+    with pytest.raises(WeightsError, match=r"osmn\.npz.*--weights: experiments/weights/osmn\.npz"):
+        shipped_parent("osmn")
+    with pytest.raises(WeightsError, match="Reinstall"):
+        shipped_parent()
 
 
-def _systems() -> dict[str, object]:
+def _networks() -> dict[str, object]:
     from deeplab_gygo.baselines.osmn.network import Osmn
     from deeplab_gygo.baselines.osvos.network import Osvos
 
@@ -186,9 +169,9 @@ def _systems() -> dict[str, object]:
 
 
 @pytest.mark.parametrize("method", ["osvos", "osmn"])
-def test_files_of_other_systems_are_read_as_what_they_are(method, thin_trunks, tmp_path):
+def test_files_of_other_methods_build_their_networks(method, thin_trunks, tmp_path):
     with thin_trunks():
-        one = _systems()[method]()
+        one = _networks()[method]()
         one.trunk_source = "a test"
         path = save_parent(tmp_path / "p.npz", one, {"data": "none"}, storage="float32")
         other, card = load_parent(path)
@@ -203,14 +186,14 @@ def test_files_of_other_systems_are_read_as_what_they_are(method, thin_trunks, t
         np.testing.assert_array_equal(variable.numpy(), expected[name].numpy())
 
 
-def test_weights_of_one_system_do_not_fit_another(parent, thin_trunks, tmp_path):
+def test_weights_of_one_method_do_not_fit_another(parent, thin_trunks, tmp_path):
     with thin_trunks():
-        path = save_parent(tmp_path / "p.npz", _systems()["osvos"]())
+        path = save_parent(tmp_path / "p.npz", _networks()["osvos"]())
     with pytest.raises(WeightsError, match="deeplab on efficientnet_lite0.*missing.*unknown"):
         assign(parent, read_parent_file(path)[1], path)
 
 
-def test_an_unknown_system_is_refused(tmp_path):
+def test_an_unknown_method_is_refused(tmp_path):
     head = {"format": "deeplab_gygo.parent.1", "model": {}, "card": {"method": "stm"}}
     path = tmp_path / "other.npz"
     np.savez(path, __card__=np.frombuffer(json.dumps(head).encode(), np.uint8))

@@ -31,7 +31,8 @@ from deeplab_gygo.baselines.shared.trunks import (
     trunk_units,
 )
 from deeplab_gygo.baselines.shared.vgg import CROP, VggSpec, apply_classifier, identity_scales
-from deeplab_gygo.models.head import DECODER_STRIDE, build_head
+from deeplab_gygo.models.config import DECODER_STRIDE
+from deeplab_gygo.models.head import build_head
 from deeplab_gygo.models.memory import readout_channels
 from deeplab_gygo.models.refinement import build_refiner
 
@@ -189,7 +190,7 @@ def _deeplab_decoder(config: OsmnModel, stages: dict[str, Any]) -> Any:
     if model.guide:
         inputs["guide"] = Unknown(1, name="unknown_guide")(low)
     if model.memory:
-        channels = readout_channels(model.output_stride // DECODER_STRIDE)
+        channels = readout_channels(model.block_size)
         inputs["readout"] = Unknown(channels, name="unknown_readout")(high)
     logits = build_head(model, low.shape[-1], high.shape[-1])(inputs)
     if not model.refine:
