@@ -379,7 +379,7 @@ def test_empty_folder_is_taken_and_other_folders_are_never_replaced(parent, tmp_
 
 def test_place_that_cannot_be_written(parent, tmp_path, quick):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(StorageError, match="can be written"):
+    with pytest.raises(StorageError, match="must be writable"):
         export_model(parent, tmp_path / "file" / "a", card={})
 
 
