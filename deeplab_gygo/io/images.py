@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.Image import DecompressionBombError
 
 from deeplab_gygo.errors import InputError
 
@@ -16,15 +17,8 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 exchange width and height
 _JPEG_END = b"\xff\xd9"
 _ZERO_RUN = 32  # bytes; entropy-coded data has no such run
-# Errors of Pillow on damaged files.
-_DECODING_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    Image.DecompressionBombError,
-)
+DECODING_ERRORS = (OSError, EOFError, SyntaxError, ValueError, struct.error, DecompressionBombError)
+"""Errors of Pillow on damaged files."""
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -36,7 +30,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     try:
         with Image.open(path) as picture:
             return _upright_size(picture)
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise _unreadable(path, error) from error
 
 
@@ -66,7 +60,7 @@ def read_image(path: str | Path) -> np.ndarray:
             _check_not_zero_filled(picture, data)
             picture.load()
             return _to_rgb(ImageOps.exif_transpose(picture))
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise _unreadable(path, error) from error
 
 
@@ -88,7 +82,7 @@ def open_picture(path: str | Path) -> Image.Image:
             upright = ImageOps.exif_transpose(picture)
             upright.format = picture.format
             return upright
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise _unreadable(path, error) from error
 
 

@@ -16,21 +16,14 @@ import numpy as np
 from PIL import Image
 
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.images import DECODING_ERRORS
 from deeplab_gygo.io.palette import VOID
 
 # Names of background and void in labelme's own converters.
 _BACKGROUND_LABELS = frozenset({"_background_", "__background__", "background"})
 _VOID_LABELS = frozenset({"__ignore__", "_ignore_"})
 # A shape with absent or invalid points, or a mask that is no PNG; binascii.Error is a ValueError.
-_SHAPE_ERRORS = (
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    OSError,
-    SyntaxError,
-    Image.DecompressionBombError,
-)
+_SHAPE_ERRORS = (*DECODING_ERRORS, TypeError, LookupError)
 _NO_AREA = frozenset({"line", "linestrip", "point", "points"})
 
 

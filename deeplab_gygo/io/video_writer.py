@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Self, cast
 
 import av
@@ -65,9 +64,8 @@ class VideoWriter:
         self._format = _container_of(self.path, alpha)
         self._times = times
         self._rate = _rate_of(times, frame_rate)
-        self._time_base = (
-            _MATROSKA_TIME_BASE if self._format in ("matroska", "webm") else _TIME_BASE
-        )
+        is_matroska = self._format in ("matroska", "webm")
+        self._time_base = _MATROSKA_TIME_BASE if is_matroska else _TIME_BASE
         self._last_stamp = -1
 
     def __enter__(self) -> Self:
@@ -81,12 +79,7 @@ class VideoWriter:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # Errors of the body pass unchanged: `replacing` would take any OSError for its own.
         if kind is None:
             self._stack.__exit__(None, None, None)
@@ -132,12 +125,7 @@ class VideoWriter:
         context.color_range = _LIMITED_RANGE
         return stream
 
-    def _end(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _end(self, kind: type[BaseException] | None, *_: object) -> None:
         """Flushes the encoder and writes the index, unless an error ends the video; closes it."""
         try:
             if kind is not None:
