@@ -350,10 +350,11 @@ def _config(
     for name in options:
         if name not in known:
             renamed = OnlineConfig.RENAMED_KEYS.get(name)
+            removed = OnlineConfig.REMOVED_KEYS.get(name, "")
             raise UsageError(
                 f"An option is one of {', '.join(sorted(known))}",
                 met=name,
-                remedy=f"Write {renamed}" if renamed else OnlineConfig.REMOVED_KEYS.get(name),
+                remedy=f"Write {renamed}" if renamed else removed[:1].upper() + removed[1:] or None,
             )
     mode = mode or ("fine-tune" if annotated else "zero-shot")
     values = {**preset_values(preset or "balanced", mode=mode), **options, "mode": mode}

@@ -5,7 +5,6 @@ Prints how many programs each of them had compiled, and what came out, as a JSON
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -51,7 +50,8 @@ def segment(segmenter, clip: list[Frame]) -> dict:
 
 
 parent = build_small_parent(0)
-config = replace(OnlineConfig(steps=4, views=3, memory=2, memory_every=2), whole=True)
-segmenter = DeepLabSegmenter(parent, config)
+OnlineConfig.MEMORY_INTERVAL = 2
+segmenter = DeepLabSegmenter(parent, OnlineConfig(steps=4, num_views=3, memory_frames=2))
+segmenter._tuner._single_graph = True
 clips = [frames(count, seed) for seed, count in enumerate((13, 11, 12))]
 print(json.dumps({"backend": backend.name(), "clips": [segment(segmenter, c) for c in clips]}))

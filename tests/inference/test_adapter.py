@@ -1,17 +1,20 @@
-"""The adapter: what a sample holds, what a memory tells it, and what is put back."""
+"""Fine-tuning: samples, learning rates, regularization, time limit, exact reset."""
 
 import itertools
+import math
 import time
 
+import keras
 import numpy as np
 import pytest
+from keras import ops
 
-from deeplab_gygo.inference.adapter import OnlineAdapter
+from deeplab_gygo.inference.adapter import DecoderTuner, FineTuner
 from deeplab_gygo.inference.config import OnlineConfig
-from deeplab_gygo.inference.network import OnlineNetwork
+from deeplab_gygo.inference.network import ForwardPass
 from deeplab_gygo.inference.views import View
+from deeplab_gygo.models.losses import l2_sp
 from deeplab_gygo.models.weight_file import variables_by_name
-from deeplab_gygo.synthesis.augment import VOID
 
 SIZE = (32, 48)
 
@@ -23,7 +26,7 @@ def parent(small_parent):
 
 @pytest.fixture(scope="module")
 def network(parent):
-    return OnlineNetwork(parent)
+    return ForwardPass(parent)
 
 
 def _views(count: int = 3) -> list[View]:
@@ -37,109 +40,148 @@ def _views(count: int = 3) -> list[View]:
     return views
 
 
-def _adapter(parent, network, **changes) -> OnlineAdapter:
-    return OnlineAdapter(parent, OnlineConfig(**{"steps": 0, **changes}), network)
+def _tuner(parent, network, **changes) -> DecoderTuner:
+    return DecoderTuner(parent, OnlineConfig(**{"steps": 0, **changes}), network, "target")
 
 
-def _recalls(adapter, views) -> list[np.ndarray]:
-    adapter.adapt(views, np.random.default_rng(0))
-    return [np.array(inputs["recall"]) for inputs, _ in adapter.samples]
+def _adapt(tuner, views, **options):
+    return tuner.adapt(views, np.random.default_rng(0), started=time.monotonic(), **options)
 
 
-def test_the_views_are_matched_to_the_annotated_frame_and_it_to_another(parent, network):
+def _readouts(tuner, views) -> list[np.ndarray]:
+    samples = tuner._samples(views, np.random.default_rng(0))
+    (name,) = set(samples[0][0]) - {"low", "high", "guide"}
+    return [np.array(inputs[name]) for inputs, _ in samples]
+
+
+def test_views_are_conditioned_on_the_memory_of_the_annotated_frame(parent, network, monkeypatch):
+    monkeypatch.setattr(OnlineConfig, "MEMORY_DROPOUT", 0.0)
     views = _views()
-    recalls = _recalls(_adapter(parent, network, memory_dropout=0.0), views)
-    for index, recall in enumerate(recalls):
+    for index, readout in enumerate(_readouts(_tuner(parent, network), views)):
         other = 0 if index else 1
         features = [network.encode(views[i].image[None]) for i in (index, other)]
         keys = np.array(features[1]["key"]).reshape(1, -1, parent.config.key_channels)
-        values = views[other].coded.reshape(2, 4, 3, 4).transpose(0, 2, 1, 3).reshape(1, 6, 16)
+        coded = views[other].coded_mask
+        values = coded.reshape(2, 4, 3, 4).transpose(0, 2, 1, 3).reshape(1, 6, 16)
         expected = np.array(network.read(features[0], keys, values))
-        np.testing.assert_allclose(recall, expected, atol=1e-5)
-        assert recall.any()
+        np.testing.assert_allclose(readout, expected, atol=1e-5)
+        assert readout.any()
 
 
-@pytest.mark.parametrize(
-    ("changes", "count"), [({"memory_dropout": 1.0}, 3), ({"recall": False}, 3), ({}, 1)]
-)
-def test_a_view_may_be_told_nothing(parent, network, changes, count):
-    recalls = _recalls(
-        _adapter(parent, network, **{"memory_dropout": 0.0, **changes}), _views(count)
-    )
-    assert not any(recall.any() for recall in recalls)
+@pytest.mark.parametrize(("dropout", "count"), [(1.0, 3), (0.0, 1)])
+def test_a_view_may_have_no_memory(parent, network, monkeypatch, dropout, count):
+    monkeypatch.setattr(OnlineConfig, "MEMORY_DROPOUT", dropout)
+    readouts = _readouts(_tuner(parent, network), _views(count))
+    assert not any(readout.any() for readout in readouts)
 
 
-def test_full_adaptation_learns_from_pictures(parent, network):
-    adapter = _adapter(parent, network, adapt="full", frozen_stages=6)
-    view = _views(1)[0]
-    labels = np.full(SIZE, VOID, np.uint8)
-    inputs, targets = adapter.sample(view.image, labels, view.guide)
-    assert sorted(inputs) == ["guide", "image", "recall"]
-    np.testing.assert_array_equal(np.array(inputs["image"])[0], view.image)
-    assert targets.shape == (1, *SIZE, 1) and (targets == VOID).all()
-    adapted = {variable.path for variable in adapter.variables}
+def test_full_adaptation_trains_the_last_stages_on_images(parent, network, monkeypatch):
+    monkeypatch.setattr(OnlineConfig, "FROZEN_STAGES", 6)
+    tuner = _tuner(parent, network, adapt="full")
+    (inputs, targets), *_ = tuner._samples(_views(1), np.random.default_rng(0))
+    assert "image" in inputs and "low" not in inputs
+    np.testing.assert_array_equal(np.array(inputs["image"])[0], _views(1)[0].image)
+    assert targets.shape == (1, *SIZE, 1)
+    adapted = {variable.path for variable in tuner.variables}
     assert any("stage7" in path for path in adapted)
     assert not any("stage6" in path or "memory_key" in path for path in adapted)
 
 
-def test_nothing_is_learned_where_labels_are_void(parent, network):
-    adapter = _adapter(parent, network, online_steps=1, anchor=0.0, dice=0.0)
-    view = _views(1)[0]
-    sample = adapter.sample(view.image, np.full(SIZE, VOID, np.uint8), None)
-    before = adapter.weights()
-    adapter.adapt_to(sample, [], np.random.default_rng(0))
-    for old, new in zip(before, adapter.weights(), strict=True):
-        np.testing.assert_allclose(new, old, atol=1e-6)
-
-
-def test_a_later_frame_counts_little(parent, network):
-    config = {"rate": 2e-3, "online_rate": 0.3, "online_weight": 0.1}
-    adapter = _adapter(parent, network, online_steps=1, anchor=0.0, **config)
-    view = _views(1)[0]
-    before = adapter.weights()
-    adapter.adapt_to(adapter.sample(view.image, view.mask, None), [], np.random.default_rng(0))
-    moved = [float(np.abs(a - b).max()) for a, b in zip(before, adapter.weights(), strict=True)]
-    # The first step of Adam moves a weight by its rate, whatever the gradient.
-    assert max(moved) == pytest.approx(2e-3 * 0.3 * 0.1, rel=0.02)
-    adapter.reset()
-
-
-def test_a_state_puts_back_weights_and_slots_bit_by_bit(parent, network):
-    adapter = _adapter(parent, network, steps=2, online_steps=3)
-    whole = {n: np.array(v.numpy()) for n, v in variables_by_name(parent).items()}
-    views, rng = _views(), np.random.default_rng(0)
-    adapter.adapt(views, rng)
-    kept = adapter.state()
-    samples = adapter.samples
-    adapter.adapt_to(samples[1], samples, np.random.default_rng(3))
-    expected = adapter.state()
-    adapter.set_state(kept)
-    adapter.adapt_to(samples[1], samples, np.random.default_rng(3))
-    for again, value in zip(adapter.state(), expected, strict=True):
-        np.testing.assert_array_equal(again, value)
-    adapter.reset()
+def test_reset_restores_weights_and_optimizers_bit_by_bit(parent, network):
+    tuner = _tuner(parent, network, steps=3)
+    before = {n: np.array(v.numpy()) for n, v in variables_by_name(parent).items()}
+    first = _adapt(tuner, _views()).losses
+    tuned = tuner.weights()
+    assert any(
+        not np.array_equal(variable.numpy(), before[name])
+        for name, variable in variables_by_name(parent).items()
+    )
+    tuner.reset()
     for name, variable in variables_by_name(parent).items():
-        np.testing.assert_array_equal(variable.numpy(), whole[name], err_msg=name)
+        np.testing.assert_array_equal(variable.numpy(), before[name], err_msg=name)
+    assert _adapt(tuner, _views()).losses == first
+    for value, again in zip(tuned, tuner.weights(), strict=True):
+        np.testing.assert_array_equal(value, again)
+    tuner.reset()
+
+
+def _linear_tuner(**options) -> tuple[FineTuner, keras.Variable]:
+    """A model of one weight w and the loss (w x - y)^2, fine-tuned by plain gradient descent."""
+    inputs = keras.Input((1,), name="x")
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    model = keras.Model(inputs, layer(inputs))
+    defaults = {"steps": 5, "optimizer": keras.optimizers.SGD}
+    tuner = FineTuner(
+        model,
+        [(0.1, [layer.kernel])],
+        lambda outputs, targets: ops.sum((outputs - targets) ** 2),
+        **{**defaults, **options},
+    )
+    return tuner, layer.kernel
+
+
+def _draw():
+    return np.ones((1, 1), np.float32), np.full((1, 1), 3.0, np.float32)
+
+
+def test_the_learning_rate_decays_as_a_cosine_to_its_final_fraction():
+    tuner, kernel = _linear_tuner(final_rate=0.1)
+    weights = [1.0]
+    tuner.tune(
+        _draw, started=time.monotonic(), progress=lambda *_: weights.append(float(kernel[0, 0]))
+    )
+    for step in range(5):
+        rate = 0.1 * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / 5)))
+        gradient = 2 * (weights[step] - 3.0)
+        assert weights[step + 1] == pytest.approx(weights[step] - rate * gradient, rel=1e-5)
+
+
+def test_a_final_fraction_of_one_keeps_the_rate():
+    tuner, kernel = _linear_tuner(steps=2)
+    tuner.tune(_draw, started=time.monotonic())
+    assert float(kernel[0, 0]) == pytest.approx(3.0 - 2.0 * 0.8**2)
+
+
+def test_the_regularizer_is_part_of_the_loss():
+    tuner, kernel = _linear_tuner(steps=200)
+    tuner.reset()
+    anchored, held = _linear_tuner(
+        steps=200, regularizer=lambda values: ops.sum((values[0] - 1.0) ** 2)
+    )
+    tuner.tune(_draw, started=time.monotonic())
+    anchored.tune(_draw, started=time.monotonic())
+    assert float(kernel[0, 0]) == pytest.approx(3.0, abs=1e-3)
+    assert float(held[0, 0]) == pytest.approx(2.0, abs=1e-3), "half way to the parent"
+
+
+def test_fine_tuning_stays_nearer_to_the_parent_with_l2_sp(parent, network, monkeypatch):
+    moved = {}
+    for weight in (0.0, 10.0):
+        monkeypatch.setattr(OnlineConfig, "L2_SP_WEIGHT", weight)
+        tuner = _tuner(parent, network, steps=8)
+        start = tuner.weights()
+        _adapt(tuner, _views())
+        pairs = zip(start, tuner.weights(), strict=True)
+        moved[weight] = sum(float(np.square(a - b).sum()) for a, b in pairs)
+        tuner.reset()
+    assert moved[10.0] < 0.7 * moved[0.0]
+    assert l2_sp([keras.Variable([2.0])], 0.01) is not None
+    assert OnlineConfig.L2_SP_WEIGHT == 10.0
 
 
 @pytest.mark.parametrize("seconds", [0.0, 60.0])
 def test_steps_as_one_program_are_the_same_steps(parent, network, seconds):
-    views, found = _views(), []
-    for whole in (False, True):
-        config = {"steps": 12, "seconds": seconds, "whole": whole}
-        adapter = _adapter(parent, network, **config)
-        told = []
-        done = adapter.adapt(
-            views,
-            np.random.default_rng(0),
-            replay=_views(2),
-            report=lambda step, steps, loss, told=told: told.append((step, steps)),
-        )
-        assert done.steps == 12 and told == [(step, 12) for step in range(1, 13)]
-        found.append((done.losses, adapter.weights()))
-        adapter.reset()
+    found = []
+    for single_graph in (False, True):
+        tuner = _tuner(parent, network, steps=12, seconds=seconds)
+        tuner._single_graph = single_graph
+        seen = []
+        done = _adapt(tuner, _views(), progress=lambda i, n, _, seen=seen: seen.append((i, n)))
+        assert done.steps == 12 and seen == [(step, 12) for step in range(1, 13)]
+        found.append((done.losses, tuner.weights()))
+        tuner.reset()
     (single, one), (swept, all_at_once) = found
-    # With a limit of time the rate follows the clock, which no two runs share.
+    # With a time limit the rate follows the clock, which no two runs share.
     np.testing.assert_allclose(swept, single, rtol=1e-3 if not seconds else 5e-2)
     if not seconds:
         for first, second in zip(one, all_at_once, strict=True):
@@ -147,7 +189,7 @@ def test_steps_as_one_program_are_the_same_steps(parent, network, seconds):
 
 
 class _Clock:
-    """A clock that goes on by itself whenever it is asked, and by whole steps when told to."""
+    """A clock that advances a little at every reading."""
 
     def __init__(self):
         self.now = 100.0
@@ -159,18 +201,16 @@ class _Clock:
 
 @pytest.mark.parametrize("pace", [0.07, 0.3, 0.9])
 @pytest.mark.parametrize("seconds", [3.0, 10.0])
-def test_a_limit_of_time_is_kept_within_a_tenth_or_half_a_step(
-    parent, network, monkeypatch, pace, seconds
-):
-    adapter = _adapter(parent, network, steps=10_000, seconds=seconds)
+def test_a_time_limit_is_kept_within_half_a_step(monkeypatch, pace, seconds):
+    tuner, _ = _linear_tuner(steps=10_000, seconds=seconds)
     clock, drawn = _Clock(), itertools.count(1)
 
-    def learn(sources, stacks, picks, rates):
+    def step(*sample):
         clock.now += pace
-        return [1.0 / next(drawn)]
+        return 1.0 / next(drawn)
 
     monkeypatch.setattr(time, "monotonic", clock)
-    monkeypatch.setattr(adapter, "_learn", learn)
-    done = adapter.adapt(_views(), np.random.default_rng(0))
+    monkeypatch.setattr(tuner, "_step", step)
+    done = tuner.tune(_draw, started=clock.now)
     assert abs(done.seconds - seconds) <= max(0.5 * pace, 0.01 * seconds) + 0.01
     assert done.steps == pytest.approx(seconds / pace, abs=1)

@@ -15,7 +15,6 @@ from deeplab_gygo.inference.segmenter import DeepLabSegmenter
 from deeplab_gygo.io.atomic import CACHE_VARIABLE
 from deeplab_gygo.io.sequence import Frame
 from deeplab_gygo.models.weight_file import load_parent
-
 from deeplab_gygo.runs.settings import RunSettings, make_settings
 
 OTHERS = ("openvino", "onnxruntime")
@@ -23,7 +22,7 @@ OTHERS = ("openvino", "onnxruntime")
 
 @pytest.fixture(scope="module")
 def parent(tiny_parent):
-    return load_parent(tiny_parent)[0]
+    return load_parent(tiny_parent, inference_only=False)[0]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ def test_an_encoder_is_converted_once_for_its_weights(engine, tiny_parent, paren
 
     monkeypatch.setattr(engines, "_traced", refuse)
     encoder_in(load_parent(tiny_parent)[0], engine, "auto")
-    other, _ = load_parent(tiny_parent)
+    other, _ = load_parent(tiny_parent, inference_only=False)
     variable = other.encoder.trainable_variables[0]
     variable.assign(variable.numpy() + 0.1)
     with pytest.raises(AssertionError, match="converted again"):
@@ -76,7 +75,7 @@ def test_an_encoder_is_converted_once_for_its_weights(engine, tiny_parent, paren
 def test_a_clip_is_segmented_alike(parent):
     mask = np.zeros((64, 96), np.uint8)
     mask[20:44, 30:60] = 1
-    config = OnlineConfig(steps=4, views=2, tuned_size=64, filter_components=False)
+    config = OnlineConfig(steps=4, num_views=2, size=64)
     images = _frames(3, 64, 96)
     frames = [
         Frame(i, f"{i:05d}", decode=lambda image=image: image) for i, image in enumerate(images)

@@ -1,6 +1,5 @@
-"""What each mode is told: the mask or nothing, the memory, the mirrored frame."""
+"""The three modes: mask, memory, target model, test-time augmentation."""
 
-from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,8 +8,8 @@ import pytest
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
-from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.io.frame_folder import sequence_from_folder
+from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 
 FRAMES, SIZE = 5, (64, 96)
@@ -46,7 +45,7 @@ def _sequence(clip, mask):
 
 
 def _config(**changes) -> OnlineConfig:
-    return OnlineConfig(**{"steps": 1, "views": 2, "size": 64, **changes})
+    return OnlineConfig(**{"steps": 1, "num_views": 2, "size": 64, **changes})
 
 
 def test_zero_shot_never_looks_at_the_mask(parent, clip):
@@ -60,7 +59,7 @@ def test_zero_shot_never_looks_at_the_mask(parent, clip):
 
 def test_zero_shot_needs_no_mask_and_starts_at_the_first_frame(parent, clip):
     sequence = sequence_from_folder(clip)
-    segmenter = DeepLabSegmenter(parent, _config(mode="zero-shot", agree=0))
+    segmenter = DeepLabSegmenter(parent, _config(mode="zero-shot", zero_shot_anchor_frames=0))
     predictions = list(segmenter.run(sequence))
     assert [p.name for p in predictions] == [f"{i:05d}" for i in range(FRAMES)]
     first = next(iter(sequence))
@@ -73,7 +72,7 @@ def test_zero_shot_needs_no_mask_and_starts_at_the_first_frame(parent, clip):
 @pytest.mark.parametrize("mode", ["one-shot", "fine-tune"])
 def test_the_other_modes_start_from_a_mask(parent, clip, mode):
     segmenter = DeepLabSegmenter(parent, _config(mode=mode))
-    with pytest.raises(UsageError, match=f"{mode} starts from a mask.*zero-shot"):
+    with pytest.raises(UsageError, match="start from a mask.*zero-shot"):
         segmenter.begin(next(iter(_sequence(clip, _mask()))), None)
     with pytest.raises(InputError, match="mask"):
         list(segmenter.run(sequence_from_folder(clip)))
@@ -89,7 +88,7 @@ def test_a_frame_of_another_size_is_refused(parent, clip):
 
 def test_the_memory_tells_which_object_is_meant(parent, clip):
     """Without guide and fine-tuning, the first mask is known from the memory alone."""
-    config = _config(mode="one-shot", shot_guide="none", filter_components=False)
+    config = _config(mode="one-shot", guide="none")
     segmenter = DeepLabSegmenter(parent, config)
     one, other = (list(segmenter.run(_sequence(clip, _mask(left)))) for left in (20, 58))
     assert np.abs(one[2].probability - other[2].probability).max() > 1e-3
@@ -100,7 +99,7 @@ def test_the_memory_tells_which_object_is_meant(parent, clip):
 
 def test_the_target_model_tells_which_object_is_meant(parent, clip):
     """Without memory, fine-tuning and previous mask: what is solved for on the first frame."""
-    config = _config(mode="one-shot", lost=1.0, filter_components=False, recall=False, memory=0)
+    config = _config(mode="one-shot", memory_frames=0)
     told = {}
     for left in (20, 58):
         segmenter = DeepLabSegmenter(parent, config)
@@ -115,35 +114,25 @@ def test_the_target_model_tells_which_object_is_meant(parent, clip):
         assert told[left][inside].mean() > told[other][inside].mean() + 0.3
 
 
-@pytest.mark.parametrize("adapt", ["decoder", "full"])
-def test_the_target_model_is_solved_for_on_the_features_of_now(small_parent, clip, adapt):
-    parent = small_parent(refine=False, separable=False)
-    config = _config(adapt=adapt, steps=2, views=2, online_steps=1, online_every=1, trust=0.0)
-    segmenter = DeepLabSegmenter(parent, config)
-    models = []
-    for _ in segmenter.run(_sequence(clip, _mask())):
-        models.append(segmenter.target_model)
-    assert all(model is not None for model in models)
-    changes = [one is not other for one, other in pairwise(models)]
-    assert any(changes) == (adapt == "full"), "where the encoder learns, its features change"
-
-
 def test_no_target_model_where_another_guide_is_asked_for(parent, clip):
-    for config in (_config(mode="one-shot", shot_guide="blend"), _config(guide="blend", steps=1)):
+    for config in (_config(mode="one-shot", guide="blend"), _config(guide="blend", steps=1)):
         segmenter = DeepLabSegmenter(parent, config)
         segmenter.begin(next(iter(_sequence(clip, _mask()))), _mask())
         assert segmenter.target_model is None
 
 
-def test_what_is_remembered_does_not_grow_with_the_sequence(parent, clip):
-    config = _config(mode="one-shot", memory=2, memory_every=1, trust=0.0, lost=0.0, window=1)
-    segmenter = DeepLabSegmenter(parent, config)
+def test_the_memory_does_not_grow_with_the_sequence(parent, clip, monkeypatch):
+    monkeypatch.setattr(OnlineConfig, "MEMORY_INTERVAL", 1)
+    monkeypatch.setattr(OnlineConfig, "MIN_MEMORY_CONFIDENCE", 0.0)
+    monkeypatch.setattr(OnlineConfig, "LOST_AREA_FRACTION", 0.0)
+    monkeypatch.setattr(DeepLabSegmenter, "batch_size", 1)
+    segmenter = DeepLabSegmenter(parent, _config(mode="one-shot", memory_frames=2))
     counts = []
     for _ in segmenter.run(_sequence(clip, _mask())):
-        keys, _ = segmenter._targets[0].memory.contents()
+        keys, _ = segmenter._objects[0].memory.contents()
         counts.append(keys.shape[1] // (4 * 6))
     assert counts == [1, 2, 3, 3, 3]
-    assert segmenter.first_memory is segmenter._targets[0].memory.first
+    assert segmenter.first_memory is segmenter._objects[0].memory.first
 
 
 @pytest.mark.parametrize("mode", ["zero-shot", "one-shot"])
@@ -155,19 +144,22 @@ def test_a_flipped_frame_gives_a_symmetric_answer_to_a_symmetric_picture(parent,
     mask[20:44, 34:62] = 1
     frames = [SimpleNamespace(index=i, name=f"{i:05d}", image=image) for i in range(2)]
     for flip in (True, False):
-        # A second look has a border at the right that the first one has not.
-        segmenter = DeepLabSegmenter(parent, _config(mode=mode, flip=flip, second=0.0))
+        # A second view has a padded border that the first one has not.
+        segmenter = DeepLabSegmenter(
+            parent, _config(mode=mode, tta_flip=flip, zero_shot_tta_scale=0.0)
+        )
         segmenter.begin(frames[0], mask)
         probability = segmenter.step(frames[1]).probability
         lopsided = np.abs(probability - probability[:, ::-1]).max()
         assert lopsided < 1e-5 if flip else lopsided > 1e-3
 
 
-def test_windows_do_not_change_the_result(parent, clip):
-    sequence = _sequence(clip, _mask())
-    one = list(DeepLabSegmenter(parent, _config(mode="one-shot", window=1)).run(sequence))
-    four = list(DeepLabSegmenter(parent, _config(mode="one-shot", window=4)).run(sequence))
-    for a, b in zip(one, four, strict=True):
+def test_batches_do_not_change_the_result(parent, clip, monkeypatch):
+    sequence, found = _sequence(clip, _mask()), []
+    for size in (1, 4):
+        monkeypatch.setattr(DeepLabSegmenter, "batch_size", size)
+        found.append(list(DeepLabSegmenter(parent, _config(mode="one-shot")).run(sequence)))
+    for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a.probability, b.probability, atol=1e-4)
 
 
@@ -176,12 +168,14 @@ def test_refinement_can_be_left_out(parent, clip):
     kernel.assign(np.ones(kernel.shape, np.float32))
     found = {}
     for refine in (True, False):
-        config = _config(mode="zero-shot", refine=refine, agree=0, second=0.0)
+        config = _config(
+            mode="zero-shot", refine=refine, zero_shot_anchor_frames=0, zero_shot_tta_scale=0.0
+        )
         found[refine] = next(
             DeepLabSegmenter(parent, config).run(_sequence(clip, _mask()))
         ).probability
     kernel.assign(np.zeros(kernel.shape, np.float32))
-    config = _config(mode="zero-shot", agree=0, second=0.0)
+    config = _config(mode="zero-shot", zero_shot_anchor_frames=0, zero_shot_tta_scale=0.0)
     plain = next(DeepLabSegmenter(parent, config).run(_sequence(clip, _mask())))
     assert np.abs(found[True] - found[False]).max() > 1e-3
     # What is left is the bilinear way, in two steps of two or in one of four.
@@ -191,8 +185,7 @@ def test_refinement_can_be_left_out(parent, clip):
 @pytest.mark.parametrize("mode", ["zero-shot", "one-shot", "fine-tune"])
 def test_a_parent_without_memory_and_refinement_still_runs(small_parent, clip, mode):
     parent = small_parent(memory=False, refine=False, separable=False)
-    config = _config(mode=mode, online_steps=1, online_every=1, trust=0.0)
-    segmenter = DeepLabSegmenter(parent, config)
+    segmenter = DeepLabSegmenter(parent, _config(mode=mode))
     predictions = list(segmenter.run(_sequence(clip, _mask())))
     assert len(predictions) == FRAMES and segmenter.first_memory is None
     assert all(p.probability.shape == SIZE for p in predictions)

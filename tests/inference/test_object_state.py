@@ -1,10 +1,11 @@
-"""The state of an object: its usual size, and when it counts as lost."""
+"""State of an object: memory bank, running area, loss of the object."""
 
 import numpy as np
+import pytest
 
-from deeplab_gygo.inference.object_state import Target
+from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
 
-SIDE = 20
+SIDE, POSITIONS = 20, 2 * 3
 
 
 def _square(side: int) -> np.ndarray:
@@ -13,42 +14,89 @@ def _square(side: int) -> np.ndarray:
     return plane
 
 
-def _target(side: int = 10) -> Target:
-    return Target(1, None, _square(side), usual_area=float(side * side))
+def _object(side: int = 10) -> ObjectState:
+    return ObjectState(1, _square(side), usual_area=float(side * side))
 
 
-def test_updating_keeps_the_last_probability_and_the_mask_before_it():
-    target = _target()
-    target.update(_square(12), 0.5)
-    assert target.age == 1
-    np.testing.assert_array_equal(target.previous, _square(12))
-    np.testing.assert_array_equal(target.before, _square(10) > 0.5)
+def test_update_stores_the_probability_and_counts_frames():
+    tracked = _object()
+    tracked.update(_square(12), 0.5)
+    assert tracked.age == 1
+    np.testing.assert_array_equal(tracked.probability, _square(12))
 
 
-def test_growth_is_believed_slowly_and_shrinking_more_slowly():
-    grown, shrunk = _target(), _target()
+def test_the_running_area_follows_growth_faster_than_shrinking():
+    grown, shrunk = _object(), _object()
     grown.update(_square(14), 0.5)
     shrunk.update(_square(2), 0.5)
-    assert 100 < grown.usual_area < 196
-    assert 4 < shrunk.usual_area < 100
-    assert (grown.usual_area - 100) / 96 > 3 * (100 - shrunk.usual_area) / 96
+    assert grown.usual_area == pytest.approx(100 + 0.2 * 96)
+    assert shrunk.usual_area == pytest.approx(100 - 0.04 * 96)
 
 
-def test_an_object_is_lost_below_a_part_of_its_usual_size_and_found_above():
-    target = _target()
-    assert not target.is_lost(0.5, 0.25)
-    target.update(_square(4), 0.5)
-    assert target.is_lost(0.5, 0.25) and not target.is_lost(0.5, 0.1)
-    target.update(_square(8), 0.5)
-    assert not target.is_lost(0.5, 0.25)
+def test_an_object_is_lost_below_a_fraction_of_its_running_area():
+    tracked = _object()
+    assert not tracked.is_lost(0.5, 0.25)
+    tracked.update(_square(4), 0.5)
+    assert tracked.is_lost(0.5, 0.25) and not tracked.is_lost(0.5, 0.1)
+    tracked.update(_square(8), 0.5)
+    assert not tracked.is_lost(0.5, 0.25)
 
 
-def test_an_object_that_stays_hidden_is_still_lost_after_a_while():
-    target = _target()
+def test_an_occluded_object_stays_lost():
+    tracked = _object()
     for _ in range(25):
-        target.update(_square(3), 0.5)
-        assert target.is_lost(0.5, 0.25)
+        tracked.update(_square(3), 0.5)
+        assert tracked.is_lost(0.5, 0.25)
 
 
-def test_an_object_of_no_size_is_never_lost():
-    assert not Target(1, None, np.zeros((SIDE, SIDE), np.float32)).is_lost(0.5, 0.25)
+def test_an_object_without_area_is_never_lost():
+    assert not ObjectState(1, np.zeros((SIDE, SIDE), np.float32)).is_lost(0.5, 0.25)
+
+
+def _key(value: float) -> np.ndarray:
+    return np.full((1, 2, 3, 5), value, np.float32)
+
+
+def _coded(value: float) -> np.ndarray:
+    return np.full((8, 12, 1), value, np.float32)
+
+
+def _stored(memory: MemoryBank) -> list[float]:
+    """One value per frame in the memory."""
+    keys, values = memory.contents()
+    assert keys.shape[1] == values.shape[1] and keys.shape[1] % POSITIONS == 0
+    np.testing.assert_array_equal(keys[0, :, 0], values[0, :, 0])
+    return keys[0, ::POSITIONS, 0].tolist()
+
+
+def test_the_oldest_later_frame_is_dropped_and_the_annotated_one_never():
+    memory = MemoryBank(capacity=2, block=4)
+    memory.begin(_key(0), _coded(0))
+    seen = [_stored(memory)]
+    for index in (1, 2, 3, 4):
+        memory.add(_key(index), _coded(index))
+        seen.append(_stored(memory))
+    assert seen == [[0], [0, 1], [0, 1, 2], [0, 2, 3], [0, 3, 4]]
+
+
+def test_a_memory_without_capacity_holds_the_annotated_frame():
+    memory = MemoryBank(capacity=0, block=4)
+    memory.begin(_key(7), _coded(7))
+    memory.add(_key(1), _coded(1))
+    assert _stored(memory) == [7]
+
+
+def test_begin_clears_the_memory():
+    memory = MemoryBank(capacity=3, block=4)
+    assert memory.first is None
+    memory.begin(_key(0), _coded(0))
+    memory.add(_key(1), _coded(1))
+    memory.begin(_key(5), _coded(5))
+    assert _stored(memory) == [5]
+
+
+@pytest.mark.parametrize("block", [1, 2])
+def test_values_are_blocks_of_the_mask(block):
+    memory = MemoryBank(capacity=1, block=block)
+    memory.begin(_key(0), np.zeros((2 * block, 3 * block, 1), np.float32))
+    assert memory.contents()[1].shape == (1, POSITIONS, block * block)

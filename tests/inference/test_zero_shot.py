@@ -1,6 +1,5 @@
-"""Zero-shot on a clip: the surest frames tell what to look for on the others."""
+"""Zero-shot in two passes: anchors, chunks, main component."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -10,18 +9,24 @@ import pytest
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.inference.prediction import Prediction
-from deeplab_gygo.inference.zero_shot import APART, SalientObject, surest
+from deeplab_gygo.inference.zero_shot import (
+    ANCHOR_SPACING,
+    TwoPassSegmenter,
+    main_component,
+    select_anchors,
+)
 from deeplab_gygo.io.sequence import Frame
-from deeplab_gygo.models.memory import from_cells
+from deeplab_gygo.models.memory import depth_to_space
 
 SIZE = (48, 64)
-CONFIG = OnlineConfig(mode="zero-shot", agree=2, second=0.0, window=2)
+CONFIG = OnlineConfig(mode="zero-shot", zero_shot_anchor_frames=2, zero_shot_tta_scale=0.0)
 
 
 class _Network:
     """Sees logits in the red channel (128 is 0), and believes what a memory says as well."""
 
-    parent = SimpleNamespace(cell=4, stride=16)
+    parent = SimpleNamespace(stride=16)
+    block = 4
 
     def __init__(self):
         self.encoded, self.remembered = 0, []
@@ -39,9 +44,9 @@ class _Network:
         self.remembered.append(len(frames))
         return frames.mean(0, keepdims=True)
 
-    def logits(self, features, guide, recall):
+    def logits(self, features, guide, readout):
         plane = features["plane"][0]
-        told = 0.0 if recall is None else 2.0 * from_cells(np.asarray(recall)[0], 4)
+        told = 0.0 if readout is None else 2.0 * depth_to_space(np.asarray(readout)[0], 4)
         return plane + told
 
 
@@ -55,10 +60,10 @@ def _frames(levels: list[int]) -> list[Frame]:
     return frames
 
 
-def _run(levels: list[int], config: OnlineConfig = CONFIG) -> tuple[list[Prediction], _Network]:
+def _run(levels: list[int]) -> tuple[list[Prediction], _Network]:
     network, frames = _Network(), _frames(levels)
-    salient = SalientObject(network, config, Geometry.fit(SIZE, 480, 16))
-    return list(salient.run(frames, frames, lambda frame: frame.image)), network
+    segmenter = TwoPassSegmenter(network, CONFIG, Geometry.fit(SIZE, 480, 16))
+    return list(segmenter.run(frames, frames, lambda frame: frame.image)), network
 
 
 SURE, DOUBTFUL = 220, 116
@@ -82,56 +87,67 @@ def test_without_any_sure_frame_every_frame_stands_for_itself():
     assert not network.remembered
 
 
-def test_a_long_clip_goes_by_in_passages_that_remember_the_first():
+def test_a_long_clip_is_segmented_in_chunks_that_remember_the_first(monkeypatch):
+    monkeypatch.setattr(OnlineConfig, "CHUNK_SIZE", 3)
     levels = [DOUBTFUL] * 9
     levels[1] = SURE
-    predictions, network = _run(levels, replace(CONFIG, passage=3))
+    predictions, network = _run(levels)
     assert [p.index for p in predictions] == list(range(9))
     assert all(p.mask[20:28, 20:44].all() for p in predictions)
-    # Later passages choose one frame at least and know that of the first passage beside it.
+    # Later chunks have an anchor of their own and that of the first chunk.
     assert max(network.remembered) == 2
 
 
-def test_the_surest_frames_are_chosen_apart_from_each_other():
+def test_anchors_are_the_most_confident_frames_at_a_distance():
     confidence = [0.5, 0.9, 0.95, 0.94, 0.6, 0.7, 0.8, 0.2]
     area = [0.1] * 8
-    assert surest(confidence, area, 3) == [2, 6]
-    assert abs(2 - 6) >= APART
+    assert select_anchors(confidence, area, 3) == [2, 6]
+    assert abs(2 - 6) >= ANCHOR_SPACING
     area[2] = 0.0001
-    assert surest(confidence, area, 1) == [3]
-    assert surest(confidence, [0.0] * 8, 3) == []
-    assert surest(confidence, area, 0) == []
+    assert select_anchors(confidence, area, 1) == [3]
+    assert select_anchors(confidence, [0.0] * 8, 3) == []
+    assert select_anchors(confidence, area, 0) == []
 
 
-def test_frames_are_preferred_that_show_the_object_apart_from_something():
+def test_frames_that_show_a_second_object_separately_are_preferred():
     confidence, area = [0.98, 0.6, 0.94, 0.5, 0.96, 0.6, 0.7, 0.8], [0.1] * 8
     beside = [0.0, 0.0, 0.0, 0.0, 0.4, 0.0, 0.0, 0.05]
-    assert surest(confidence, area, 2, beside) == [4, 0]
+    assert select_anchors(confidence, area, 2, beside) == [4, 0]
     beside[4] = 0.09  # specks say nothing
-    assert surest(confidence, area, 2, beside) == [0, 4]
+    assert select_anchors(confidence, area, 2, beside) == [0, 4]
     beside[4], confidence[4] = 0.4, 0.945  # nor do scattered parts of a doubtful frame
-    assert surest(confidence, area, 2, beside) == [0, 4]
+    assert select_anchors(confidence, area, 2, beside) == [0, 4]
 
 
-def test_of_two_things_the_larger_is_the_object_also_where_they_touch():
-    size, rng = (96, 160), np.random.default_rng(0)
-    grain = rng.integers(0, 60, size).astype(np.uint8)
-    object_ = np.zeros(size, bool)
-    object_[24:80, 12:60] = True
-    frames, others = [], []
-    for index, left in enumerate((124, 116, 108, 100, 92, 84, 76, 68, 61)):
-        image, thing = np.zeros((*size, 3), np.uint8), np.zeros(size, bool)
-        thing[32:56, left : left + 24] = True
-        image[..., 0][object_ | thing] = SURE
-        image[..., 1][object_] = 20 + grain[object_]
-        image[..., 1][thing] = 180 + np.roll(grain, left, axis=1)[thing]
-        frames.append(Frame(index, f"{index:05d}", decode=lambda image=image: image))
-        others.append(thing)
-    shares = {}
-    for track in (True, False):
-        config = replace(CONFIG, track_distractors=track)
-        salient = SalientObject(_Network(), config, Geometry.fit(size, 480, 16))
-        masks = [p.mask for p in salient.run(frames, frames, lambda frame: frame.image)]
-        assert min(mask[object_].mean() for mask in masks) > 0.85
-        shares[track] = masks[-1][others[-1]].mean()
-    assert shares[True] < 0.2 < 0.8 < shares[False]
+def _square(top: int, left: int, side: int) -> np.ndarray:
+    plane = np.zeros((100, 100), np.float32)
+    plane[top : top + side, left : left + side] = 0.9
+    return plane
+
+
+def test_the_main_component_is_the_largest_with_those_near_it():
+    largest, near, far = _square(12, 12, 28), _square(12, 43, 5), _square(70, 70, 20)
+    np.testing.assert_array_equal(main_component(largest + near + far, 0.5), largest + near)
+    np.testing.assert_array_equal(main_component(largest, 0.5), largest)
+    nothing = np.full((100, 100), 0.1, np.float32)
+    np.testing.assert_array_equal(main_component(nothing, 0.5), nothing)
+
+
+def test_many_small_components_are_one_object():
+    dots = np.zeros((100, 100), np.float32)
+    dots[::20, ::20] = 0.9
+    np.testing.assert_array_equal(main_component(dots, 0.5), dots)
+
+
+def test_the_first_pass_is_averaged_into_the_second():
+    """A frame that the anchors contradict keeps half of its own logits."""
+    levels = [DOUBTFUL] * 6 + [SURE]
+    (first, *_), _ = _run(levels)
+    alone, _ = _run([DOUBTFUL] * 7)
+    own = alone[0].probability[24, 32]
+    guided = first.probability[24, 32]
+    logit = lambda p: np.log(p / (1 - p))  # noqa: E731
+    # Mean of the first pass, and of the second with and without the guide (`blend`), whose logits
+    # are the own ones plus 2 from the memory.
+    expected = (2 * (logit(own) + 2.0) + logit(own)) / 3
+    assert logit(guided) == pytest.approx(expected, abs=0.1)
