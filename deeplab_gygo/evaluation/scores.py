@@ -159,10 +159,11 @@ class DatasetScore:
 
     def with_last_frame(self) -> DatasetScore | None:
         """Returns the scores with the last frames counted; None if one has no prediction."""
-        sequences = [sequence.with_last_frame() for sequence in self.sequences]
-        if any(sequence is None for sequence in sequences):
+        measured = [sequence.with_last_frame() for sequence in self.sequences]
+        sequences = tuple(sequence for sequence in measured if sequence is not None)
+        if len(sequences) < len(measured):
             return None
-        return dataclasses.replace(self, sequences=tuple(sequences), frames="drop-first")
+        return dataclasses.replace(self, sequences=sequences, frames="drop-first")
 
 
 def counted_frames(count: int, frames: FramePolicy) -> range:

@@ -105,7 +105,7 @@ class RunRecord:
     counted: str = COUNTED
     schema: int = SCHEMA
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
             kind = get_origin(hint) or hint
             value = getattr(self, name)
