@@ -61,7 +61,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch):
-    """A proxy of the machine must not stand between the tests and their server."""
+    """Bypasses a proxy of the machine for the server of the tests."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
@@ -216,7 +216,7 @@ def test_lock_holds_for_local_archives_and_given_hashes(tmp_path):
     root, archive = tmp_path / "data", tmp_path / "hand.tar.gz"
     archive.write_bytes(archive_bytes(GYGO_MEMBERS))
     fetch_gygo(root, archive=archive, sha256=sha256_of(archive.read_bytes()), progress=False)
-    assert archive.exists(), "an archive that was given is not ours to remove"
+    assert archive.exists(), "a given archive is never removed"
     remove_content(root)
     with pytest.raises(InputError, match="pinned"):
         fetch_gygo(root, archive=archive, sha256="0" * 64, progress=False)

@@ -1,4 +1,4 @@
-"""Readers of GyGO, DAVIS-2016 and DAVIS-2017, in every layout that is met."""
+"""Readers of GyGO, DAVIS-2016 and DAVIS-2017, in every published layout."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_original_resolution_with_other_suffixes(build_set):
         assert set(np.unique(dataset.annotation(name, 1))) == {0, 1}
 
 
-def test_litter_of_operating_systems_is_passed_over(gygo):
+def test_stray_files_of_operating_systems_are_ignored(gygo):
     for folder in ("", "ImageSets", "JPEGImages/480p", "JPEGImages/480p/batch-00001/toy"):
         for name in (".DS_Store", "._00000.jpg", "._Train.txt", "Thumbs.db"):
             (gygo / folder / name).write_bytes(b"\0\0\0\1Bud1")
@@ -94,9 +94,6 @@ def test_unpacked_archive_is_opened_from_outside(gygo):
     (gygo.parent / "another" / "JPEGImages").mkdir(parents=True)
     with pytest.raises(InputError, match="another, set"):
         open_dataset("gygo", gygo.parent)
-
-
-# --- lists ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -116,7 +113,7 @@ def test_unpacked_archive_is_opened_from_outside(gygo):
         "gygo/JPEGImages/original/a/x/0.png\tgygo/Annotations/original/a/x/0.png\nb\n",
     ],
 )
-def test_every_spelling_of_a_list_names_the_same(tmp_path, text):
+def test_every_format_of_a_list_gives_the_same_names(tmp_path, text):
     (tmp_path / "list.txt").write_bytes(text.encode())
     assert list(read_split_list(tmp_path / "list.txt")) == ["a/x", "b"]
 
@@ -149,12 +146,9 @@ def test_bad_lists(tmp_path, content, message):
     assert "list.txt" in str(caught.value)
 
 
-# --- DAVIS ----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("place", ["480p/val.txt", "2016/val.txt", "val.txt"])
 @pytest.mark.parametrize("text", [PAIRS, "bear\ncamel\n"])
-def test_davis_2016_lists_wherever_they_lie(build_set, place, text):
+def test_davis_2016_lists_in_every_published_folder(build_set, place, text):
     dataset = open_dataset("davis2016", build_set({"bear": 2, "camel": 2}, {place: text}))
     assert isinstance(dataset, Davis2016)
     assert dataset.splits() == ["val"]
@@ -179,7 +173,7 @@ def test_davis_2017_keeps_ids_and_void(build_set):
 
 
 @pytest.mark.parametrize(("kind", "ids"), [("davis2016", {0, 1}), ("davis2017", {0, 1, 2})])
-def test_sequences_read_masks_as_the_dataset_means_them(build_set, kind, ids):
+def test_sequences_read_masks_in_the_encoding_of_the_dataset(build_set, kind, ids):
     lists = {"2016/val.txt": "bear", "2017/val.txt": "bear"}
     values = (1, 2) if kind == "davis2016" else (1, 2, 255)
     root = build_set({"bear": 2}, lists, values=values, palette=True)
@@ -193,7 +187,7 @@ def test_sequences_read_masks_as_the_dataset_means_them(build_set, kind, ids):
     assert list(sequence.annotations) == [0, 1]
 
 
-def test_noisy_gray_masks_are_cut_in_the_middle(gygo):
+def test_noisy_gray_masks_are_thresholded_at_half(gygo):
     levels = np.tile(np.linspace(0, 255, 16).astype(np.uint8), (12, 1))
     Image.fromarray(levels).save(gygo / "Annotations/480p/batch-00001/toy/00001.png")
     mask = open_dataset("gygo", gygo).annotation("batch-00001/toy", 1)
@@ -228,7 +222,7 @@ def test_years_are_never_mixed(build_set):
     assert open_dataset("davis2016", root).splits() == ["val"]
     assert open_dataset("davis2016", root).names("val") == ["bear"]
     assert open_dataset("davis2017", root).names("val") == ["bear", "camel"]
-    # A list of no year may add a split, not say what the published ones are.
+    # A list of no year may add a split, but not redefine the published ones.
     (root / "ImageSets" / "train.txt").write_text("bear")
     (root / "ImageSets" / "val_dev.txt").write_text("bear")
     assert open_dataset("davis2016", root).splits() == ["val", "val_dev"]
@@ -246,9 +240,6 @@ def test_dataset_of_the_other_year_is_refused(build_set):
         of_2016 = build_set({"bear": 1}, {place: "bear"}, folder=place.replace("/", "-"))
         with pytest.raises(InputError, match="ImageSets/2017"):
             open_dataset("davis2017", of_2016)
-
-
-# --- bad input ------------------------------------------------------------------------------------
 
 
 def test_kinds(gygo):
@@ -269,7 +260,7 @@ def test_missing_root(tmp_path):
         open_dataset("gygo", tmp_path)
 
 
-def test_wrong_resolution_names_those_there_are(gygo):
+def test_wrong_resolution_lists_the_existing_ones(gygo):
     with pytest.raises(InputError, match="met: 480p"):
         open_dataset("gygo", gygo, resolution="original")
     (gygo / "JPEGImages" / "original").mkdir()
@@ -277,7 +268,7 @@ def test_wrong_resolution_names_those_there_are(gygo):
         open_dataset("gygo", gygo, resolution="original")
 
 
-def test_missing_list_names_those_there_are(gygo):
+def test_missing_list_lists_the_existing_ones(gygo):
     with pytest.raises(InputError, match="train, trainval, val"):
         open_dataset("gygo", gygo).names("test")
 
@@ -307,9 +298,6 @@ def test_frame_without_mask(gygo):
         open_dataset("gygo", gygo).annotation("batch-00001/toy", 1)
 
 
-# --- cost -----------------------------------------------------------------------------------------
-
-
 def test_opening_reads_one_header_a_sequence(build_set):
     """131 sequences, as GyGO has, in which the first file only is an image."""
     names = [f"batch-{index // 20:05d}/item-{index:03d}" for index in range(131)]
@@ -326,10 +314,7 @@ def test_opening_reads_one_header_a_sequence(build_set):
     assert dataset.sequence(names[5]) is dataset.sequence(names[5])
 
 
-# --- the real material ----------------------------------------------------------------------------
-
-
-def test_davis_2016_as_it_is(shared_data):
+def test_published_davis_2016(shared_data):
     dataset = open_dataset("davis2016", shared_data / "davis16")
     assert len(dataset.names("train")) == 30
     assert len(dataset.names("val_dev")) == 10
@@ -341,7 +326,7 @@ def test_davis_2016_as_it_is(shared_data):
     np.testing.assert_array_equal(dataset.annotation("bmx-trees", 79), stored)
 
 
-def test_gygo_layout_as_it_is(shared_data):
+def test_gygo_like_material(shared_data):
     dataset = open_dataset("gygo", shared_data / "gygo_like")
     assert [len(dataset.names(split)) for split in ("train", "val")] == [112, 9]
     assert sum(len(dataset.sequence(name)) for name in dataset.names("train")) == 1120

@@ -1,4 +1,4 @@
-"""Verification of datasets: each kind of damage is found, named and located; sound ones pass."""
+"""Verification of datasets: each kind of damage is found, named and located; intact ones pass."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def only(problems):
 
 
 @pytest.mark.parametrize("decode", [True, False])
-def test_sound_set(root, decode):
+def test_intact_dataset_has_no_problems(root, decode):
     report, problems = found(root, decode=decode)
     assert report.ok and problems == []
     assert (report.sequences, report.frames, report.masks) == (3, 15, 15)
@@ -65,7 +65,7 @@ def test_published_numbers_of_davis(build_set, kind, lists, expected):
     assert problems == []
 
 
-def test_listed_and_absent_and_there_but_unlisted(root, build_set):
+def test_absent_and_unlisted_sequences_are_reported(root, build_set):
     (root / "ImageSets" / "Train.txt").write_text(f"{TOY}\nbatch-9/gone\nbatch-9/lost\n")
     report, problems = found(root)
     absent, unlisted = problems
@@ -75,7 +75,7 @@ def test_listed_and_absent_and_there_but_unlisted(root, build_set):
     assert (unlisted.severity, unlisted.met) == ("warning", f"1 unlisted: {CUP}")
 
 
-def test_unreadable_list_is_a_problem_not_an_end(root):
+def test_unreadable_list_is_a_problem_not_an_error(root):
     (root / "ImageSets" / "val.txt").write_bytes(b"\0\0")
     report, problems = found(root)
     assert any("text file" in problem.rule for problem in problems)
@@ -134,7 +134,7 @@ def test_sizes_differ(root, decode):
     assert by_file["00003.jpg"].met == "16x20 after 16x12"
 
 
-def test_cut_files_are_found_when_decoding_only(root):
+def test_truncated_files_are_found_only_by_decoding(root):
     photo = root / f"JPEGImages/480p/{TOY}/00002.jpg"
     photo.write_bytes(photo.read_bytes()[:-40])
     assert found(root, decode=False)[1] == []
@@ -195,7 +195,7 @@ def test_same_sequence_under_two_names(root):
     problem = only(found(root)[1])
     assert (problem.severity, problem.sequence) == ("error", SHOE)
     assert TOY in problem.met
-    # Two names within one split teach nothing wrong about the other one.
+    # Two names within one split do not mix training and validation.
     (root / "ImageSets" / "Train.txt").write_text(f"{CUP}\n")
     (root / "ImageSets" / "val.txt").write_text(f"{SHOE}\n{TOY}\n")
     assert found(root)[1] == []
@@ -235,7 +235,7 @@ def test_report_as_text_and_json(root):
     }  # fmt: skip
 
 
-def test_long_reports_are_cut_in_the_text_only(root):
+def test_long_reports_are_shortened_in_the_text_only(root):
     for name in (TOY, CUP, SHOE):
         for kind, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
             for index in range(7):
@@ -251,7 +251,7 @@ def test_progress_is_called_for_every_sequence(root):
     assert calls == [(1, 3, CUP), (2, 3, TOY), (3, 3, SHOE)]
 
 
-def test_interruption_ends_the_work(root):
+def test_interruption_cancels_the_remaining_sequences(root):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -260,7 +260,7 @@ def test_interruption_ends_the_work(root):
 
 
 @pytest.mark.slow
-def test_davis_2016_as_it_is(shared_data):
+def test_published_davis_2016(shared_data):
     report, problems = found(shared_data / "davis16", "davis2016")
     assert report.ok, report.summary()
     assert report.split_counts == {"train": 30, "val_dev": 10}
@@ -269,7 +269,7 @@ def test_davis_2016_as_it_is(shared_data):
 
 
 @pytest.mark.slow
-def test_gygo_layout_as_it_is(shared_data):
+def test_gygo_like_material(shared_data):
     report, problems = found(shared_data / "gygo_like")
     assert report.ok, report.summary()
     assert report.split_counts == {"train": 112, "trainval": 121, "val": 9}

@@ -1,4 +1,4 @@
-"""Masks drawn from JSON files of labelme."""
+"""Masks from labelme JSON files."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_polygon_covers_the_pixels_whose_center_is_inside(tmp_path):
     np.testing.assert_array_equal(mask[off_edge], (x + y + 1 < 40)[off_edge])
 
 
-def test_a_polygon_that_leaves_the_picture_is_cut(tmp_path):
+def test_a_polygon_is_clipped_to_the_image(tmp_path):
     points = [[-10, -10], [1000, -10], [1000, 10.4], [-10, 10.4]]
     mask = read_mask(save(tmp_path / "m.json", [shape("polygon", points)]))
     np.testing.assert_array_equal(mask, expected(slice(0, 10), slice(None)))
@@ -82,7 +82,7 @@ def test_a_circle_has_its_area(tmp_path):
 
 
 @pytest.mark.parametrize(("left", "top"), [(7, 9), (50, 35), (-4, -3)])
-def test_a_mask_shape_lies_in_its_box(tmp_path, left, top):
+def test_a_mask_shape_is_pasted_at_its_box(tmp_path, left, top):
     stamp = np.random.default_rng(0).integers(0, 2, (12, 15)).astype(bool)
     buffer = io.BytesIO()
     Image.fromarray(stamp).save(buffer, "PNG")
@@ -94,7 +94,7 @@ def test_a_mask_shape_lies_in_its_box(tmp_path, left, top):
     np.testing.assert_array_equal(mask, wide[20:-20, 20:-20])
 
 
-def test_labels_get_ids_in_their_order_and_later_shapes_lie_on_top(tmp_path):
+def test_labels_get_ids_in_order_and_later_shapes_cover_earlier_ones(tmp_path):
     shapes = [square(0, 0, 20, "shoe"), square(10, 10, 20, "box"), square(40, 0, 10, "shoe")]
     mask, notes = read_with_notes(save(tmp_path / "m.json", shapes))
     assert (mask[5, 5], mask[15, 15], mask[5, 45]) == (1, 2, 1)
@@ -114,7 +114,7 @@ def test_background_and_ignored_labels(tmp_path):
     assert read_mask(path)[22, 22] == 0
 
 
-def test_lines_and_points_are_left_out_with_a_note(tmp_path):
+def test_lines_and_points_are_ignored_with_a_note(tmp_path):
     shapes = [shape("point", [[3, 3]], "mark"), square(0, 0, 9), shape("line", [[0, 0], [9, 9]])]
     mask, notes = read_with_notes(save(tmp_path / "m.json", shapes))
     np.testing.assert_array_equal(mask, expected(slice(0, 9), slice(0, 9)))
@@ -158,6 +158,6 @@ def test_other_json_is_refused(tmp_path, content, message):
         {"label": "toy", "shape_type": "polygon"},
     ],
 )
-def test_a_shape_that_cannot_be_drawn_is_named(tmp_path, wrong):
+def test_an_invalid_shape_is_named(tmp_path, wrong):
     with pytest.raises(InputError, match=r"shape 1 .*m\.json"):
         read_mask(save(tmp_path / "m.json", [square(0, 0, 5), wrong]))

@@ -1,4 +1,4 @@
-"""Every encoding of a mask that people bring, and what is refused."""
+"""Reading of masks in every encoding, and refusal of other images."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_single_id_that_is_not_one_stays(tmp_path):
     np.testing.assert_array_equal(read_mask(save(tmp_path / "m.png", disk(3))), disk(3))
 
 
-def test_one_gray_value_is_the_object_whatever_it_is(tmp_path):
+def test_a_single_gray_value_is_the_object(tmp_path):
     mask, notes = read_with_notes(save(tmp_path / "m.png", disk(100)))
     np.testing.assert_array_equal(mask, disk())
     assert "100" in notes[0]
@@ -108,7 +108,7 @@ def test_void_of_a_palette(tmp_path, keep_void):
     np.testing.assert_array_equal(mask, ids if keep_void else ids * (ids != 255))
 
 
-def test_format_ids_takes_what_is_stored_void_included(tmp_path):
+def test_format_ids_keeps_stored_values_and_void(tmp_path):
     ids = two_objects()
     ids[:4] = 255
     write_mask(tmp_path / "m.png", ids)
@@ -118,7 +118,7 @@ def test_format_ids_takes_what_is_stored_void_included(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png", mask_format="binary"), ids != 0)
 
 
-def test_void_beside_gray_ids_is_void_while_it_is_smaller(tmp_path):
+def test_255_beside_gray_ids_is_void_if_it_has_fewer_pixels(tmp_path):
     ids = two_objects()
     ids[:2] = 255
     mask = read_mask(save(tmp_path / "m.png", ids), keep_void=True)
@@ -143,7 +143,7 @@ def test_gray_picture_saved_with_a_palette(tmp_path):
 
 @pytest.mark.parametrize("quality", [30, 75, 95])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_jpeg_noise_is_cut_at_the_middle_with_a_note(tmp_path, quality, mode):
+def test_jpeg_noise_is_thresholded_at_half_with_a_note(tmp_path, quality, mode):
     path = save(tmp_path / "m.jpg", disk(255), mode, quality=quality)
     assert len(np.unique(np.asarray(Image.open(path)))) > 2
     mask, notes = read_with_notes(path)
@@ -151,7 +151,7 @@ def test_jpeg_noise_is_cut_at_the_middle_with_a_note(tmp_path, quality, mode):
     assert "gray levels" in notes[0]
 
 
-def test_jpeg_noise_inside_a_png_is_no_set_of_ids(tmp_path):
+def test_jpeg_noise_in_a_png_is_not_taken_for_ids(tmp_path):
     save(tmp_path / "m.jpg", disk(255), quality=90)
     with Image.open(tmp_path / "m.jpg") as picture:
         picture.save(tmp_path / "m.png")
@@ -163,7 +163,7 @@ def test_jpeg_noise_inside_a_png_is_no_set_of_ids(tmp_path):
     np.testing.assert_array_equal(read_mask(save(tmp_path / "n.png", noisy)), disk())
 
 
-def test_smooth_edges_are_cut_at_the_middle(tmp_path):
+def test_smooth_edges_are_thresholded_at_half(tmp_path):
     smooth = cv2.GaussianBlur(disk(255), (0, 0), 2)
     mask, notes = read_with_notes(save(tmp_path / "m.png", smooth))
     np.testing.assert_array_equal(mask, smooth > 127)
@@ -192,13 +192,13 @@ def test_alpha_of_a_cutout_with_a_palette(tmp_path):
     assert np.mean(read_mask(tmp_path / "m.png") != disk()) < 0.01
 
 
-def test_white_paint_on_nothing_is_a_mask(tmp_path):
+def test_white_on_transparent_is_a_mask(tmp_path):
     layer = np.full((HEIGHT, WIDTH, 4), 255, np.uint8)
     layer[..., 3] = disk(255)
     np.testing.assert_array_equal(read_mask(save(tmp_path / "m.png", layer)), disk())
 
 
-def test_davis_colors_on_nothing_are_ids(tmp_path):
+def test_davis_colors_on_transparent_are_ids(tmp_path):
     layer = np.dstack([davis_palette()[two_objects()], (two_objects() > 0) * np.uint8(255)])
     np.testing.assert_array_equal(read_mask(save(tmp_path / "m.png", layer)), two_objects())
 
@@ -314,7 +314,7 @@ def test_480p_and_1080p_are_one_aspect():
     assert mask.shape == (480, 854) and mask.all() and notes
 
 
-def test_a_turned_mask_is_told_from_a_wrong_one():
+def test_a_rotated_mask_has_its_own_message():
     with pytest.raises(InputError, match="for the unrotated frame"):
         fit_mask(np.ones((1080, 1920), np.uint8), (1920, 1080), "m.png")
     with pytest.raises(InputError, match="mask is 640x480, the frame is 854x480"):

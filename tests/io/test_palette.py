@@ -49,7 +49,7 @@ def test_written_masks_are_8_bit_palette_png(tmp_path):
     np.testing.assert_array_equal(read_mask(path), ids > 0)
 
 
-def test_what_is_no_mask_is_not_written(tmp_path):
+def test_write_mask_refuses_other_arrays(tmp_path):
     for wrong in (np.zeros((4, 4), np.float32), np.zeros((4, 4, 3), np.uint8)):
         with pytest.raises(InputError):
             write_mask(tmp_path / "m.png", wrong)
@@ -71,14 +71,14 @@ def test_a_failed_write_leaves_the_old_mask_and_nothing_else(tmp_path, monkeypat
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_folder_that_may_not_be_written(tmp_path):
+def test_write_mask_into_a_read_only_folder_is_a_storage_error(tmp_path):
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(StorageError):
         write_mask(tmp_path / "m.png", ids_of(1))
     tmp_path.chmod(stat.S_IRWXU)
 
 
-def test_a_file_in_the_place_of_a_folder(tmp_path):
+def test_write_mask_below_a_file_is_a_storage_error(tmp_path):
     (tmp_path / "out").write_bytes(b"")
     with pytest.raises(StorageError, match="out"):
         write_mask(tmp_path / "out" / "m.png", ids_of(1))

@@ -29,7 +29,7 @@ def _ended(threads_before):
     return threading.active_count() <= threads_before
 
 
-def test_frames_come_in_order_and_were_decoded_by_the_thread():
+def test_frames_are_in_order_and_decoded_by_the_thread():
     decoded = []
     for index, frame in enumerate(prefetched(_frames(20, decoded), depth=3)):
         assert frame.index == index
@@ -55,7 +55,7 @@ def test_frames_before_the_first_are_not_decoded():
     assert [index for index, _ in decoded] == [4, 5]
 
 
-def test_an_error_is_raised_where_the_frame_would_have_come():
+def test_an_error_is_raised_in_place_of_the_frame():
     frames = prefetched(_frames(6, [], broken=3), depth=2)
     assert [next(frames).index for _ in range(3)] == [0, 1, 2]
     with pytest.raises(InputError, match="frame 3"):

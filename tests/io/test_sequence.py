@@ -176,7 +176,7 @@ def test_a_jpeg_cut_and_filled_with_zeros_is_truncated(tmp_path):
         _ = sequence_from_folder(tmp_path).frame(0).image
 
 
-def test_a_jpeg_with_bytes_behind_its_end_is_whole(tmp_path):
+def test_a_jpeg_with_bytes_after_its_end_is_complete(tmp_path):
     path = save(tmp_path / "00000.jpg", picture(2))
     whole = sequence_from_folder(tmp_path).frame(0).image
     path.write_bytes(path.read_bytes() + b"\0" * 40 + b"appended by a phone")
@@ -185,7 +185,7 @@ def test_a_jpeg_with_bytes_behind_its_end_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no image"])
-def test_what_is_no_image_is_named_at_once(tmp_path, content):
+def test_a_file_that_is_no_image_is_named_when_the_folder_is_opened(tmp_path, content):
     folder_of(tmp_path, ["00000.jpg", "00002.jpg"])
     (tmp_path / "00001.jpg").write_bytes(content)
     with pytest.raises(InputError, match="00001.jpg"):
@@ -206,7 +206,7 @@ def test_a_frame_that_changes_its_size_later_is_an_error(tmp_path):
         _ = sequence.frame(1).image
 
 
-def test_an_empty_folder_says_what_it_holds(tmp_path):
+def test_a_folder_without_images_lists_its_files(tmp_path):
     with pytest.raises(InputError, match="an empty folder"):
         sequence_from_folder(tmp_path)
     (tmp_path / "clip.mp4").write_bytes(b"")
@@ -214,7 +214,7 @@ def test_an_empty_folder_says_what_it_holds(tmp_path):
         sequence_from_folder(tmp_path)
 
 
-def test_frames_are_decoded_once_and_only_when_asked(tmp_path):
+def test_frames_are_decoded_once_and_on_access(tmp_path):
     calls = []
 
     def decode() -> np.ndarray:
@@ -266,7 +266,7 @@ def test_masks_by_index(tmp_path):
         sequence_from_folder(folder, annotations={5: tmp_path / "any.png"})
 
 
-def test_a_folder_of_masks_without_partners_is_an_error(tmp_path):
+def test_masks_without_frames_are_an_error(tmp_path):
     folder = folder_of(tmp_path / "frames", ["00000.jpg"])
     write_mask(tmp_path / "masks" / "mask.png", np.zeros((24, 36), np.uint8))
     with pytest.raises(InputError, match="named as their frames.*mask"):
@@ -275,7 +275,7 @@ def test_a_folder_of_masks_without_partners_is_an_error(tmp_path):
         sequence_from_folder(folder, annotations=tmp_path / "nowhere")
 
 
-def test_open_input_tells_kinds_apart(tmp_path):
+def test_open_input_distinguishes_folders_videos_and_other_files(tmp_path):
     folder = folder_of(tmp_path / "frames", ["00000.jpg"])
     assert open_input(folder).name == "frames"
     with pytest.raises(InputError, match="no such file"):

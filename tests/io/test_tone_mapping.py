@@ -16,7 +16,7 @@ def test_tone_mapping_keeps_gray_order_and_range(transfer):
     assert np.ptp(mapped.astype(int), axis=2).max() <= 1  # gray stays gray
     gray = mapped[0, :, 1].astype(int)
     assert (np.diff(gray) >= 0).all() and gray[0] == 0 and gray[-1] >= 250
-    # Diffuse white (BT.2408: 75 % of HLG, 58 % of PQ) is bright, and brighter things differ.
+    # Diffuse white (BT.2408: 75 % of HLG, 58 % of PQ) is bright, and brighter values differ.
     white = round({HLG: 0.75, PQ: 0.58}[transfer] * 255)
     assert 225 <= gray[white] <= 245 and gray[white + 30] > gray[white]
 

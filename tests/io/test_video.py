@@ -25,7 +25,7 @@ CODECS |= {".ts": "libx264", ".avi": "mpeg4"}
 
 
 def numbered(index: int, height: int, width: int) -> np.ndarray:
-    """A frame whose gray tells its index (8 levels apart), red in the upper left quarter."""
+    """Returns a frame with a gray level of 8 times its index, red in the upper left quarter."""
     image = np.full((height, width, 3), 8 * (index % 30), np.uint8)
     image[: height // 2, : width // 2] = (220, 20, 20)
     return image
@@ -165,7 +165,7 @@ def test_a_single_frame_is_a_video(tmp_path):
     assert len(sequence) == 1 and sequence.frame(0).image.shape == (48, 64, 3)
 
 
-def test_any_frame_can_be_asked_for(tmp_path):
+def test_random_access(tmp_path):
     sequence = open_video(make_clip(tmp_path / "clip.mp4"))
     for index in (11, 0, 5):
         frame = sequence.frame(index)
@@ -175,7 +175,7 @@ def test_any_frame_can_be_asked_for(tmp_path):
             sequence.frame(index)
 
 
-def test_two_iterations_do_not_disturb_each_other(tmp_path):
+def test_iterations_are_independent(tmp_path):
     sequence = open_video(make_clip(tmp_path / "clip.mp4"))
     pairs = [(number_of(a.image), number_of(b.image)) for a, b in zip(sequence, sequence)]  # noqa: B905
     assert pairs == [(k, k) for k in range(12)]
@@ -209,7 +209,7 @@ def test_frames_are_decoded_as_they_are_taken(tmp_path, monkeypatch):
     frames.close()
 
 
-def test_a_frame_is_freed_as_soon_as_it_is_let_go(tmp_path):
+def test_a_frame_is_freed_with_its_last_reference(tmp_path):
     def living() -> int:
         return sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
 
@@ -224,6 +224,14 @@ def test_a_frame_is_freed_as_soon_as_it_is_let_go(tmp_path):
         assert living() - before <= 1
     finally:
         gc.enable()
+
+
+def test_leaving_the_context_closes_unfinished_iterations(tmp_path):
+    with open_video(make_clip(tmp_path / "clip.mp4", 20)) as video:
+        unfinished = iter(video)
+        next(unfinished)
+        assert len(list(video)) == 20
+    assert list(unfinished) == []
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path):
@@ -243,9 +251,9 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
 
 @pytest.mark.parametrize("suffix", CODECS)
 @pytest.mark.parametrize("share", [0.4, 0.8])
-def test_a_truncated_video_says_how_much_is_missing(tmp_path, suffix, share):
+def test_the_error_of_a_truncated_video_counts_the_frames(tmp_path, suffix, share):
     path = truncate(make_clip(tmp_path / f"clip{suffix}", 40, noise=True), share)
-    if suffix == ".ts":  # says nowhere how long it is: what is there can be used
+    if suffix == ".ts":  # declares no length: the remaining frames can be used
         try:
             assert len(list(open_video(path))) < 40
         except InputError as error:
@@ -298,7 +306,7 @@ def test_a_wrong_count_without_damage_is_corrected(tmp_path, caplog):
 
 @pytest.mark.parametrize("content", [b"", b"no video\n" * 100, bytes(2000)])
 @pytest.mark.parametrize("name", ["clip.mp4", "notes.txt"])
-def test_what_is_no_video_is_refused(tmp_path, content, name):
+def test_other_files_are_refused(tmp_path, content, name):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(InputError, match="must be a video") as caught:
@@ -306,7 +314,7 @@ def test_what_is_no_video_is_refused(tmp_path, content, name):
     assert name in str(caught.value)
 
 
-def test_sound_alone_and_absent_files_are_refused(tmp_path):
+def test_audio_only_and_absent_files_are_refused(tmp_path):
     path = tmp_path / "sound.mka"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")

@@ -1,4 +1,4 @@
-"""Writing of videos: frames, times, colors, alpha, and what an abort leaves."""
+"""Writing of videos: frames, times, colors, alpha, and aborts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write(path: Path, count: int, size: tuple[int, int] = (48, 64), **options) -
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
-def test_frames_come_back(tmp_path, suffix):
+def test_frames_survive_the_codec(tmp_path, suffix):
     sequence = open_video(write(tmp_path / f"new/o{suffix}", 14, frame_rate=10))
     assert len(sequence) == 14 and sequence.size == (48, 64) and sequence.frame_rate == 10
     for index, frame in enumerate(sequence):
@@ -186,7 +186,7 @@ def test_wrong_options_are_usage_errors(tmp_path, name, options, message):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
-def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, suffix):
+def test_a_full_disk_is_a_storage_error_and_leaves_nothing(tmp_path, suffix):
     rng = np.random.default_rng(0)
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, unlimited[1]))  # as a full disk: short write
@@ -200,13 +200,13 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, suffix):
     assert not os.listdir(tmp_path)
 
 
-def test_a_file_in_the_place_of_the_folder(tmp_path):
+def test_a_video_below_a_file_is_a_storage_error(tmp_path):
     (tmp_path / "out").write_bytes(b"")
     with pytest.raises(StorageError, match="out"):
         write(tmp_path / "out" / "o.mp4", 1)
 
 
-def test_what_was_written_is_checked_by_the_reader(tmp_path):
+def test_a_truncated_own_video_is_refused_by_the_reader(tmp_path):
     path = write(tmp_path / "o.webm", 20)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(InputError):

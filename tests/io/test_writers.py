@@ -46,7 +46,7 @@ class TestThreadedWriter:
                 writer.write(number)
         assert seen == list(range(50))
 
-    def test_line_is_bounded(self):
+    def test_queue_is_bounded(self):
         gate, seen = threading.Event(), []
 
         def slow(number):
@@ -86,7 +86,7 @@ class TestThreadedWriter:
                 writer.write()
         writer.close()
 
-    def test_error_of_the_body_gives_up_what_waits(self):
+    def test_error_of_the_body_cancels_waiting_tasks(self):
         seen, started, gate = [], threading.Event(), threading.Event()
 
         def slow(number):
