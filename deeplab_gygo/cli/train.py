@@ -19,39 +19,34 @@ if TYPE_CHECKING:
 
     from deeplab_gygo.training.trainer import Trainer
 
-_POSITIVE = ("steps", "batch", "validate_every", "checkpoint_every", "log_every")
-
 
 def add_arguments(parser: ArgumentParser, request: Request) -> None:
     """Adds the options of the command."""
     parser.add_argument(
         "--config", type=str, required=True, metavar="FILE",
         help="YAML file of a TrainConfig, or with `method: osmn` or `osvos` of their training; "
-        "the options below that such a file has override it too",
+        "the options below override it",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=str, required=True, metavar="DIR",
-        help="where checkpoints, logs and parent.npz go; an unfinished training goes on",
+        help="folder of checkpoints, logs and parent.npz; an unfinished training is continued",
     )  # fmt: skip
     parser.add_argument(
         "--backbone-weights", type=str, dest="backbone_weights", metavar="WHICH",
-        help="imagenet (the default), none, or a file; of another method in place of the file's "
-        "trunk_weights, shipped among them",
+        help="imagenet (the default), none, or a file; for osmn and osvos it overrides "
+        "trunk_weights of the experiment file",
     )  # fmt: skip
     add_config_options(parser, TrainConfig, "training")
     add_common(parser)
 
 
 def run(options: Namespace) -> int:
-    """Trains, or goes on training."""
+    """Starts or continues a training."""
     config = training_config(options)
     if not config.sources:
         raise UsageError(
-            "A training has sources", met="none", where=options.config, remedy="Name some material"
+            "A training has sources", met="none", where=options.config, remedy="Name some datasets"
         )
-    for name in _POSITIVE:
-        if getattr(config, name) < 1:
-            raise UsageError(f"{name} is 1 or more", met=getattr(config, name), where=f"--{name}")
     with quiet_start(options.debug):
         import_keras()
         trainer = _trainer(config, options)
@@ -67,7 +62,7 @@ def run(options: Namespace) -> int:
 
 
 def training_config(options: Namespace) -> Any:
-    """Joins the experiment file and the options given beside it.
+    """Merges the experiment file and the options that override it.
 
     Args:
         options: Parsed options of the command.
@@ -85,10 +80,10 @@ def training_config(options: Namespace) -> Any:
     strange = sorted(set(given) - known)
     if strange:
         raise UsageError(
-            "An option of a training is one that its method has",
+            "A training takes the options of its method",
             met=f"--{strange[0]}",
             where=options.config,
-            remedy="Leave it out, or write what is meant into the file",
+            remedy="Leave it out",
         )
     config = from_dict(kind, merged(to_plain(base), given), "command line")
     if options.backbone_weights is not None and kind is not TrainConfig:

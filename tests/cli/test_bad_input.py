@@ -19,7 +19,7 @@ from deeplab_gygo.io.video import VideoWriter
 
 UNEXPECTED, USAGE, SOME_FAILED, BAD_DATA, INTERRUPTED, TERMINATED = 1, 2, 3, 65, 130, 143
 MODEL_PARTS = ("tensorflow", "keras")
-FAST = ("--size", "64", "--steps", "2", "--online.views", "2", "--online.replay", "0", "-q")
+FAST = ("--size", "64", "--steps", "2", "--online.num_views", "2", "-q")
 
 
 @pytest.fixture
@@ -33,9 +33,11 @@ def segment(command, tmp_path, parent_header):
     """Function that segments into `out`; the weights are good as long as none are needed."""
 
     def segment(source, mask, *words, **options):
+        defaults = {"--weights": parent_header, **dict(zip(FAST[:-1:2], FAST[1::2], strict=True))}
+        given = [word for pair in defaults.items() if pair[0] not in words for word in pair]
         return command(
-            "segment", source, "--mask", mask, "--out", tmp_path / "out",
-            "--weights", parent_header, *FAST, *words, **options,
+            "segment", source, "--mask", mask, "--out", tmp_path / "out", "-q", *given, *words,
+            **options,
         )  # fmt: skip
 
     return segment
@@ -63,7 +65,7 @@ def _mask(path: Path, values) -> Path:
     return path
 
 
-# === Masks ===
+# Masks
 
 
 def test_a_mask_of_another_size(segment, clip, tmp_path):
@@ -103,7 +105,7 @@ def test_a_missing_mask(segment, clip, tmp_path):
     _check(segment(clip, tmp_path / "none.png"), BAD_DATA, "no such file", "none.png")
 
 
-# === Frames and videos ===
+# Frames and videos
 
 
 def test_a_truncated_video(segment, clip, tmp_path):
@@ -145,14 +147,14 @@ def test_no_input_at_all(segment, clip, tmp_path):
     _check(segment(tmp_path / "nowhere", mask), BAD_DATA, "no such file", tmp_path / "nowhere")
 
 
-# === Weights ===
+# Weights
 
 
 def test_a_damaged_weights_file(segment, clip, tmp_path, tiny_parent):
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(tiny_parent.read_bytes()[:100_000])
     result = segment(clip, tmp_path / "frames-masks" / "00000.png", "--weights", damaged)
-    _check(result, BAD_DATA, "parent written by this package", damaged, "deeplab-gygo train")
+    _check(result, BAD_DATA, "written by this package", damaged, "deeplab-gygo train")
 
 
 def test_weights_of_another_architecture(segment, clip, tmp_path, tiny_parent):
@@ -167,7 +169,7 @@ def test_weights_of_another_architecture(segment, clip, tmp_path, tiny_parent):
     _check_nothing_left(tmp_path)
 
 
-# === Lists ===
+# Lists
 
 
 def test_a_missing_list(command, tmp_path, make_dataset, parent_header):
@@ -197,7 +199,7 @@ def test_a_list_that_names_an_absent_sequence(command, tmp_path, make_dataset, p
     assert json.loads((tmp_path / "out" / "failures.jsonl").read_text())["sequence"] == "ghost"
 
 
-# === Options ===
+# Options
 
 
 @pytest.mark.parametrize(
@@ -206,9 +208,11 @@ def test_a_list_that_names_an_absent_sequence(command, tmp_path, make_dataset, p
         (["--mode", "two-shot"], ["--mode", "two-shot", "zero-shot", "segment --help"]),
         (["--steps", "many"], ["--online.steps", "int", "many"]),
         (["--stepz", "3"], ["--stepz"]),
+        (["--seed", "1", "--seed", "2"], ["given once", "--seed"]),
         (["--outputs", "masks,film"], ["masks, overlay", "film", "--outputs"]),
-        (["--online.lucid", "1.5"], ["lucid is in 0..1", "1.5", "--online.lucid"]),
-        (["--size", "8"], ["size is 16 or more", "8", "--online.size"]),
+        (["--online.threshold", "1.5"], ["threshold is in 0..1", "1.5"]),
+        (["--online.views", "3"], ["--online.views", "Write --online.num_views"]),
+        (["--online.passage", "0"], ["--online.passage", "constant of OnlineConfig"]),
         (["--seed", "-1"], ["seed", "-1", "--seed"]),
         (["--frame", "00009"], ["00000 to 00002", "00009", "frames"]),
         (["--root", "somewhere"], ["--dataset, --root, --sequence", "--dataset"]),
@@ -248,7 +252,7 @@ def test_bad_input_is_answered_before_the_network_is_loaded(segment, clip, tmp_p
     assert result.stdout.strip() == f"{BAD_DATA} []"
 
 
-# === Disk ===
+# Disk
 
 
 def _small_files_only():
@@ -285,7 +289,7 @@ def test_a_full_disk_behind_standard_output(clip, tmp_path):
     assert "Traceback" not in result.stderr
 
 
-# === Interruption ===
+# Interruption
 
 
 def _can_be_interrupted() -> None:

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deeplab_gygo.benchmark.plan import load_benchmark
+from deeplab_gygo.benchmark.plan import BenchmarkConfig
 from deeplab_gygo.cli import benchmark
 from deeplab_gygo.cli import main as cli
+from deeplab_gygo.io.config_file import load_yaml
 from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.runs.output_directory import OutputDirectory
 
 RENDERS_WITHOUT_KERAS = """
 import sys
-from deeplab_gygo.cli import main
+from deeplab_gygo.cli.main import main
 status = main({words!r})
 loaded = {{"keras", "tensorflow", "jax", "torch"}} & set(sys.modules)
 print("loaded:", sorted(loaded))
@@ -30,7 +31,7 @@ class Copier:
         self.settings = settings
 
     def run(self, clip, out, *, keep_bars=True):
-        from deeplab_gygo.runs.sequence_record import SequenceRecord, hashes_of, identity_config
+        from deeplab_gygo.runs.run_record import RunRecord, hashes_of
 
         if clip.name == "broken":
             raise RuntimeError("a frame like no other")
@@ -38,8 +39,8 @@ class Copier:
         with OutputDirectory(out) as folder:
             for frame in clip.sequence:
                 write_mask(folder / "masks" / f"{frame.name}.png", clip.truth(frame.index))
-            record = SequenceRecord(
-                command=["deeplab-gygo"], config=identity_config(self.settings), seed=0,
+            record = RunRecord(
+                command=["deeplab-gygo"], config=self.settings.identity, seed=0,
                 hashes=hashes_of(clip, self.settings), frames=count - 1, adaptation_seconds=0.0,
                 steps=0, frame_seconds=[0.1] * (count - 1), name=clip.name, masks=count,
                 total_seconds=0.1 * count, method=self.settings.method,
@@ -71,7 +72,7 @@ def words(tmp_path, make_dataset, monkeypatch):
 def test_it_measures_then_renders_without_keras(words, tmp_path, capsys, command_environment):
     assert cli.main([*words, "--only", "copy"]) == 0
     shown = capsys.readouterr().out
-    assert "copy  1.000" in shown
+    assert "copy   1.000" in shown
     assert "osmn: not run: weights missing: absent.npz" in shown
     assert "flow: not run" in shown
     for name in ("benchmark.html", "benchmark.csv", "benchmark_sequences.csv", "benchmark.md",
@@ -110,7 +111,9 @@ def test_a_wrong_command_line_is_refused(words, capsys, change, met):
 
 
 def test_the_shipped_benchmark_can_be_read():
-    config = load_benchmark(Path(__file__).parents[2] / "experiments" / "benchmark.yaml")
+    config = load_yaml(
+        BenchmarkConfig, Path(__file__).parents[2] / "experiments" / "benchmark.yaml"
+    )
     assert {row.method for row in config.rows} == {
         "copy", "flow", "grabcut", "deeplab", "osmn", "osvos"
     }  # fmt: skip

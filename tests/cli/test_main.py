@@ -12,10 +12,11 @@ from PIL import Image
 
 from deeplab_gygo import __version__
 from deeplab_gygo.cli import main as cli
+from deeplab_gygo.cli.demo import demo_clip
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.io.config_file import to_plain
-from deeplab_gygo.training.config import TrainConfig
+from deeplab_gygo.io.masks import read_mask
 
 REQUIRED = {
     "segment": ["clip", "--mask", "first.png", "--out", "out"],
@@ -39,9 +40,6 @@ def settings_of(parent_header):
     return settings_of
 
 
-# === Options ===
-
-
 def test_the_version_is_the_package_s(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"deeplab-gygo {__version__}\n"
@@ -54,7 +52,8 @@ def test_every_command_explains_itself_and_its_options(command, capsys):
     assert left.value.code == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert cli.COMMANDS[command] in printed or command == "data"  # which names its actions
-    assert "type:" not in printed
+    for word in ("type:", "lambda", "<function", "<class", "Literal[", "typing."):
+        assert word not in printed
 
 
 @pytest.mark.parametrize("command", sorted(REQUIRED))
@@ -67,14 +66,9 @@ def test_without_options_the_settings_are_the_defaults(settings_of, command):
 
 def test_every_field_of_the_online_configuration_has_an_option(settings_of):
     changed = OnlineConfig(
-        mode="one-shot", adapt="full", steps=7, seconds=1.5, size=100, tuned_size=200, views=3,
-        lucid=0.25, distractors=0.3,
-        view_scale=(0.5, 2.0), rate=3e-4, backbone_rate=2e-6, frozen_stages=1, dice=0.5,
-        guide_dropout=0.1, memory_dropout=0.2, anchor=0.2, replay=5, keep=0.3, guide="previous",
-        shot_guide="none", recall=False, memory=1, memory_every=2, trust=0.5, online_steps=4,
-        online_every=3, online_rate=0.6, online_weight=0.7, refine=False, flip=True, lost=0.1,
-        filter_components=False, track_distractors=False, common_fate=False, whole=True,
-        recognize=0.5, second=0.6, agree=3, passage=50, window=2, threshold=0.4,
+        mode="one-shot", adapt="full", steps=7, seconds=1.5, size=100, num_views=3,
+        learning_rate=3e-4, memory_frames=1, guide="previous", refine=False, tta_flip=True,
+        zero_shot_tta_scale=0.6, zero_shot_anchor_frames=3, threshold=0.4,
     )  # fmt: skip
     words = []
     for name, value in to_plain(changed).items():
@@ -83,39 +77,55 @@ def test_every_field_of_the_online_configuration_has_an_option(settings_of):
     assert settings_of(*words).online == changed
 
 
-def test_the_command_line_wins_over_the_file_and_the_file_over_defaults(settings_of, tmp_path):
+def test_the_command_line_overrides_the_file_and_the_file_the_defaults(settings_of, tmp_path):
     path = tmp_path / "online.yaml"
-    path.write_text("steps: 5\nrate: 1e-5\nview_scale: [0.9, 1.1]\n")
+    path.write_text("steps: 5\nlearning_rate: 1e-5\nviews: 7\n")  # one by its former name
     online = settings_of("--config", str(path), "--steps", "9").online
-    assert (online.steps, online.rate, online.view_scale) == (9, 1e-5, (0.9, 1.1))
-    assert online.dice == OnlineConfig().dice
+    assert (online.steps, online.learning_rate, online.num_views) == (9, 1e-5, 7)
+    assert online.memory_frames == OnlineConfig().memory_frames
 
 
-def test_short_and_dotted_options_are_one_and_the_last_wins(settings_of):
-    assert settings_of("--steps", "3", "--online.steps", "4").online.steps == 4
-    assert settings_of("--online.steps", "4", "--steps", "3").online.steps == 3
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--steps", "3", "--steps", "4"],
+        ["--steps", "3", "--online.steps=4"],
+        ["--seed=1", "--seed", "2"],
+        ["--method", "deeplab", "--system", "osmn"],
+    ],
+    ids=" ".join,
+)
+def test_a_repeated_option_is_an_error(words):
+    with pytest.raises(UsageError, match="given once"):
+        cli._parse(["segment", *REQUIRED["segment"], *words])
 
 
-def test_predict_is_segment(settings_of):
-    command, options = cli._parse(["segment", *REQUIRED["segment"]])
-    assert command == "segment"
-    assert cli.ALIASES["predict"] == command
+def test_predict_is_segment(failing, capsys):
+    for command in ("segment", "predict"):
+        failing(ValueError("odd"), command="segment")
+        assert cli.main([command, *REQUIRED["segment"]]) == 1
+        assert "unexpected ValueError: odd" in capsys.readouterr().err
+
+
+def test_the_former_name_of_method_is_taken():
+    for words in (["--system", "copy"], ["--system=copy"], ["--method", "copy"]):
+        assert cli._parse(["segment", *REQUIRED["segment"], *words])[1].method == "copy"
 
 
 def test_a_training_takes_nested_options_over_its_file(tmp_path):
-    from deeplab_gygo.cli.config_options import config_of
+    from deeplab_gygo.cli.train import training_config
 
     path = tmp_path / "train.yaml"
     path.write_text(
-        "model: {backbone: resnet50}\nsources:\n  - {kind: gygo, root: here}\nbatch: 3\n"
+        "model: {backbone: resnet50}\nsources:\n  - {kind: gygo, root: here}\nbatch: 4\n"
     )
     words = ["train", "--config", str(path), "--out", "x", "--model.aspp_channels", "32"]
     words += ["--crop", "[64, 96]", "--augment.scale", "[0.5, 1]", "--steps", "4"]
     _, options = cli._parse(words)
-    config = config_of(TrainConfig, options.config, options.training)
+    config = training_config(options)
     assert (config.model.backbone, config.model.aspp_channels) == ("resnet50", 32)
     assert (config.crop, config.augment.scale) == ((64, 96), (0.5, 1.0))
-    assert (config.steps, config.batch, config.sources[0].root) == (4, 3, "here")
+    assert (config.steps, config.batch, config.sources[0].root) == (4, 4, "here")
 
 
 @pytest.mark.parametrize(
@@ -134,18 +144,15 @@ def test_a_wrong_word_is_named_as_it_was_typed(words, met):
         cli._parse(words)
 
 
-# === Errors ===
-
-
 @pytest.fixture
 def failing(monkeypatch):
-    """Function that makes the command `evaluate` raise."""
+    """Function that makes a command raise, and returns words that run `evaluate`."""
 
-    def failing(error):
+    def failing(error, command="evaluate"):
         def run(options):
             raise error
 
-        monkeypatch.setattr("deeplab_gygo.cli.evaluate.run", run)
+        monkeypatch.setattr(f"deeplab_gygo.cli.{command}.run", run)
         return ["evaluate", "--results", "x"]
 
     return failing
@@ -164,7 +171,7 @@ def test_debug_shows_where_an_error_comes_from(failing, capsys):
     assert cli.main([*words, "--debug"]) == 1
     error = capsys.readouterr().err
     assert "Traceback" in error
-    assert "test_cli.py" in error
+    assert "test_main.py" in error
 
 
 def test_sigterm_ends_as_an_interruption_does_and_the_handler_is_put_back(monkeypatch, capsys):
@@ -211,9 +218,6 @@ def test_it_runs_in_other_threads_too(capsys):
     assert statuses == [65]
 
 
-# === Commands without the network ===
-
-
 def test_evaluate_prints_and_writes_the_scores_of_two_folders(tmp_path, make_clip, capsys):
     make_clip(tmp_path / "clip", 6)
     words = ["evaluate", "--truth", tmp_path / "clip-masks", "--results", tmp_path / "clip-masks"]
@@ -248,9 +252,6 @@ def test_data_verify_fails_with_65_where_data_is_unusable(tmp_path, make_dataset
     assert report["masks"] == 2
 
 
-# === The whole way ===
-
-
 def test_segment_leaves_masks_overlay_and_record(command, tmp_path, make_clip, tiny_parent):
     """Two objects, annotated in the second frame, every kind of output."""
     make_clip(tmp_path / "clip", 5)
@@ -260,7 +261,7 @@ def test_segment_leaves_masks_overlay_and_record(command, tmp_path, make_clip, t
     out = tmp_path / "results" / "out"
     result = command(
         "segment", tmp_path / "clip", "--mask", tmp_path / "two.png", "--frame", "00001",
-        "--out", out, "--weights", tiny_parent, "--size", 64, "--steps", 2, "--online.views", 2,
+        "--out", out, "--weights", tiny_parent, "--size", 64, "--steps", 2, "--online.num_views", 2,
         "--outputs", "masks,overlay,cutout,soft", "--preset", "fast",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -280,23 +281,24 @@ def test_segment_leaves_masks_overlay_and_record(command, tmp_path, make_clip, t
     assert summary["masks"] == 4
     assert summary["objects"] == 2
     assert summary["preset"] == record["preset"] == "fast"
-    assert record["config"]["online"]["views"] == 2
+    assert record["config"]["online"]["num_views"] == 2
     assert summary["adaptation_steps"] == record["steps"] == 4  # of each object
     assert len(record["network_seconds"]) == record["frames"] == 3
     assert summary["amortized_fps"] == pytest.approx(record["amortized_fps"], abs=1e-3)
     # Notes go to standard error, and TensorFlow has no say there.
-    assert "the 1 frames before it are left out" in result.stderr
+    assert "the 1 frames before it are not segmented" in result.stderr
     assert all(word not in result.stderr for word in ("cuda", "oneDNN", "WARNING", "I0000"))
 
 
-def test_demo_leaves_what_a_person_would_look_at(command, tmp_path, tiny_parent):
+def test_demo_leaves_results_scores_and_a_contact_sheet(command, tmp_path, make_clip, tiny_parent):
+    make_clip(tmp_path / "clip" / "frames", 4, masks=tmp_path / "clip" / "masks")
     out = tmp_path / "demo"
-    words = ["demo", "--out", out, "--frames", 4, "--clip-size", "[64,48]", "--size", 48,
-             "--weights", tiny_parent, "--steps", 2, "--online.views", 2, "-q"]  # fmt: skip
+    words = ["demo", "--clip", tmp_path / "clip", "--out", out, "--size", 48,
+             "--weights", tiny_parent, "--steps", 2, "--online.num_views", 2, "-q"]  # fmt: skip
     result = command(*words)
     assert result.returncode == 0, result.stderr
-    for what in ("J ", "F ", "FPS ", "masks ", "overlay ", "contact sheet "):
-        assert re.search(f"^{what}", result.stdout, re.MULTILINE), what
+    for name in ("J ", "F ", "FPS ", "masks ", "overlay ", "contact sheet "):
+        assert re.search(f"^{name}", result.stdout, re.MULTILINE), name
     places = re.findall(rf"{out}\S+", result.stdout)
     assert len(places) == 4
     for place in places:
@@ -304,8 +306,18 @@ def test_demo_leaves_what_a_person_would_look_at(command, tmp_path, tiny_parent)
     scores = json.loads((out / "demo.json").read_text())
     assert 0 <= scores["J"] <= 1
     assert scores["frames"] == 4
-    # A second time it must be asked for.
+    # A second run must be asked to replace it.
     assert command(*words).returncode == 2
+    assert command(*words, "--overwrite").returncode == 0
+
+
+def test_the_example_clip_has_a_mask_for_every_frame():
+    frames, masks = (sorted((demo_clip() / name).iterdir()) for name in ("frames", "masks"))
+    assert [path.stem for path in frames] == [path.stem for path in masks]
+    assert len(frames) == 25
+    size = sum(path.stat().st_size for path in [*frames, *masks])
+    assert size < 1.2e6  # it is a part of the wheel
+    assert all(read_mask(path).any() for path in masks)
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Presets and clips without a mask, from the words of the command line to settings and clips."""
 
+import dataclasses
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,10 +11,9 @@ from deeplab_gygo.cli import main as cli
 from deeplab_gygo.cli.options import run_settings
 from deeplab_gygo.cli.segment import clip_from_options
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.inference.config import PRESETS, UNLIMITED_STEPS, preset
-from deeplab_gygo.runs.result_writers import ResultWriters
-from deeplab_gygo.runs.sequence_record import SequenceRecord, identity_config
-from deeplab_gygo.runs.stream import ClipStream
+from deeplab_gygo.inference.config import UNLIMITED_STEPS, OnlineConfig, preset
+from deeplab_gygo.runs.clip import ClipStream
+from deeplab_gygo.runs.runner import result_writers
 
 REQUIRED = {
     "segment": ["clip", "--mask", "first.png", "--out", "out"],
@@ -33,7 +34,7 @@ def settings_of(parent_header):
     return settings_of
 
 
-# === Presets ===
+# Presets
 
 
 @pytest.mark.parametrize(
@@ -46,25 +47,37 @@ def test_every_command_that_segments_takes_presets(settings_of, command, name):
     assert settings.preset == name
 
 
-def test_options_win_over_the_preset_wherever_they_stand(settings_of):
-    words = ["--steps", "9", "--preset", "best", "--size", "100", "--online.rate", "0.5"]
+def test_options_override_the_preset_wherever_they_stand(settings_of):
+    words = ["--steps", "9", "--preset", "best", "--online.learning_rate", "0.5"]
     online = settings_of(*words).online
-    assert (online.steps, online.size, online.rate) == (9, 100, 0.5)
-    assert online.views == PRESETS["best"]["views"]
+    assert (online.steps, online.learning_rate) == (9, 0.5)
+    assert (online.size, online.tta_flip) == (480, True)
 
 
-def test_an_option_that_says_a_default_wins_over_the_preset_too(settings_of):
-    default = preset("balanced")
-    online = settings_of("--preset", "best", "--steps", str(default.steps)).online
-    assert online.steps == default.steps != PRESETS["best"]["steps"]
+def test_an_option_that_equals_a_default_overrides_the_preset_too(settings_of):
+    default = OnlineConfig().steps
+    online = settings_of("--preset", "fast", "--steps", str(default)).online
+    assert online.steps == default != OnlineConfig.PRESETS["fast"]["steps"]
 
 
-def test_a_file_wins_over_the_preset_and_options_over_both(settings_of, tmp_path):
+def test_a_file_overrides_the_preset_and_options_override_both(settings_of, tmp_path):
     path = tmp_path / "online.yaml"
-    path.write_text("steps: 5\nrate: 1e-5\n")
-    online = settings_of("--preset", "best", "--config", str(path), "--online.rate", "0.5").online
-    assert (online.steps, online.rate) == (5, 0.5)
-    assert online.views == PRESETS["best"]["views"]
+    path.write_text("steps: 5\nsize: 300\n")
+    online = settings_of("--preset", "best", "--config", str(path), "--size", "200").online
+    assert (online.steps, online.size, online.tta_flip) == (5, 200, True)
+
+
+def test_the_mode_reaches_the_preset_from_an_option_and_from_a_file(settings_of, tmp_path):
+    assert settings_of("--preset", "best").online.size == 480
+    assert settings_of("--preset", "best", "--mode", "one-shot").online.size == 0
+    path = tmp_path / "online.yaml"
+    path.write_text("mode: zero-shot\n")
+    online = settings_of("--preset", "best", "--config", str(path)).online
+    assert (online.mode, online.size) == ("zero-shot", 0)
+    online = settings_of(
+        "--preset", "best", "--config", str(path), "--online.mode", "fine-tune"
+    ).online
+    assert (online.mode, online.size) == ("fine-tune", 480)
 
 
 def test_a_time_lifts_the_steps_of_a_preset(settings_of):
@@ -77,28 +90,37 @@ def test_an_unknown_preset_is_a_usage_error_that_names_the_known_ones(capsys):
     message = capsys.readouterr().err
     assert "--preset" in message
     assert "turbo" in message
-    assert all(name in message for name in PRESETS)
+    assert all(name in message for name in OnlineConfig.PRESETS)
 
 
-def test_results_follow_from_the_numbers_and_not_from_the_name(settings_of):
-    """So a finished result is kept where only the name of the preset differs, and else not."""
+def test_results_follow_from_the_options_and_not_from_the_name_of_the_preset(settings_of):
     named = settings_of("--preset", "fast")
-    words = [word for key, value in PRESETS["fast"].items() for word in (f"--online.{key}", value)]
-    spelled = settings_of(*map(str, words))
+    words = [(f"--online.{k}", str(v)) for k, v in OnlineConfig.PRESETS["fast"].items()]
+    spelled = settings_of(*(word for pair in words for word in pair))
     assert (named.preset, spelled.preset) == ("fast", "balanced")
-    hashes = {"input": "1", "mask": "2", "weights": "3"}
-    record = SequenceRecord(
-        command=[], config=identity_config(named), seed=0, hashes=hashes, frames=0,
-        adaptation_seconds=0.0, steps=0, preset=named.preset,
-    )  # fmt: skip
-    read = SequenceRecord.from_json(record.to_json())
-    assert read.preset == "fast"
-    assert read.config["online"]["steps"] == PRESETS["fast"]["steps"]
-    assert read.matches(hashes, identity_config(spelled), 0)
-    assert not read.matches(hashes, identity_config(settings_of("--preset", "best")), 0)
+    assert named.identity == spelled.identity != settings_of("--preset", "best").identity
 
 
-# === Clips without a mask ===
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["--online.views", "3"], "Write --online.num_views"),
+        (["--online.replay=3"], "gain nothing"),
+        (["--online.lucid", "0.5"], "constant of OnlineConfig"),
+        (["--online.momentum", "0.5"], "an option of --method osvos"),
+        (["--method", "copy", "--online.steps", "0.5"], "an option of --method deeplab, osmn"),
+        (["--online.nonsense", "1"], "segment --method deeplab --help"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_option_that_the_method_lacks_says_what_to_write(words, remedy, capsys):
+    assert cli.main(["segment", *REQUIRED["segment"], *words]) == 2
+    message = capsys.readouterr().err
+    assert "has the options --online.mode" in message
+    assert remedy in message
+
+
+# Clips without a mask
 
 
 @pytest.fixture
@@ -116,7 +138,7 @@ def clip_of(parent_header):
 def test_zero_shot_needs_no_mask_and_starts_at_the_first_frame(tmp_path, make_clip, clip_of):
     make_clip(tmp_path / "clip", 3)
     clip = clip_of(tmp_path / "clip", "--mode", "zero-shot")
-    assert (clip.start, clip.mask, clip.truth, clip.objects) == (0, None, None, 1)
+    assert (clip.start, clip.mask, clip.truth, clip.object_ids) == (0, None, None, [1])
     with ClipStream(clip, ahead=2) as stream:
         assert not stream.annotations
         assert [frame.name for frame in stream] == ["00000", "00001", "00002"]
@@ -139,7 +161,7 @@ def test_a_mask_that_is_given_to_zero_shot_says_where_to_start(tmp_path, make_cl
     assert clip.start == 2
     assert clip.mask.any()
     with ClipStream(clip, ahead=2) as stream:
-        assert stream.annotations == {2: mask}
+        assert (stream.first_annotated, stream.annotation(2).any()) == (2, True)
     with pytest.raises(UsageError, match="--frame.*no mask"):
         clip_of(*words)
 
@@ -174,11 +196,9 @@ def test_every_kind_of_result_is_written_of_a_clip_without_a_mask(tmp_path, make
     mask[10:30, 20:50] = 1
     (tmp_path / "out").mkdir()
     outputs = ("masks", "overlay", "cutout", "soft")
-    with ResultWriters(outputs, tmp_path / "out", clip) as writers:
+    with result_writers(outputs, tmp_path / "out", clip) as write:
         for frame in clip.sequence:
-            writers.write(
-                frame, SimpleNamespace(name=frame.name, mask=mask, probability=mask * 1.0)
-            )
+            write(frame, SimpleNamespace(name=frame.name, mask=mask, probability=mask * 1.0))
     written = {path.relative_to(tmp_path / "out").parts[0] for path in tmp_path.glob("out/**/*.*")}
     assert written == {"masks", "overlay.mp4", "cutouts", "soft"}
 
@@ -192,21 +212,36 @@ def test_the_export_of_a_clip_without_a_mask_says_that_it_cannot_be_fine_tuned(
     assert "fine-tune only" in capsys.readouterr().err
 
 
-# === Help ===
+# Help
 
 
-@pytest.mark.parametrize("command", [*REQUIRED, "train", "evaluate"])
-def test_help_shows_choices_and_never_a_type_of_the_program(command, capsys):
-    with pytest.raises(SystemExit):
-        cli.main([command, "--help"])
-    printed = " ".join(capsys.readouterr().out.split())
-    for word in ("lambda", "<function", "<class", "Literal[", "typing."):
-        assert word not in printed
-    shown = {
-        "train": ["{8,16}", "{efficientnet_lite0,", "{true,false}"],
-        "evaluate": ["{official,all,drop-first}"],
-    }
-    for choices in shown.get(
-        command, ["{fast,balanced,best,original,light}", "{zero-shot,one-shot,fine-tune}"]
-    ):
-        assert choices in printed
+def _help(capsys, *words):
+    with pytest.raises(SystemExit) as left:
+        cli.main(list(words))
+    assert left.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_the_help_of_segment_is_short_and_of_the_chosen_method_alone(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = _help(capsys, "segment", "--help")
+    assert len(printed.splitlines()) <= 90
+    online = set(re.findall(r"--online\.(\w+)", printed))
+    assert online == {field.name for field in dataclasses.fields(OnlineConfig)}
+    assert "{fast,balanced,best}" in printed
+    assert "--resolution" not in printed
+    printed = _help(capsys, "segment", "--method", "grabcut", "--help")
+    assert "--online.iterations" in printed
+    assert "--online.steps" not in printed
+
+
+def test_the_full_help_shows_the_other_methods_and_rare_options(capsys):
+    printed = _help(capsys, "segment", "--help-all")
+    for text in ("--resolution", "online options of --method osvos", "--online.momentum"):
+        assert text in printed
+
+
+def test_help_shows_the_choices_of_a_training_and_an_evaluation(capsys):
+    printed = _help(capsys, "train", "--help")
+    assert all(text in printed for text in ("{8,16}", "{efficientnet_lite0,", "{true,false}"))
+    assert "{official,all,drop-first}" in _help(capsys, "evaluate", "--help")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from deeplab_gygo.baselines.osmn.config import TrainOsmn
-from deeplab_gygo.baselines.osvos.config import TrainOsvos
+from deeplab_gygo.baselines.osmn.config import OsmnTraining
+from deeplab_gygo.baselines.osvos.config import OsvosTraining
 from deeplab_gygo.cli import main as cli
 from deeplab_gygo.cli.train import training_config
 from deeplab_gygo.errors import UsageError
@@ -25,8 +25,8 @@ def config_of(tmp_path):
 
 def test_the_file_names_the_system(config_of):
     assert type(config_of("steps: 3\n")) is TrainConfig
-    assert type(config_of("method: osmn\n")) is TrainOsmn
-    assert type(config_of("method: osvos\n")) is TrainOsvos
+    assert type(config_of("method: osmn\n")) is OsmnTraining
+    assert type(config_of("method: osvos\n")) is OsvosTraining
 
 
 def test_options_that_a_system_has_override_its_file(config_of):
