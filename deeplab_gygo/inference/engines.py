@@ -8,8 +8,6 @@ fine-tuning adapts, stays in Keras.
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +19,10 @@ from keras import ops
 
 from deeplab_gygo import backend
 from deeplab_gygo.backend.extras import import_extra, save_signatures, versions_of
-from deeplab_gygo.errors import StorageError, UsageError
+from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.config import Engine
 from deeplab_gygo.inference.network import EncoderFn
-from deeplab_gygo.io.atomic import cache_folder
+from deeplab_gygo.io.atomic import cache_folder, replacing_folder
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.weight_file import named_variables
 
@@ -191,22 +189,7 @@ def _converted(
     folder = cache_folder() / "encoders" / f"{engine}-{digest.hexdigest()[:16]}"
     if folder.is_dir():
         return folder
-    side = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        side.mkdir(parents=True)
+    remedy = "Free some space, or name another folder with DEEPLAB_GYGO_CACHE"
+    with replacing_folder(folder, keep_existing=True, remedy=remedy) as side:
         write(parent, side)
-        try:
-            os.replace(side, folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was quicker
-                raise
-    except OSError as error:
-        raise StorageError(
-            "A converted encoder is kept in the cache folder",
-            met=error.strerror or error,
-            where=folder,
-            remedy="Free some space, or name another folder with DEEPLAB_GYGO_CACHE",
-        ) from error
-    finally:
-        shutil.rmtree(side, ignore_errors=True)
     return folder

@@ -40,13 +40,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: str | Path, *, keep_existing: bool = False) -> Iterator[Path]:
+def replacing_folder(
+    path: str | Path, *, keep_existing: bool = False, remedy: str | None = None
+) -> Iterator[Path]:
     """Yields a hidden side folder to fill; renames it to its destination when the body succeeds.
 
     Args:
         path: Destination.
         keep_existing: Discard the new folder if the destination exists by then, for caches that
             several processes fill with the same content.
+        remedy: As for `storage_error`.
 
     Raises:
         StorageError: The folder cannot be written. After any error the destination is as it was.
@@ -64,7 +67,7 @@ def replacing_folder(path: str | Path, *, keep_existing: bool = False) -> Iterat
             if not (keep_existing and path.is_dir()):  # else another process was faster
                 raise
     except OSError as error:
-        raise storage_error(path, error) from error
+        raise storage_error(path, error, remedy) from error
     finally:
         shutil.rmtree(side, ignore_errors=True)
 
@@ -95,13 +98,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or Path(base) / "deeplab_gygo").expanduser()
 
 
-def storage_error(path: str | Path, error: OSError) -> StorageError:
+def storage_error(path: str | Path, error: OSError, remedy: str | None = None) -> StorageError:
     """Returns the package's error for a file or folder that cannot be written."""
     return StorageError(
         "Output must be writable",
         met=error.strerror or str(error) or type(error).__name__,
         where=path,
-        remedy="Free space, or choose a folder that may be written",
+        remedy=remedy or "Free space, or choose a folder that may be written",
     )
 
 
