@@ -1,16 +1,16 @@
-"""The ablation table: one row a setting, all rows measured on the same frames.
+"""Makes the ablation table: one row per setting, all rows measured on the same frames.
 
-    python tools/ablation.py --root DAVIS            # measures what is missing, writes the table
-    python tools/ablation.py --only lite2 steps-200  # some rows
-    python tools/ablation.py --render                # the table alone, of what was measured before
+    python tools/ablation.py --root DAVIS            # measures the missing rows, writes the table
+    python tools/ablation.py --only lite2 steps-200  # measures some rows
+    python tools/ablation.py --render                # writes the table only
 
-Rows stand in `experiments/ablation.yaml`. Without `--dataset` and the like they are measured on the
-DAVIS train sequences that no parent was trained on, every third frame of them. Every row starts
-from a preset and changes what `online` names; rows that come to the same are measured once.
+Rows are in `experiments/ablation.yaml`. By default they are measured on every third frame of the
+DAVIS train sequences that no parent was trained on. Every row starts from a preset and changes the
+options in `online`; rows with equal options are measured once.
 
-A measurement is kept in `experiments/results/ablation.json` under a hash of weights, numbers, data
-and code, and is not made again while none of them changes. A row whose weights are not there is
-listed as not run.
+A measurement is stored in `experiments/results/ablation.json` under a hash of weights, options,
+data and code, and is valid while none of them changes. A row with absent weights is listed as not
+run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, get_args
 
 from ablation_measure import measure
 from ablation_rows import ROOT, Group, Results, Row, Selection, code_version, key_of, read_rows
-from update_results import hardware_words, number
+from update_results import hardware_words, markdown, number
 
 from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.errors import BatchFailed, DeepLabGygoError, UsageError
@@ -36,17 +36,14 @@ COLUMNS = (
 )  # fmt: skip
 
 
-# === Measuring ===
-
-
 def measure_missing(rows: list[Row], results: Results, root: Path | None, out: Path) -> list[Row]:
-    """Measures the rows whose weights are there and which were not measured by this code.
+    """Measures the rows with weights that were not measured with this code.
 
     Args:
         rows: The rows.
-        results: Where measurements are kept, one after the other.
-        root: Folder of the data set; needed only if a row is to be measured.
-        out: Folder of the masks, one folder a measurement.
+        results: Stored measurements.
+        root: Folder of the dataset; needed only to measure a row.
+        out: Folder of the masks, one folder per measurement.
 
     Returns:
         The rows that failed.
@@ -68,7 +65,7 @@ def measure_missing(rows: list[Row], results: Results, root: Path | None, out: P
             print(f"{row.name}: {error}", file=sys.stderr)
             failed.append(row)
             continue
-        results.keep(row, {"key": key, "code": code, **measured})
+        results.store(row, {"key": key, "code": code, **measured})
         shown = ("name", "J", "F", "J_decay", "adaptation_seconds", "amortized_fps")
         print(json.dumps({name: measured[name] for name in shown}), flush=True)
     return failed
@@ -77,30 +74,27 @@ def measure_missing(rows: list[Row], results: Results, root: Path | None, out: P
 def _existing(root: Path | None) -> Path:
     if root is None:
         raise UsageError(
-            "Rows are measured on a data set",
+            "Rows are measured on a dataset",
             met="no --root, and no environment variable DEEPLAB_GYGO_DATA",
-            remedy="Give --root, the folder of the data set",
+            remedy="Give --root, the folder of the dataset",
         )
     return root
 
 
-# === The table ===
-
-
 def table(rows: list[Row], results: Results) -> str:
-    """Returns what was measured as a Markdown table, rows by group, with a caption."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    """Returns the measurements as a Markdown table, rows by group, with a caption."""
+    lines: list[list[str]] = []
     shown = []
     for group in get_args(Group):
         members = [row for row in rows if row.group == group]
         if members:
-            lines.append(f"| **{group}** |" + " |" * (len(COLUMNS) - 1))
+            lines.append([f"**{group}**", *[""] * (len(COLUMNS) - 1)])
         for row in members:
             found = results.find(row)
             shown += [found] if found else []
             cells = _cells(found) if found else [_reason(row), *[""] * (len(COLUMNS) - 2)]
-            lines.append("| " + " | ".join([row.name, *cells]) + " |")
-    return "\n".join([*lines, "", *_caption(results.selection, shown), ""])
+            lines.append([row.name, *cells])
+    return "\n".join([markdown(COLUMNS, lines), "", *_caption(results.selection, shown), ""])
 
 
 def _cells(found: dict[str, Any]) -> list[str]:
@@ -114,7 +108,7 @@ def _cells(found: dict[str, Any]) -> list[str]:
 
 
 def _reason(row: Row) -> str:
-    """Says why a row has no figures."""
+    """Returns why a row has no values."""
     if row.weights_path.is_file():
         return "not run"
     return f"not run: weights missing (made by {row.experiment})"
@@ -126,34 +120,31 @@ def _caption(selection: Selection, shown: list[dict[str, Any]]) -> list[str]:
     lines += sorted({found["frames"] for found in shown})
     if selection.stride > 1:
         lines.append(
-            f"Of every sequence one frame in {selection.stride} was taken, which makes motion "
-            "faster: the figures compare among each other, and with no others."
+            f"One frame in {selection.stride} of every sequence, which makes motion faster: the "
+            "values compare among each other only."
         )
     lines.append(
-        "FPS counts fine-tuning, decoding, writing of masks, and compilation in the first sequence "
-        "of a row."
+        "FPS includes fine-tuning, decoding, writing of masks, and compilation in the first "
+        "sequence of a row."
     )
     hardware = sorted({hardware_words(found["hardware"]) for found in shown})
     lines += [f"Measured on: {'; '.join(hardware)}."] if hardware else []
     if len({found["code"] for found in shown}) > 1:
-        lines.append("Not all rows were measured by the same code: run the tool again.")
+        lines.append("The rows were measured with different versions of the code.")
     return lines
 
 
-# === The command ===
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures what is missing and writes the table.
+    """Measures the missing rows and writes the table.
 
     Args:
         arguments: Words of the command line; None takes those of the process.
 
     Returns:
-        0; 3 where a row failed; or the status of an error.
+        0; 3 if a row failed; or the status of an error.
     """
     options = _parser().parse_args(arguments)
-    # TensorFlow reads it when it is imported: its start-up notes are no news.
+    # TensorFlow reads it at import; hides its notes at start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         rows = read_rows(options.rows)
@@ -185,7 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resolution", default=Selection.resolution)
     parser.add_argument("--split", default=Selection.split)
     parser.add_argument(
-        "--sequences", nargs="+", help="those held back of davis2016 train; else all of the split"
+        "--sequences",
+        nargs="+",
+        help="[held-out ones of davis2016 train; else all]",
     )
     parser.add_argument("--stride", type=int, default=Selection.stride, help="1 takes every frame")
     parser.add_argument("--seed", type=int, default=Selection.seed)
@@ -193,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _default_root(dataset: str) -> Path | None:
-    """Returns where the default data set lies among the material; None where that is unknown."""
+    """Returns the folder of the default dataset; None if unknown."""
     material = os.environ.get("DEEPLAB_GYGO_DATA")
     return Path(material) / "davis16" if material and dataset == Selection.dataset else None
 

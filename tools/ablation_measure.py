@@ -1,4 +1,4 @@
-"""One row of the ablation table: sequences thinned out, segmented and measured."""
+"""Measures one row of the ablation table on temporally subsampled sequences."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from deeplab_gygo.runs.plan import Item
 from deeplab_gygo.runs.settings import RunSettings
 
 
-class ThinnedSequence(Sequence):
-    """Every so many frames of a sequence, from its first annotated one on.
+class SubsampledSequence(Sequence):
+    """Every n-th frame of a sequence from its first annotated one on.
 
     Args:
         sequence: The whole sequence.
-        stride: Every how many frames are taken.
+        stride: Distance of the frames.
 
     Attributes:
         indices: Indices of the frames in the whole sequence.
@@ -45,22 +45,22 @@ class ThinnedSequence(Sequence):
         return (self.frame(index) for index in range(len(self)))
 
     def frame(self, index: int) -> Frame:
-        """Gives one frame, see `Sequence.frame`."""
+        """Returns one frame, see `Sequence.frame`."""
         self._require(index)
         frame = self._whole.frame(self.indices[index])
         return Frame(index, frame.name, frame.time, decode=lambda: frame.image)
 
 
-def open_thinned(dataset: Dataset, name: str, stride: int) -> Clip:
-    """Opens every so many frames of a sequence with the mask of the first and all annotations."""
+def open_subsampled(dataset: Dataset, name: str, stride: int) -> Clip:
+    """Opens every n-th frame of a sequence with its first mask and all annotations."""
     whole = dataset.sequence(name)
-    thinned = ThinnedSequence(whole, stride)
+    subsampled = SubsampledSequence(whole, stride)
     return Clip(
-        thinned,
+        subsampled,
         0,
-        whole.annotation(thinned.indices[0]),
-        whole.annotations[thinned.indices[0]],
-        truth=lambda index: dataset.annotation(name, thinned.indices[index]),
+        whole.annotation(subsampled.indices[0]),
+        whole.annotations[subsampled.indices[0]],
+        truth=lambda index: dataset.annotation(name, subsampled.indices[index]),
         multi_object=dataset.multi_object,
     )
 
@@ -72,31 +72,31 @@ def measure(
     out: Path,
     make_runner: Callable[[RunSettings], Any] | None = None,
 ) -> dict[str, Any]:
-    """Segments all sequences with the settings of a row and measures the masks.
+    """Segments all sequences with the options of a row and evaluates the masks.
 
     Args:
         row: The row.
-        dataset: The data set of the selection.
+        dataset: The dataset of the selection.
         selection: The frames.
-        out: Folder of the masks; what is finished in it is not segmented again.
-        make_runner: Makes what segments a clip, see `Batch`; None makes the network.
+        out: Folder of the masks; finished ones are kept.
+        make_runner: Factory of the runner, see `Batch`; None loads the network.
 
     Returns:
-        What is kept of it, as plain values.
+        The measurement, as plain values.
 
     Raises:
         BatchFailed: A sequence failed.
         InputError: A sequence lacks annotations.
     """
     settings = RunSettings(
-        online=row.config,
+        row.config,
         weights=row.weights_path,
         seed=selection.seed,
         outputs=("masks",),
         preset=row.preset,
     )
     items = [
-        Item(name, partial(open_thinned, dataset, name, selection.stride))
+        Item(name, partial(open_subsampled, dataset, name, selection.stride))
         for name in selection.sequences
     ]
     make_runner = make_runner or partial(start_runner, debug=False)
@@ -135,6 +135,6 @@ def _figures(result: BatchResult, selection: Selection) -> dict[str, Any]:
 
 
 def _decay(rows: list[Statistics]) -> float | None:
-    """Returns the mean decay; None where no frame was counted."""
+    """Returns the mean decay; None without counted frames."""
     known = [row.decay for row in rows if not math.isnan(row.decay)]
     return statistics.fmean(known) if known else None

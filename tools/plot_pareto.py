@@ -1,12 +1,12 @@
-"""The curve of J against time: which presets and modes are worth their seconds.
+"""Plots J against time: the Pareto front of presets and modes.
 
-    python tools/plot_pareto.py            # docs/pareto.png and the table of the README
+    python tools/plot_pareto.py            # docs/pareto.png and the table of docs/results.md
     python tools/plot_pareto.py --check    # writes nothing; status 1 unless every preset is on it
 
-Points are the results of one material that `tools/update_results.py add` kept. A result is that of
-a preset if every number it was measured with is the preset's of today. The time is that of one
-clip of `--frames` frames, the given one included: fine-tuning, then decoding, network and writing
-of every other frame, at the mean speed of the material.
+Points are the results of one dataset that `tools/update_results.py add` stored. A result is that of
+a preset if all its options equal those of the preset today. The time is that of one clip of
+`--frames` frames, the given one included: fine-tuning, then decoding, network and writing of every
+other frame, at the mean speed of the dataset.
 """
 
 from __future__ import annotations
@@ -20,18 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import update_results
-from update_results import hardware_words, number, rounded, worst_of, write_block
+from update_results import hardware_words, markdown, number, rounded, write_block
 
 from deeplab_gygo.errors import DeepLabGygoError, DependencyError, InputError
-from deeplab_gygo.inference.config import PRESETS, preset
+from deeplab_gygo.inference.config import OnlineConfig, preset
 from deeplab_gygo.io.atomic import replacing
 from deeplab_gygo.io.config_file import to_plain
 
 BEGIN, END = "<!-- pareto: made by tools/plot_pareto.py -->", "<!-- end of pareto -->"
-
-
-ADDED = {"common_fate": False}
-"""Options that came after results which are kept, with the values that change nothing in them."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +35,15 @@ class Point:
     """One result as a point of the curve.
 
     Attributes:
-        name: What follows `--` in the name of the result.
-        preset: The preset that it measured; empty for none.
-        J: Mean J of the material, 0..1.
+        name: Setting: the part after `--` of the name of the result.
+        preset: The measured preset; empty for none.
+        J: Mean J of the dataset, 0..1.
         F: Mean F, 0..1.
         adaptation_seconds: Fine-tuning of a clip.
         clip_seconds: Fine-tuning and all frames of a clip.
-        fps: Frames made of a clip by `clip_seconds`.
+        fps: Predicted frames of a clip divided by `clip_seconds`.
         worst: Name and J of the worst sequence.
-        hardware: What it was measured on.
+        hardware: Hardware of the measurement.
     """
 
     name: str
@@ -62,55 +58,55 @@ class Point:
 
     @property
     def label(self) -> str:
-        """The preset where it is one, else the name."""
+        """The preset, or else the name."""
         return self.preset or self.name
 
     def dominates(self, other: Point) -> bool:
-        """Whether this is as good and as quick as the other, and better in one of them."""
+        """Whether this is as accurate and fast as the other, and better in one of both."""
         no_worse = self.J >= other.J and self.clip_seconds <= other.clip_seconds
         return no_worse and (self.J > other.J or self.clip_seconds < other.clip_seconds)
 
 
-def read_points(results: Path, material: str, frames: int) -> list[Point]:
-    """Reads the results of a material.
+def read_points(results: Path, dataset: str, frames: int) -> list[Point]:
+    """Reads the results of a dataset.
 
     Args:
-        results: Folder of the kept results.
-        material: What precedes `--` in their names.
-        frames: Length of the clip whose time is told.
+        results: Folder of the stored results.
+        dataset: The part before `--` of their names.
+        frames: Length of the clip.
 
     Returns:
-        The points, quickest first.
+        The points, fastest first.
 
     Raises:
         InputError: There are none.
     """
     points = []
-    for path in sorted(results.glob(f"{material}--*.json")):
+    for path in sorted(results.glob(f"{dataset}--*.json")):
         data = json.loads(path.read_text(encoding="utf-8"))
         mean = data.get("mean", {})
         if mean.get("J") is not None and mean.get("amortized_fps"):
             points.append(_point(data, frames))
     if not points:
         raise InputError(
-            f"There are results named {material}--<setting>.json",
+            f"There are results named {dataset}--<setting>.json",
             met="none with J and FPS",
             where=results,
-            remedy="Keep the summary of a batch with tools/update_results.py add",
+            remedy="Store the summary of a batch with tools/update_results.py add",
         )
     return sorted(points, key=lambda point: (point.clip_seconds, -point.J))
 
 
 def _point(data: dict[str, Any], frames: int) -> Point:
     mean, online = data["mean"], data["online"]
-    # The given mask is no frame that was made, except in zero-shot, which makes it too.
+    # The given mask is no predicted frame, except in zero-shot, which predicts it too.
     given = 0 if online["mode"] == "zero-shot" else 1
     clips = sum(row["frames"] is not None for row in data["sequences"])
     made = mean["frames"] - clips * given
     adaptation = mean["adaptation_seconds"]
     frame_seconds = (made / mean["amortized_fps"] - clips * adaptation) / made
     seconds = adaptation + (frames - given) * frame_seconds
-    worst = data.get("worst") or worst_of(data["sequences"])
+    worst = data["worst"]
     return Point(
         name=data["name"].partition("--")[2],
         preset=preset_of(online),
@@ -125,23 +121,15 @@ def _point(data: dict[str, Any], frames: int) -> Point:
 
 
 def preset_of(online: dict[str, Any]) -> str:
-    """Returns the preset that has exactly these numbers today; empty where none has."""
-    known = {**ADDED, **online}
-    for name in PRESETS:
-        if rounded(to_plain(preset(name))) == rounded(known):
+    """Returns the preset with exactly these options today; empty if there is none."""
+    for name in OnlineConfig.PRESETS:
+        if rounded(to_plain(preset(name, mode=online["mode"]))) == rounded(online):
             return name
     return ""
 
 
 def dominated(points: Sequence[Point]) -> dict[str, list[str]]:
-    """Says which points are not on the Pareto front.
-
-    Args:
-        points: All points.
-
-    Returns:
-        Name of every dominated point -> labels of those that dominate it.
-    """
+    """Returns the labels of the dominating points for every point that is not on the front."""
     beaten = {
         point.name: [other.label for other in points if other.dominates(point)] for point in points
     }
@@ -149,19 +137,12 @@ def dominated(points: Sequence[Point]) -> dict[str, list[str]]:
 
 
 def complaints(points: Sequence[Point]) -> list[str]:
-    """Says what keeps the presets from being a Pareto front.
-
-    Args:
-        points: All points.
-
-    Returns:
-        Sentences; none where every preset was measured and is on the front.
-    """
+    """Lists why the presets are no Pareto front; empty if all were measured and are on it."""
     sentences, beaten = [], dominated(points)
-    for name in PRESETS:
+    for name in OnlineConfig.PRESETS:
         own = [point for point in points if point.preset == name]
         if not own:
-            sentences.append(f"The preset {name} is not measured with its numbers of today.")
+            sentences.append(f"The preset {name} is not measured with its options of today.")
         for point in own:
             if point.name in beaten:
                 better = ", ".join(beaten[point.name])
@@ -173,13 +154,7 @@ def complaints(points: Sequence[Point]) -> list[str]:
 
 
 def draw(points: Sequence[Point], path: Path, title: str, frames: int) -> None:
-    """Draws the points and their front; dominated points are hollow.
-
-    Args:
-        points: All points.
-        path: PNG to write.
-        title: What is measured.
-        frames: Length of the clip.
+    """Plots the points and their front as PNG; dominated points are hollow.
 
     Raises:
         DependencyError: Matplotlib is not installed.
@@ -217,23 +192,14 @@ def draw(points: Sequence[Point], path: Path, title: str, frames: int) -> None:
 
 
 def block(points: Sequence[Point], image: str, frames: int) -> str:
-    """Returns curve, table and complaints in Markdown.
-
-    Args:
-        points: All points.
-        image: Path of the drawing from the file that the block goes into.
-        frames: Length of the clip.
-    """
+    """Returns image, table and complaints in Markdown; `image` is relative to the page."""
     beaten = dominated(points)
-    lines = [
-        f"![J against time]({image})",
-        "",
-        f"| setting | J | F | worst sequence (J) | adaptation, s | {frames} frames, s "
-        "| FPS, amortized | on the front |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for point in points:
-        cells = [
+    header = (
+        "setting", "J", "F", "worst sequence (J)", "adaptation, s", f"{frames} frames, s",
+        "FPS, amortized", "on the front",
+    )  # fmt: skip
+    rows = [
+        [
             f"**{point.label}**" if point.preset else point.label,
             number(point.J, 3),
             number(point.F, 3),
@@ -243,32 +209,34 @@ def block(points: Sequence[Point], image: str, frames: int) -> str:
             number(point.fps, 2),
             f"no: {', '.join(beaten[point.name])}" if point.name in beaten else "yes",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        for point in points
+    ]
+    lines = [f"![J against time]({image})", "", markdown(header, rows)]
     return "\n".join([*lines, "", "Presets are bold.", *complaints(points)])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draws the curve and writes its table, or checks the presets.
+    """Plots the front and writes its table, or checks the presets.
 
     Args:
         arguments: Words of the command line; None takes those of the process.
 
     Returns:
-        0; 1 with `--check` where a preset is not on the front; or the status of an error.
+        0; 1 with `--check` if a preset is not on the front; or the status of an error.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--material", default="davis-val_dev", help="results to show")
+    parser.add_argument("--dataset", default="davis-val_dev", help="results to show")
     parser.add_argument("--frames", type=int, default=70, help="length of the clip")
-    parser.add_argument("--check", action="store_true", help="write nothing, fail where one is off")
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if one is off")
     options = parser.parse_args(arguments)
     try:
-        points = read_points(update_results.RESULTS, options.material, options.frames)
+        points = read_points(update_results.RESULTS, options.dataset, options.frames)
         if not options.check:
             drawing = update_results.ROOT / "docs" / "pareto.png"
-            readme = update_results.ROOT / "README.md"
-            draw(points, drawing, options.material, options.frames)
-            text = block(points, drawing.relative_to(readme.parent).as_posix(), options.frames)
-            write_block(readme, BEGIN, END, text, after=update_results.END)
+            page = update_results.ROOT / "docs" / "results.md"
+            draw(points, drawing, options.dataset, options.frames)
+            text = block(points, drawing.name, options.frames)
+            write_block(page, BEGIN, END, text)
             print(drawing)
     except DeepLabGygoError as error:
         print(f"error: {error}", file=sys.stderr)

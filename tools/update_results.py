@@ -1,10 +1,10 @@
-"""Puts measured results into `experiments/results` and the table of the README.
+"""Stores measured results in `experiments/results` and writes the table of the README.
 
-    python tools/update_results.py add NAME OUT/summary.json   # keep a batch's summary
-    python tools/update_results.py render                      # write the table into README.md
+    python tools/update_results.py add NAME OUT/summary.json   # stores the summary of a batch
+    python tools/update_results.py render                      # writes the table into README.md
 
-No number of the README is typed: the table between its markers is made of the kept summaries. J
-decay is that of the official tables that a batch writes beside its summary.
+No number of the README is typed: its table is made of the stored summaries. J decay is that of the
+official tables that a batch writes beside its summary.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from tabulate import tabulate
+
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.inference.config import DEFAULT_PRESET, PRESETS, preset
+from deeplab_gygo.inference.config import DEFAULT_PRESET, OnlineConfig, preset
 from deeplab_gygo.io.atomic import replacing
 from deeplab_gygo.io.config_file import to_plain
 
@@ -24,10 +26,13 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
 BEGIN, END = "<!-- results: made by tools/update_results.py -->", "<!-- end of results -->"
 ABSENT = "-"
+HEADINGS = (
+    "dataset", "mode", "J", "F", "J decay", "adaptation, s", "FPS, amortized", "worst sequence (J)",
+)  # fmt: skip
 
 
 def add(name: str, summary: Path) -> None:
-    """Keeps what a batch measured: per sequence and mean, with settings and hardware."""
+    """Stores the results of a batch: per sequence and mean, with settings and hardware."""
     data = json.loads(summary.read_text(encoding="utf-8"))
     records = sorted(summary.parent.rglob("run.json"))
     record = json.loads(records[0].read_text(encoding="utf-8")) if records else {}
@@ -37,12 +42,12 @@ def add(name: str, summary: Path) -> None:
         {**{key: row[key] for key in keep}, "J_decay": decays.get(row["sequence"])}
         for row in data["sequences"]
     ]
-    kept = {
+    stored = {
         "name": name,
         "mean": {**{key: data["mean"][key] for key in keep}, "J_decay": mean_decay},
         "worst": worst_of(sequences),
         "sequences": sequences,
-        **_start(data["settings"]),
+        **_changes(data["settings"]),
         "online": data["settings"]["online"],
         "seed": data["settings"]["seed"],
         "weights_sha256": record.get("hashes", {}).get("weights"),
@@ -51,16 +56,16 @@ def add(name: str, summary: Path) -> None:
     }
     path = RESULTS / f"{name}.json"
     with replacing(path) as side:
-        side.write_text(json.dumps(rounded(kept), indent=1) + "\n", encoding="utf-8")
+        side.write_text(json.dumps(rounded(stored), indent=1) + "\n", encoding="utf-8")
     print(path)
 
 
-def _start(settings: dict[str, Any]) -> dict[str, Any]:
-    """Tells the preset that a batch started from, and what was changed in it."""
+def _changes(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the preset of a batch, and the options that differ from it."""
     name, online = settings.get("preset"), settings["online"]
-    if name not in PRESETS:
+    if name not in OnlineConfig.PRESETS:
         return {"preset": None}
-    values = to_plain(preset(name))
+    values = to_plain(preset(name, mode=online["mode"]))
     return {
         "preset": name,
         "changes": {key: value for key, value in online.items() if value != values.get(key)},
@@ -74,8 +79,8 @@ def decays_of(summary: Path) -> tuple[float | None, dict[str, float | None]]:
         summary: `summary.json`, or `summary-<part>.json` of a part of a batch.
 
     Returns:
-        The mean over all objects, and by sequence the mean over its objects; None and nothing
-        where the batch has no scores.
+        The mean over all objects, and by sequence the mean over its objects; None and nothing if
+        the batch has no scores.
     """
     scores = summary.parent / summary.stem.replace("summary", "scores", 1) / "scores.json"
     if not scores.is_file():
@@ -90,14 +95,14 @@ def decays_of(summary: Path) -> tuple[float | None, dict[str, float | None]]:
 
 
 def worst_of(sequences: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Returns name and J of the sequence with the lowest J; None where none was measured."""
+    """Returns name and J of the sequence with the lowest J; None if none was measured."""
     measured = [row for row in sequences if row["J"] is not None]
     worst = min(measured, key=lambda row: row["J"], default=None)
     return worst and {"sequence": worst["sequence"], "J": worst["J"]}
 
 
 def rounded(value: Any) -> Any:
-    """Returns plain values with five decimals, as results are kept."""
+    """Returns plain values with five decimals, as they are stored."""
     if isinstance(value, float):
         return round(value, 5)
     if isinstance(value, dict):
@@ -106,56 +111,53 @@ def rounded(value: Any) -> Any:
 
 
 def table() -> str:
-    """Returns the kept results as a Markdown table, with the hardware below."""
-    lines = [
-        "| material | mode | J | F | J decay | adaptation, s | FPS, amortized "
-        "| worst sequence (J) |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    hardware = set()
+    """Returns the stored results as a Markdown table, with speed of clips and hardware below."""
+    rows, hardware = [], set()
     for path in sorted(RESULTS.glob("*.json")):
         data = json.loads(path.read_text(encoding="utf-8"))
         if "mean" not in data:
             continue
-        mean = data["mean"]
-        # Results that were kept before worst and decay were still have what the worst follows from.
-        worst = data.get("worst") or worst_of(data["sequences"])
-        cells = [
-            data["name"].split("--")[0],
-            _mode(data),
-            number(mean["J"], 3),
-            number(mean["F"], 3),
-            number(mean.get("J_decay"), 3),
-            number(mean["adaptation_seconds"], 1),
-            number(mean["amortized_fps"], 1),
-            f"{worst['sequence']} ({worst['J']:.2f})" if worst else ABSENT,
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+        mean, worst = data["mean"], data["worst"]
+        rows.append(
+            [
+                data["name"].split("--")[0],
+                _mode(data),
+                number(mean["J"], 3),
+                number(mean["F"], 3),
+                number(mean["J_decay"], 3),
+                number(mean["adaptation_seconds"], 1),
+                number(mean["amortized_fps"], 1),
+                f"{worst['sequence']} ({worst['J']:.2f})" if worst else ABSENT,
+            ]
+        )
         hardware.add(hardware_words(data["hardware"]))
     words = "Measured on: " + "; ".join(sorted(hardware)) + "."
-    return "\n".join([*lines, "", *_losses(), *_clips(), *_demo(), words])
+    return "\n".join([markdown(HEADINGS, rows), "", *_clips(), words])
+
+
+def markdown(header: tuple[str, ...], rows: list[list[str]]) -> str:
+    """Returns a Markdown table of texts."""
+    return tabulate(rows, header, "github", disable_numparse=True)
+
+
+def number(value: float | None, decimals: int) -> str:
+    """Formats a number; a dash for None."""
+    return ABSENT if value is None else f"{value:.{decimals}f}"
 
 
 def _mode(data: dict[str, Any]) -> str:
-    """Names the mode of a result, and what was chosen in it."""
-    online = data["online"]
-    mode, start = online["mode"], data.get("preset")
-    if start is None:  # kept before there were presets
-        is_full = mode == "fine-tune" and online["adapt"] == "full"
-        return f"{mode}, `--adapt full`" if is_full else mode
+    """Returns the mode of a result with its preset and the changed options."""
+    mode, start = data["online"]["mode"], data["preset"]
+    if start is None:
+        return mode
     words = [f"`--preset {start}`"] if mode == "fine-tune" or start != DEFAULT_PRESET else []
     changes = {key: value for key, value in data["changes"].items() if key != "mode"}
     words += [f"`--online.{key} {value}`" for key, value in changes.items()]
     return ", ".join([mode, *words])
 
 
-def number(value: float | None, decimals: int) -> str:
-    """Returns a number as a cell of a table; a dash where there is none."""
-    return ABSENT if value is None else f"{value:.{decimals}f}"
-
-
 def _clips() -> list[str]:
-    """Tells speed and peak memory of single clips, compilation included, by their length."""
+    """Returns speed and peak memory of single clips, compilation included, by their length."""
     lines = []
     for path in sorted(RESULTS.glob("clip_*.json")):
         runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
@@ -170,69 +172,29 @@ def _clips() -> list[str]:
     return [*lines, ""]
 
 
-def _demo() -> list[str]:
-    """Tells what `make demo` printed, and how large the parent is."""
-    demo = json.loads((RESULTS / "demo.json").read_text(encoding="utf-8"))
-    size = (ROOT / "deeplab_gygo" / "parents" / "parent.npz").stat().st_size
-    return [
-        f"`make demo`: J {demo['J']:.3f}, F {demo['F']:.3f}, {demo['amortized_fps']:.2f} FPS "
-        f"(a rendered clip: synthetic). The shipped parent has {size / 1e6:.1f} MB.",
-        "",
-    ]
-
-
-def _losses() -> list[str]:
-    """Names the sequences that fine-tuning left more than .05 below zero-shot."""
-    kept = {path.stem: json.loads(path.read_text("utf-8")) for path in RESULTS.glob("*--*.json")}
-    lines = []
-    for name, data in sorted(kept.items()):
-        base = kept.get(name.split("--")[0] + "--zero-shot")
-        if base is None or data["online"]["mode"] != "fine-tune":
-            continue
-        before = {row["sequence"]: row["J"] for row in base["sequences"]}
-        lost = [
-            f"{row['sequence']} ({before[row['sequence']]:.2f} to {row['J']:.2f})"
-            for row in data["sequences"]
-            if row["J"] is not None and (before.get(row["sequence"]) or 0) - 0.05 > row["J"]
-        ]
-        lines.append(f"More than .05 below zero-shot in {name}: {', '.join(lost) or 'none'}.")
-    return [*lines, ""]
-
-
-def hardware_words(hardware: Any) -> str:
-    """Says what a result was measured on."""
-    if not isinstance(hardware, dict):
-        return str(hardware)
+def hardware_words(hardware: dict[str, Any]) -> str:
+    """Returns the hardware of a result as a phrase."""
     return ", ".join(f"{key} {value}" for key, value in hardware.items() if value)
 
 
-def render() -> None:
-    """Writes the table between the markers of the README."""
-    write_block(ROOT / "README.md", BEGIN, END, table())
-
-
-def write_block(path: Path, begin: str, end: str, body: str, *, after: str = "") -> None:
-    """Writes what lies between two markers of a file.
+def write_block(path: Path, begin: str, end: str, body: str) -> None:
+    """Replaces the text between two markers of a file.
 
     Args:
         path: The file.
         begin: First marker.
         end: Last marker.
-        body: What is to lie between them.
-        after: Marker behind which both are put where the file has none; empty puts them nowhere.
+        body: New text between them.
 
     Raises:
-        UsageError: The file has no such place.
+        UsageError: The file lacks the markers.
         StorageError: The file cannot be written.
     """
-    text = path.read_text(encoding="utf-8")
-    if begin not in text and after and after in text:
-        text = text.replace(after, f"{after}\n\n{begin}\n{end}", 1)
-    head, found, rest = text.partition(begin)
+    head, found, rest = path.read_text(encoding="utf-8").partition(begin)
     _, closed, tail = rest.partition(end)
     if not (found and closed):
         raise UsageError(
-            "The place of the figures lies between two markers",
+            "A generated table is between two markers",
             met="none",
             where=path,
             remedy=f"Write {begin} and {end} into it",
@@ -242,10 +204,10 @@ def write_block(path: Path, begin: str, end: str, body: str, *, after: str = "")
 
 
 def main() -> None:
-    """Runs the sub-command."""
+    """Runs the subcommand."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    adding = commands.add_parser("add", help="keep the summary of a batch")
+    adding = commands.add_parser("add", help="store the summary of a batch")
     adding.add_argument("name", help="such as davis-val_dev--zero-shot")
     adding.add_argument("summary", type=Path)
     commands.add_parser("render", help="write the table of the README")
@@ -253,7 +215,7 @@ def main() -> None:
     if options.command == "add":
         add(options.name, options.summary)
     else:
-        render()
+        write_block(ROOT / "README.md", BEGIN, END, table())
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Tools as modules: they are scripts, which import each other by their own names."""
+"""Tools are scripts, which import each other by name."""
 
 import importlib
+import sys
 from pathlib import Path
 
 import pytest
 
-TOOLS = Path(__file__).parents[2] / "tools"
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
 
 @pytest.fixture
-def tool(monkeypatch):
+def tool():
     """Function that imports a script of `tools` by its name."""
-    monkeypatch.syspath_prepend(str(TOOLS))
     return importlib.import_module

@@ -1,7 +1,6 @@
-"""The ablation measures every row once, says which rows are missing, and makes a table.
+"""The ablation measures every row once, lists missing rows, and makes a table.
 
-The network is replaced by one that answers with the annotations, shifted by the number of steps of
-a row: what the tool does must not depend on it.
+The network is replaced by a runner that writes the annotations, shifted by the number of steps.
 """
 
 import json
@@ -13,9 +12,9 @@ import pytest
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.inference.config import OnlineConfig, preset
 from deeplab_gygo.io.masks import write_mask
+from deeplab_gygo.runs.clip import ClipStream
 from deeplab_gygo.runs.output_directory import OutputDirectory
-from deeplab_gygo.runs.sequence_record import SequenceRecord, hashes_of, identity_config
-from deeplab_gygo.runs.stream import ClipStream
+from deeplab_gygo.runs.run_record import RunRecord, hashes_of
 
 ROWS = """
 - {name: base, group: steps}
@@ -26,7 +25,7 @@ ROWS = """
 
 
 class Oracle:
-    """Writes the annotations as results, moved right by a column for every step below 80."""
+    """Runner that writes the annotations, shifted right by the number of steps unless it is 80."""
 
     done: list[tuple[int, list[str]]] = []
 
@@ -42,8 +41,8 @@ class Oracle:
                 mask = np.roll(clip.truth(frame.index), shift, axis=1)
                 write_mask(folder / "masks" / f"{frame.name}.png", mask)
             frames = len(stream) - 1
-            record = SequenceRecord(
-                command=["test"], config=identity_config(self.settings),
+            record = RunRecord(
+                command=["test"], config=self.settings.identity,
                 seed=self.settings.seed, hashes=hashes_of(clip, self.settings), frames=frames,
                 adaptation_seconds=2.0, steps=steps, name=clip.name, masks=frames + 1,
                 total_seconds=2.0 + 0.5 * frames, preset=self.settings.preset,
@@ -55,7 +54,7 @@ class Oracle:
 
 @pytest.fixture
 def ablation(tool, tmp_path, monkeypatch):
-    """The tool with the oracle as its network and weights below `tmp_path`."""
+    """The tool with the oracle as its runner and weights below `tmp_path`."""
     module, rows = tool("ablation"), tool("ablation_rows")
     measure = partial(module.measure, make_runner=Oracle)
     monkeypatch.setattr(module, "measure", measure)
@@ -90,9 +89,6 @@ def _table(tmp_path):
     return {row[0]: row[1:] for row in rows}
 
 
-# === Measuring ===
-
-
 def test_a_row_is_measured_on_every_third_frame_by_the_official_protocol(run, tmp_path):
     status, _ = run("--only", "shifted")
     assert status == 0
@@ -109,28 +105,28 @@ def test_a_row_is_measured_on_every_third_frame_by_the_official_protocol(run, tm
     assert "7 of 11 counted" in kept["frames"]  # without the first and the last of a sequence
 
 
-def test_stride_1_is_every_frame_and_makes_no_excuse(run, tmp_path):
+def test_stride_1_is_every_frame(run, tmp_path):
     run("--only", "shifted", "--stride", "1")
     assert [len(names) for _, names in Oracle.done] == [13, 16]
-    assert "one frame in" not in (tmp_path / "ablation.md").read_text()
+    assert "One frame in" not in (tmp_path / "ablation.md").read_text()
     run("--only", "shifted")
-    assert "one frame in 3 was taken" in (tmp_path / "ablation.md").read_text()
+    assert "One frame in 3 of every sequence" in (tmp_path / "ablation.md").read_text()
 
 
-def test_decay_and_the_worst_sequence_are_those_of_the_frames_that_count(tool, tmp_path):
+def test_the_worst_sequence_has_the_lowest_j(tool, tmp_path):
     measure = tool("ablation_measure")
     rows = [{"sequence": "a", "J": 0.9}, {"sequence": "b", "J": 0.4}, {"sequence": "c", "J": None}]
     assert measure.worst_of(rows) == {"sequence": "b", "J": 0.4}
 
 
-def test_a_thinned_sequence_starts_at_the_first_annotation(tool, tmp_path, make_dataset):
+def test_a_subsampled_sequence_starts_at_the_first_annotation(tool, tmp_path, make_dataset):
     from deeplab_gygo.datasets.registry import open_dataset
 
     root = make_dataset(tmp_path, {"bag": 9})
     for index in (0, 1):
         (root / "Annotations" / "480p" / "bag" / f"{index:05d}.png").unlink()
     dataset = open_dataset("gygo", root)
-    clip = tool("ablation_measure").open_thinned(dataset, "bag", 3)
+    clip = tool("ablation_measure").open_subsampled(dataset, "bag", 3)
     assert clip.sequence.frame_names == ["00002", "00005", "00008"]
     assert [frame.index for frame in clip.sequence] == [0, 1, 2]
     assert (clip.sequence.frame(1).image == dataset.sequence("bag").frame(5).image).all()
@@ -140,10 +136,7 @@ def test_a_thinned_sequence_starts_at_the_first_annotation(tool, tmp_path, make_
         clip.sequence.frame(3)
 
 
-# === Resuming ===
-
-
-def test_what_is_measured_is_not_measured_again_and_equal_rows_share(run, tmp_path):
+def test_measurements_are_stored_and_shared_by_equal_rows(run, tmp_path):
     assert run() == (0, [80, 7])
     table = _table(tmp_path)
     assert table["same"] == table["base"]
@@ -152,7 +145,7 @@ def test_what_is_measured_is_not_measured_again_and_equal_rows_share(run, tmp_pa
 
 
 @pytest.mark.parametrize("change", ["seed", "stride", "sequences", "weights", "code", "numbers"])
-def test_whatever_changes_the_result_measures_anew(run, ablation, tmp_path, monkeypatch, change):
+def test_a_changed_cause_measures_again(run, ablation, tmp_path, monkeypatch, change):
     weights = tmp_path / "weights" / "parent.npz"
     (tmp_path / "rows.yaml").write_text(
         "- {name: base, group: steps, weights: weights/parent.npz}\n"
@@ -180,7 +173,7 @@ def _write_parent(path, card):
     np.savez(path, __card__=np.frombuffer(head.encode(), np.uint8))
 
 
-def test_a_row_that_fails_is_told_and_the_others_are_measured(run, tmp_path, monkeypatch, capsys):
+def test_a_failed_row_is_reported_and_the_others_are_measured(run, tmp_path, monkeypatch, capsys):
     whole = Oracle.run
 
     def trouble(self, clip, out, **options):
@@ -193,16 +186,13 @@ def test_a_row_that_fails_is_told_and_the_others_are_measured(run, tmp_path, mon
     assert "shifted: Every sequence of a row is segmented" in capsys.readouterr().err
     assert _table(tmp_path)["shifted"][0] == "not run"
     assert _table(tmp_path)["base"][0] == "1.000"
-    # Mended, only what failed is done: the other sequence of that row is finished.
+    # The next run repeats the failed sequence only.
     monkeypatch.setattr(Oracle, "run", whole)
     assert run()[0] == 0
     assert [(steps, len(names)) for steps, names in Oracle.done] == [(7, 5)]
 
 
-# === The table ===
-
-
-def test_rows_without_weights_say_what_makes_them(run, tmp_path, capsys):
+def test_rows_without_weights_name_their_experiment(run, tmp_path, capsys):
     assert run()[0] == 0
     reason = "not run: weights missing (made by experiments/parent_other.yaml)"
     assert _table(tmp_path)["other"][0] == reason
@@ -231,7 +221,7 @@ def test_rendering_measures_nothing(run, tmp_path):
     assert _table(tmp_path)["base"][0] == "not run"
 
 
-def test_rows_stand_by_group_and_in_the_order_of_groups(run, tmp_path):
+def test_rows_are_sorted_by_group(run, tmp_path):
     run("--render")
     names = list(_table(tmp_path))
     assert names[0] == "row"
@@ -246,21 +236,18 @@ def test_rows_stand_by_group_and_in_the_order_of_groups(run, tmp_path):
     ]
 
 
-def test_the_caption_says_when_rows_are_of_different_code(run, ablation, tmp_path, monkeypatch):
+def test_the_caption_reports_different_code(run, ablation, tmp_path, monkeypatch):
     run()
-    assert "same code" not in (tmp_path / "ablation.md").read_text()
+    assert "versions of the code" not in (tmp_path / "ablation.md").read_text()
     monkeypatch.setattr(ablation, "code_version", lambda: "tomorrow")
     run("--only", "shifted")
-    assert "Not all rows were measured by the same code" in (tmp_path / "ablation.md").read_text()
-
-
-# === Rows and options ===
+    assert "different versions of the code" in (tmp_path / "ablation.md").read_text()
 
 
 def test_a_row_starts_from_its_preset(tool):
     row = tool("ablation_rows").Row("x", "steps", preset="best", online={"steps": 9})
     assert row.config.steps == 9
-    assert row.config.views == preset("best").views
+    assert row.config.num_views == preset("best").num_views
     assert tool("ablation_rows").Row("x", "steps").config == OnlineConfig()
 
 
@@ -270,7 +257,7 @@ def test_a_row_starts_from_its_preset(tool):
         ("- {name: a, group: steps, online: {stepz: 3}}", "stepz.*row a"),
         ("- {name: a, group: colors}", "group.*row 1"),
         ("- {name: a, group: steps, preset: turbo}", "turbo"),
-        ("- {name: a, group: steps}\n- {name: a, group: views}", "name of its own; met: a"),
+        ("- {name: a, group: steps}\n- {name: a, group: views}", "unique name; met: a"),
         ("- {name: a, group: steps, wieghts: x}", "wieghts"),
         ("a: 1", "a list; met: dict"),
         ("{oops", "YAML"),
@@ -295,7 +282,7 @@ def test_unusable_options_are_refused(run, capsys, words, status, message):
     assert message in capsys.readouterr().err
 
 
-def test_without_a_data_set_only_rendering_works(ablation, tmp_path, monkeypatch, capsys):
+def test_without_a_dataset_only_rendering_works(ablation, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("DEEPLAB_GYGO_DATA", raising=False)
     words = ["--rows", tmp_path / "rows.yaml", "--results", tmp_path / "ablation.json"]
     assert ablation.main([*map(str, words), "--render"]) == 0
@@ -317,16 +304,13 @@ def test_the_rows_of_this_repository_are_usable_and_cover_every_group(tool):
     assert {row.group for row in rows} == set(get_args(module.Group))
 
 
-# === The version of the code ===
-
-
-def test_the_version_of_the_code_follows_from_what_segmenting_and_measuring_import(tool, tmp_path):
+def test_the_version_of_the_code_follows_from_imported_modules(tool, tmp_path):
     module = tool("ablation_rows")
     package = tmp_path / "deeplab_gygo"
     sources = {
-        "online/segmenter.py": "from deeplab_gygo.inference.config import a\nfrom .adapter import b\n",
-        "online/adapter.py": "b = 1\n", "batch/stream.py": "", "evaluation/streaming.py": "",
-        "config.py": "a = 1\n", "training/parent.py": "",
+        "inference/segmenter.py": "from deeplab_gygo.inference.adapter import b\n",
+        "inference/adapter.py": "b = 1\n", "runs/clip.py": "", "evaluation/streaming.py": "",
+        "training/trainer.py": "",
     }  # fmt: skip
     for name, text in sources.items():
         (package / name).parent.mkdir(parents=True, exist_ok=True)
@@ -334,16 +318,16 @@ def test_the_version_of_the_code_follows_from_what_segmenting_and_measuring_impo
         (package / name).write_text(text)
     (package / "__init__.py").touch()
     before = module.code_version(tmp_path)
-    for name, matters in (("config.py", False), ("training/parent.py", False),
-                          ("online/adapter.py", True)):  # fmt: skip
-        (package / name).write_text(sources[name] + "c = 2\n")
-        assert (module.code_version(tmp_path) != before) == matters, name
+    (package / "training/trainer.py").write_text("c = 2\n")
+    assert module.code_version(tmp_path) == before
+    (package / "inference/adapter.py").write_text("b = 2\n")
+    assert module.code_version(tmp_path) != before
 
 
-def test_the_network_and_the_measures_are_of_the_code_that_counts(tool):
+def test_network_and_measures_are_part_of_the_version_of_the_code(tool):
     module = tool("ablation_rows")
     names = {path.relative_to(module.ROOT / "deeplab_gygo").as_posix()
              for path in module.source_files()}  # fmt: skip
-    assert {"online/adapter.py", "models/deeplab.py", "evaluation/measures.py", "backend/steps.py",
-            "data/masks.py"} <= names  # fmt: skip
-    assert not {name for name in names if name.startswith(("commands", "export", "cli"))}
+    assert {"inference/adapter.py", "inference/config.py", "models/deeplab.py",
+            "evaluation/measures.py", "backend/steps.py", "io/masks.py"} <= names  # fmt: skip
+    assert not {name for name in names if name.startswith(("training", "export", "cli"))}
