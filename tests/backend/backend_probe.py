@@ -94,7 +94,6 @@ class ThinParent:
     """As much of a parent as a memory and a refinement need around them."""
 
     config = ModelConfig(guide=False, key_channels=5, refine_channels=8)
-    cell = 4
 
     def __init__(self):
         image = keras.Input((None, None, 3))
@@ -103,10 +102,10 @@ class ThinParent:
         high = layers.Conv2D(8, 3, 4, padding="same")(low)
         features = {"fine": fine, "low": low, "high": high, "key": layers.Conv2D(5, 1)(high)}
         self.encoder = keras.Model(image, features)
-        readout = keras.Input((None, None, readout_channels(self.cell)))
+        readout = keras.Input((None, None, readout_channels(self.config.block_size)))
         low = keras.Input((None, None, 6))
         coarse = layers.Conv2D(1, 3, padding="same")(
-            layers.Concatenate()([DepthToSpace(self.cell)(readout), low])
+            layers.Concatenate()([DepthToSpace(self.config.block_size)(readout), low])
         )
         self.head = keras.Model({"low": low, "readout": readout}, coarse)
         self.refiner = build_refiner(self.config, 6, 4)
@@ -114,7 +113,7 @@ class ThinParent:
     def head_features(self, features):
         return {"low": features["low"]}
 
-    def finest(self, features, logits):
+    def refine(self, features, logits):
         return self.refiner({"logits": logits, "low": features["low"], "fine": features["fine"]})
 
 
@@ -126,7 +125,7 @@ def clip_report() -> dict:
     images = rng.integers(0, 256, (2, 32, 48, 3)).astype(np.uint8)
     coded = rng.choice([-1.0, 1.0], (2, 8, 12, 1)).astype(np.float32)
     inputs = {"image": images, "guide": 0 * coded, "reference": coded}
-    refined = backend.to_numpy(backend.compiled(network)(inputs))["finest"]
+    refined = backend.to_numpy(backend.compiled(network)(inputs))["refined"]
     keys = backend.to_numpy(backend.compiled(parent.encoder)(images))["key"]
     memory = remember(keys[1:], coded[1], parent.config.block_size)
     read = backend.compiled(build_reader(5, parent.config.block_size))
