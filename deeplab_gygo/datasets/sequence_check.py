@@ -12,7 +12,7 @@ import numpy as np
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import DeepLabGygoError, InputError
 from deeplab_gygo.io.images import image_size, open_picture, read_image
-from deeplab_gygo.io.listing import list_images, shorten
+from deeplab_gygo.io.listing import list_images, number_gaps, shorten
 from deeplab_gygo.io.masks import check_first_mask, read_mask
 
 ERROR, WARNING = "error", "warning"
@@ -111,22 +111,12 @@ class SequenceCheck:
         return files
 
     def _check_numbering(self) -> None:
-        if len(self.frames) < 3 or not all(stem.isdecimal() for stem in self.frames):
-            return
-        stems, numbers = list(self.frames), [int(stem) for stem in self.frames]
-        steps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
-        usual = min(steps)
-        if not usual or any(step % usual for step in steps):
-            return  # timestamps rather than frame numbers
-        gaps = [
-            f"{stems[position]} is followed by {stems[position + 1]}"
-            for position, step in enumerate(steps)
-            if step > usual
-        ]
+        stems = list(self.frames)
+        step, gaps = number_gaps(stems)
         if gaps:
             self._report(
-                f"The numbers of the frames go up in equal steps, here of {usual}",
-                shorten(gaps),
+                f"The numbers of the frames go up in equal steps, here of {step}",
+                shorten(f"{stems[i]} is followed by {stems[i + 1]}" for i in gaps),
                 self._dataset.image_folder / self.name,
                 "Check whether frames are missing",
                 WARNING,

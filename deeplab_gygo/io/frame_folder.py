@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.images import image_size, read_image
-from deeplab_gygo.io.listing import is_stray, list_images, shorten
+from deeplab_gygo.io.listing import is_stray, list_images, number_gaps, shorten
 from deeplab_gygo.io.sequence import Annotations, Frame, Sequence
 
 
@@ -103,9 +102,9 @@ def sequence_from_folder(
 
 
 def _check_names(files: list[Path], folder: Path) -> None:
-    """Checks that no name occurs twice and that numbers have no gap."""
+    """Checks that no name or number occurs twice and that numbers have no gap."""
     stems = [path.stem for path in files]
-    numbers = [int(stem) for stem in stems] if all(re.fullmatch("[0-9]+", s) for s in stems) else []
+    numbers = [int(stem) for stem in stems] if all(map(str.isdecimal, stems)) else []
     for keys in (stems, numbers):
         twice = [i for i in range(1, len(keys)) if keys[i] == keys[i - 1]]
         if twice:
@@ -115,26 +114,19 @@ def _check_names(files: list[Path], folder: Path) -> None:
                 where=folder,
                 remedy="Remove one of them",
             )
-    steps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
-    step = min(steps, default=1)
-    if any(each % step for each in steps):
-        return  # timestamps rather than frame numbers
-    missing = [
-        _number_range(before + step, after - step, len(stems[0]))
-        for before, after in zip(numbers, numbers[1:], strict=False)
-        if after - before > step
-    ]
-    if missing:
+    step, gaps = number_gaps(stems)
+    if gaps:
+        missing = [range(numbers[i] + step, numbers[i + 1], step) for i in gaps]
+        names = [
+            " to ".join(f"{number:0{len(stems[0])}d}" for number in dict.fromkeys((r[0], r[-1])))
+            for r in missing
+        ]
         raise InputError(
             "Numbered frames must follow each other without a gap",
-            met=f"{sum(each // step - 1 for each in steps)} missing: {shorten(missing)}",
+            met=f"{sum(map(len, missing))} missing: {shorten(names)}",
             where=folder,
             remedy="Add the missing frames, or number the frames anew",
         )
-
-
-def _number_range(first: int, last: int, digits: int) -> str:
-    return f"{first:0{digits}d}" + (f" to {last:0{digits}d}" if last > first else "")
 
 
 def _mixed_sizes(

@@ -32,16 +32,21 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
-def is_stray(name: str) -> bool:
-    """Checks whether an operating system made a file or folder, which is then no part of the data.
+def number_gaps(names: list[str]) -> tuple[int, list[int]]:
+    """Returns the step of numeric names in order, and the positions before gaps.
 
-    Args:
-        name: Name without its folder.
-
-    Returns:
-        True for hidden entries (`.DS_Store`, AppleDouble `._x`), `Thumbs.db`, `desktop.ini` and
-        `__MACOSX`.
+    Names that are not all numbers, or have uneven steps (timestamps), have no gaps.
     """
+    numbers = [int(name) for name in names] if all(map(str.isdecimal, names)) else []
+    steps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
+    step = min(steps, default=1)
+    if not step or any(each % step for each in steps):
+        return 1, []
+    return step, [position for position, each in enumerate(steps) if each > step]
+
+
+def is_stray(name: str) -> bool:
+    """Checks whether a name is hidden (`.DS_Store`, `._x`) or one of an operating system."""
     return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini", "__macosx")
 
 

@@ -33,11 +33,6 @@ def object_color(label: int, single: bool) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def line_width(size: tuple[int, int]) -> int:
-    """Returns the width, in pixels, of an outline that is visible on frames of a size (H, W)."""
-    return max(1, round(min(size) / 240))
-
-
 def draw_outline(
     image: np.ndarray, region: np.ndarray, color: tuple[int, int, int], width: int
 ) -> None:
@@ -80,8 +75,9 @@ def overlay(
         color = np.array(object_color(label, single), np.float32)
         tinted = result[region] * np.float32(1 - opacity) + color * np.float32(opacity)
         result[region] = (tinted + 0.5).astype(np.uint8)
+    width = max(1, round(min(mask.shape) / 240))  # visible at every size of frames
     for label in labels:
-        draw_outline(result, mask == label, object_color(label, single), line_width(mask.shape))
+        draw_outline(result, mask == label, object_color(label, single), width)
     return result
 
 

@@ -92,7 +92,9 @@ class VideoSequence(Sequence):
                     raise incomplete(self.source, len(self), index, error) from error
                 if decoded is None:
                     break
-                time = self._time_of(decoded, index)
+                time = self._times[min(index, len(self._times) - 1)]
+                if decoded.pts is not None:
+                    time = float(decoded.time)
                 decode = partial(self._convert, decoded, index)
                 yield Frame(index, frame_name(index), time, decode=decode)
                 index += 1
@@ -105,11 +107,6 @@ class VideoSequence(Sequence):
             if frame.index == index:
                 return frame
         raise IndexError(f"frame {index} of a video of {len(self)} frames ({self.source})")
-
-    def _time_of(self, decoded: av.VideoFrame, index: int) -> float:
-        if decoded.pts is not None:
-            return float(decoded.time)
-        return self._times[min(index, len(self._times) - 1)]
 
     def _convert(self, decoded: av.VideoFrame, index: int) -> np.ndarray:
         image = decoded.to_ndarray(format="rgb24")

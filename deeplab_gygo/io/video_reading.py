@@ -62,7 +62,9 @@ def open_container(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except (av.FFmpegError, OSError) as error:
         raise _not_openable(path, error) from error
     with container:
-        streams = [s for s in container.streams.video if not _is_cover(s)]
+        streams = [
+            s for s in container.streams.video if Disposition.attached_pic not in s.disposition
+        ]
         names = set(container.format.name.split(","))
         if not streams or names & _NO_VIDEO or any(name.endswith("_pipe") for name in names):
             raise InputError(
@@ -169,10 +171,6 @@ def incomplete(
         where=path,
         remedy="Copy or download it again, or repair it by re-encoding it with ffmpeg",
     )
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    return Disposition.attached_pic in stream.disposition
 
 
 def _not_openable(path: Path, error: Exception) -> InputError:
