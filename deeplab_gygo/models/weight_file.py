@@ -154,11 +154,14 @@ def save_parent(
     return path
 
 
-def read_parent_file(path: str | Path) -> tuple[Any, dict[str, np.ndarray], Card]:
+def read_parent_file(
+    path: str | Path, *, header_only: bool = False
+) -> tuple[Any, dict[str, np.ndarray], Card]:
     """Reads architecture, arrays and card of a weight file without building the network.
 
     Args:
         path: File written by `save_parent`.
+        header_only: Whether to leave the arrays out, which is quick.
 
     Returns:
         Architecture, arrays by name, provenance.
@@ -172,7 +175,8 @@ def read_parent_file(path: str | Path) -> tuple[Any, dict[str, np.ndarray], Card
     try:
         with np.load(path, allow_pickle=False) as archive:
             text = archive["__card__"].tobytes().decode()
-            stored = {key: archive[key] for key in archive.files if key != "__card__"}
+            names = [] if header_only else [key for key in archive.files if key != "__card__"]
+            stored = {name: archive[name] for name in names}
         arrays = dequantize(stored)
         head = json.loads(text)
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError) as error:
