@@ -1,11 +1,11 @@
-"""A thin backbone under every network that a test of training builds by itself."""
+"""Fixtures of the training tests."""
 
 import pytest
 
 
 @pytest.fixture
 def on_small_backbone(small_backbone, monkeypatch):
-    """Puts the thin backbone in the place of the real ones."""
+    """Replaces the backbones by a thin one."""
     monkeypatch.setattr(
         "deeplab_gygo.models.deeplab.build_backbone", small_backbone.build_small_backbone
     )

@@ -1,7 +1,7 @@
-"""Run by test_data_parallel.py in a process of its own: real training steps on a tiny encoder.
+"""Training steps of a tiny encoder on JAX; run by test_data_parallel.py as a process.
 
-Two virtual CPU devices stand for two GPUs. The argument is a precision: float32 compares one
-device with two, any other reports one. Prints a JSON object.
+Two virtual CPU devices replace two GPUs. The argument is a precision: float32 compares one device
+with two, any other reports one. Prints a JSON object.
 """
 
 import json
@@ -19,15 +19,14 @@ from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.weight_file import assign, variables_by_name
 from deeplab_gygo.training.config import TrainConfig
 from deeplab_gygo.training.ema import MovingAverage
-from deeplab_gygo.training.parallel import distribute, spread
-from deeplab_gygo.training.steps import ParentStep
+from deeplab_gygo.training.steps import ParentStep, _shard, distribute
 
 SIZE, BATCH = 32, 4
 MODEL = ModelConfig(
     aspp_channels=8, low_level_channels=4, decoder_channels=8, key_channels=4,
     separable=False, guide=False, refine=False,
 )  # fmt: skip
-CONFIG = TrainConfig(model=MODEL, batch=BATCH, clip=1.0)
+CONFIG = TrainConfig(model=MODEL, batch=BATCH, grad_clip_norm=1.0)
 
 
 def tiny_encoder(config, weights):
@@ -54,7 +53,7 @@ def values_of(parent):
 
 
 def train(start=None, steps=2):
-    """Builds a parent, takes some steps from given weights, and reports."""
+    """Builds a parent, trains it from given weights, and reports."""
     keras.utils.set_random_seed(3)
     parent = deeplab.DeepLabV3Plus(CONFIG.model)
     if start is not None:
@@ -77,7 +76,7 @@ def train(start=None, steps=2):
         "loss_dtype": str(losses[0].dtype),
         "dtypes": sorted({str(v.dtype) for v in trained.values()}),
         "devices": len(kernel.value.sharding.device_set),
-        "input_devices": len(getattr(spread(inputs)["image"], "devices", set)()),
+        "input_devices": len(getattr(_shard(inputs)["image"], "devices", set)()),
         "donated": old.is_deleted(),
         "numpy_view_unharmed": bool(np.array_equal(seen, kept)),
     }

@@ -1,4 +1,4 @@
-"""Training on JAX: several devices give what one gives, memory is reused, half precision works."""
+"""Training on JAX: data parallelism, donated memory, half precision."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.training.parallel import distribute
+from deeplab_gygo.training.steps import distribute
 
 PROBE = Path(__file__).with_name("jax_probe.py")
 
@@ -35,7 +35,7 @@ def report() -> dict:
     return _probe("float32")
 
 
-def test_two_devices_share_a_batch_and_take_the_step_of_one(report):
+def test_two_devices_compute_the_step_of_one(report):
     assert report["count"] == 2
     assert report["together"]["devices"] == report["together"]["input_devices"] == 2
     assert report["alone"]["devices"] == 1
@@ -45,20 +45,20 @@ def test_two_devices_share_a_batch_and_take_the_step_of_one(report):
         assert loss == pytest.approx(other, abs=1e-5)
 
 
-def test_a_step_reuses_the_memory_of_the_weights_and_of_nothing_else(report):
+def test_a_step_donates_the_memory_of_the_weights_only(report):
     for run in ("alone", "together"):
         assert report[run]["donated"] and report[run]["numpy_view_unharmed"]
 
 
 @pytest.mark.slow
-def test_half_precision_keeps_weights_and_loss_in_single_precision(report):
+def test_weights_and_loss_stay_float32_in_half_precision(report):
     half, whole = _probe("bfloat16")["alone"], report["alone"]
     assert half["dtypes"] == ["float32"] and half["loss_dtype"] == "float32"
     assert half["losses"] == pytest.approx(whole["losses"], rel=0.05)
-    assert half["losses"] != whole["losses"]  # it computes with other numbers
+    assert half["losses"] != whole["losses"]
 
 
-def test_a_batch_that_cannot_be_cut_into_clips_is_refused(report):
+def test_a_batch_that_is_not_divisible_into_clips_is_refused(report):
     assert "multiple of 4" in report["refused"]
 
 

@@ -1,4 +1,4 @@
-"""Training a tiny parent: it learns, logs, keeps its best, and resumes exactly."""
+"""Training of a tiny parent: learning, files, freezing, exact resuming."""
 
 import csv
 from dataclasses import replace
@@ -21,8 +21,8 @@ PLAIN = ModelConfig(**THIN, guide=False, memory=False, refine=False)
 
 
 @pytest.fixture
-def material(tmp_path):
-    """Photos of a bright disk on noise."""
+def stills(tmp_path):
+    """Stills of a bright disk on noise."""
     folder = tmp_path / "stills"
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
@@ -37,10 +37,10 @@ def material(tmp_path):
     return folder
 
 
-def _config(material, **changes) -> TrainConfig:
+def _config(stills, **changes) -> TrainConfig:
     values = dict(
         model=ModelConfig(**THIN),
-        sources=[SourceConfig(kind="stills", root=str(material))],
+        sources=[SourceConfig(kind="stills", root=str(stills))],
         crop=(64, 64),
         batch=2,
         steps=6,
@@ -59,18 +59,18 @@ def _trainer(config, folder) -> ParentTrainer:
     return ParentTrainer(config, folder, backbone_weights=None, progress=False)
 
 
-def test_killed_and_resumed_training_equals_an_undisturbed_one(material, tmp_path):
-    config = _config(material)
+def test_a_resumed_training_equals_an_uninterrupted_one(stills, tmp_path):
+    config = _config(stills)
     whole = _trainer(config, tmp_path / "whole").run()
     killed = _trainer(config, tmp_path / "killed")
-    train_step = killed._train_step
+    run_step = killed._run_step
 
-    def dies(inputs, targets):
+    def interrupted(inputs, targets):
         if killed.step == 3:
             raise KeyboardInterrupt
-        return train_step(inputs, targets)
+        return run_step(inputs, targets)
 
-    killed._train_step = dies
+    killed._run_step = interrupted
     with pytest.raises(KeyboardInterrupt):
         killed.run()
     resumed = _trainer(config, tmp_path / "killed")
@@ -84,8 +84,36 @@ def test_killed_and_resumed_training_equals_an_undisturbed_one(material, tmp_pat
         )
 
 
-def test_learns_logs_and_writes_a_parent(material, tmp_path):
-    trainer = _trainer(_config(material, steps=40, head_rate=5e-3, ema=0.0), tmp_path / "run")
+def test_a_training_stopped_within_a_validation_resumes_with_it(stills, tmp_path):
+    config = _config(stills, steps=4, validate_every=2)
+    trainer = _trainer(config, tmp_path / "run")
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    trainer.validation.run = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    weights = {n: np.array(v.numpy()) for n, v in variables_by_name(trainer.parent).items()}
+    resumed = _trainer(config, tmp_path / "run")
+    assert resumed.step == 2
+    for name, variable in variables_by_name(resumed.parent).items():
+        np.testing.assert_array_equal(variable.numpy(), weights[name], err_msg=name)
+    validated, run = [], resumed.validation.run
+
+    def recorded():
+        validated.append(resumed.step)
+        return run()
+
+    resumed.validation.run = recorded
+    resumed.run()
+    assert validated == [2, 4]
+
+
+def test_learns_logs_and_writes_a_parent(stills, tmp_path):
+    trainer = _trainer(
+        _config(stills, steps=40, head_learning_rate=5e-3, ema_momentum=0.0), tmp_path / "run"
+    )
     path = trainer.run()
     with open(tmp_path / "run" / "log.csv", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["name"] == "loss"]
@@ -96,30 +124,30 @@ def test_learns_logs_and_writes_a_parent(material, tmp_path):
     assert card["step"] == 40 and card["training"]["sources"][0]["kind"] == "stills"
 
 
-def test_another_configuration_is_refused(material, tmp_path):
-    config = _config(material, steps=2, model=PLAIN)
+def test_another_configuration_is_refused(stills, tmp_path):
+    config = _config(stills, steps=2, model=PLAIN)
     _trainer(config, tmp_path / "run").run()
     with pytest.raises(UsageError, match="another configuration"):
-        _trainer(replace(config, head_rate=1e-4), tmp_path / "run")
-    # More steps of the same training are a continuation.
+        _trainer(replace(config, head_learning_rate=1e-4), tmp_path / "run")
+    # More steps of the same training continue it.
     assert _trainer(replace(config, steps=4), tmp_path / "run").step == 2
 
 
-def test_frozen_stages_and_statistics_stay(material, tmp_path):
-    trainer = _trainer(_config(material, steps=2, ema=0.0), tmp_path / "run")
+def test_frozen_stages_and_statistics_do_not_change(stills, tmp_path):
+    trainer = _trainer(_config(stills, steps=2, ema_momentum=0.0), tmp_path / "run")
     before = {v.path: v.numpy() for v in trainer.parent.encoder.variables}
     trainer.run()
     for variable in trainer.parent.encoder.variables:
         changed = not np.array_equal(before[variable.path], variable.numpy())
         trained = any(part in variable.path for part in ("stage6", "stage7", "memory_key/kernel"))
-        if "memory_key/bias" not in variable.path:  # without a gradient until the memory is heard
+        if "memory_key/bias" not in variable.path:  # no gradient while the memory has no weight
             assert changed == (trained and variable.trainable), variable.path
 
 
-def test_a_second_stage_starts_from_a_parent_and_keeps_frozen_statistics(material, tmp_path):
-    config = _config(material, steps=2, ema=0.0, model=PLAIN)
+def test_a_second_stage_starts_from_a_parent_and_keeps_frozen_statistics(stills, tmp_path):
+    config = _config(stills, steps=2, ema_momentum=0.0, model=PLAIN)
     first = _trainer(config, tmp_path / "first").run()
-    config = replace(config, initial=str(first), freeze_batch_norm=True, crop=(96, 96))
+    config = replace(config, init_from=str(first), freeze_batch_norm=True, crop=(96, 96))
     second = _trainer(config, tmp_path / "second")
     names = [n for n in variables_by_name(second.parent) if n.endswith("moving_mean")]
     before = {n: variables_by_name(second.parent)[n].numpy() for n in names}
@@ -130,8 +158,10 @@ def test_a_second_stage_starts_from_a_parent_and_keeps_frozen_statistics(materia
         np.testing.assert_array_equal(variables_by_name(second.parent)[name].numpy(), before[name])
 
 
-def test_the_keys_of_the_memory_learn_however_much_is_frozen(material, tmp_path):
-    trainer = _trainer(_config(material, steps=12, frozen_stages=7, ema=0.5), tmp_path / "run")
+def test_memory_keys_are_trained_with_every_stage_frozen(stills, tmp_path):
+    trainer = _trainer(
+        _config(stills, steps=12, frozen_stages=7, ema_momentum=0.5), tmp_path / "run"
+    )
     keys = trainer.parent.encoder.get_layer("memory_key")
     before = [np.array(v.numpy()) for v in keys.variables]
     path = trainer.run()
@@ -139,26 +169,32 @@ def test_the_keys_of_the_memory_learn_however_much_is_frozen(material, tmp_path)
     for old, variable in zip(before, keys.variables, strict=True):
         assert not np.array_equal(old, variable.numpy()), variable.path
         averaged = kept[f"encoder/{variable.path}"].astype(np.float32)
-        assert np.abs(averaged - old).max() > 1e-4, "the moving average has them too"
+        assert np.abs(averaged - old).max() > 1e-4, "the moving average contains them"
 
 
-def test_a_parent_grows_a_memory_and_a_refinement(material, tmp_path):
+def test_allow_missing_adds_a_memory_and_a_refinement(stills, tmp_path):
     plain = ModelConfig(**THIN, memory=False, refine=False)
-    first = _trainer(_config(material, steps=2, model=plain), tmp_path / "first").run()
-    with pytest.raises(UsageError, match="grow"):
-        _trainer(_config(material, initial=str(first)), tmp_path / "second")
-    grown = _trainer(_config(material, initial=str(first), grow=True), tmp_path / "third")
+    first = _trainer(_config(stills, steps=2, model=plain), tmp_path / "first").run()
+    with pytest.raises(UsageError, match="allow_missing"):
+        _trainer(_config(stills, init_from=str(first)), tmp_path / "second")
+    grown = _trainer(_config(stills, init_from=str(first), allow_missing=True), tmp_path / "third")
     assert grown.parent.config.memory and grown.parent.config.refine
     _, arrays, _ = read_parent_file(first)
     for name, value in arrays.items():
         np.testing.assert_array_equal(variables_by_name(grown.parent)[name].numpy(), value)
 
 
-def test_a_refinement_trained_alone_leaves_the_rest_bit_for_bit(material, tmp_path):
+def test_training_only_the_refinement_changes_nothing_else(stills, tmp_path):
     plain = ModelConfig(**THIN, refine=False)
-    first = _trainer(_config(material, steps=2, model=plain), tmp_path / "first").run()
+    first = _trainer(_config(stills, steps=2, model=plain), tmp_path / "first").run()
     config = _config(
-        material, steps=6, initial=str(first), grow=True, trained="refinement", edge=2.0, ema=0.0
+        stills,
+        steps=6,
+        init_from=str(first),
+        allow_missing=True,
+        trainable="refinement",
+        edge_weight=2.0,
+        ema_momentum=0.0,
     )
     _, arrays, card = read_parent_file(_trainer(config, tmp_path / "second").run())
     _, before, _ = read_parent_file(first)
@@ -168,20 +204,8 @@ def test_a_refinement_trained_alone_leaves_the_rest_bit_for_bit(material, tmp_pa
     assert card["initial"]["sha256"] == file_hash(first) and card["initial"]["step"] == 2
 
 
-def test_what_is_not_there_is_not_trained_alone(material, tmp_path):
-    config = _config(material, model=PLAIN, trained="refinement")
-    with pytest.raises(UsageError, match="refinement"):
-        _trainer(config, tmp_path / "run")
-
-
-@pytest.mark.parametrize("batch", [0, 1, 3])
-def test_a_batch_holds_whole_clips(material, tmp_path, batch):
-    with pytest.raises(UsageError, match="whole clips"):
-        _trainer(_config(material, batch=batch), tmp_path / "run")
-
-
-def test_a_start_of_another_architecture_is_refused(material, tmp_path):
-    first = _trainer(_config(material, steps=2, model=PLAIN), tmp_path / "first").run()
-    config = _config(material, initial=str(first), model=ModelConfig(aspp_channels=8))
+def test_a_start_of_another_architecture_is_refused(stills, tmp_path):
+    first = _trainer(_config(stills, steps=2, model=PLAIN), tmp_path / "first").run()
+    config = _config(stills, init_from=str(first), model=ModelConfig(aspp_channels=8))
     with pytest.raises(UsageError, match="architecture"):
         _trainer(config, tmp_path / "second")

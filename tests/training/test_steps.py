@@ -1,4 +1,4 @@
-"""The gradient step: what learns at which rate, and what can be put back."""
+"""The gradient step: parameter groups, learning rates, state."""
 
 import numpy as np
 import pytest
@@ -31,11 +31,11 @@ def _config(**changes) -> TrainConfig:
     return TrainConfig(**{"freeze_batch_norm": True, **changes})
 
 
-def test_the_keys_of_the_memory_learn_at_the_rate_of_the_head(small_parent, batch):
+def test_memory_keys_are_in_the_head_group(small_parent, batch):
     parent = small_parent()
     before = _values(parent)
-    step = ParentStep(parent, _config(backbone_rate=0.0))
-    for _ in range(3):  # at first the memory has no say, and its keys no gradient
+    step = ParentStep(parent, _config(backbone_learning_rate=0.0))
+    for _ in range(3):  # at first the memory has no weight, and its keys no gradient
         step(*batch, 1.0)
     changed = _changed(parent, before)
     assert {"encoder/memory_key/kernel", "encoder/memory_key/bias"} <= changed
@@ -43,32 +43,34 @@ def test_the_keys_of_the_memory_learn_at_the_rate_of_the_head(small_parent, batc
     assert not [n for n in changed if n.startswith("encoder") and "memory_key" not in n]
 
 
-def test_the_encoder_learns_at_its_own_rate(small_parent, batch):
+def test_the_encoder_has_its_own_learning_rate(small_parent, batch):
     parent = small_parent(guide=False, refine=False)
     before = _values(parent)
-    ParentStep(parent, _config(head_rate=0.0))(*batch, 1.0)
+    ParentStep(parent, _config(head_learning_rate=0.0))(*batch, 1.0)
     changed = _changed(parent, before)
     assert "encoder/stage7_conv/kernel" in changed
     assert all(n.startswith("encoder") and "memory_key" not in n for n in changed)
 
 
-def test_the_refinement_learns_alone(small_parent, batch):
+def test_only_the_refinement_is_trained(small_parent, batch):
     parent = small_parent()
     before = _values(parent)
-    step = ParentStep(parent, _config(trained="refinement", edge=2.0, freeze_batch_norm=False))
+    step = ParentStep(
+        parent, _config(trainable="refinement", edge_weight=2.0, freeze_batch_norm=False)
+    )
     losses = [float(step(*batch, 1.0)) for _ in range(3)]
     changed = _changed(parent, before)
     assert changed and all(name.startswith("refiner/") for name in changed)
     assert len(set(losses)) == 3
 
 
-def test_a_state_that_is_put_back_goes_on_as_before(small_parent, batch):
+def test_a_restored_state_continues_equally(small_parent, batch):
     parent = small_parent(guide=False)
     step = ParentStep(parent, _config())
     step(*batch, 1.0)
     weights, state = _values(parent), step.state()
     step(*batch, 0.0)
-    assert not _changed(parent, weights), "a factor of zero stands still"
+    assert not _changed(parent, weights), "a factor of zero changes nothing"
     step.set_state(state)
     expected = float(step(*batch, 1.0)), _values(parent)
     assign(parent, weights, "memory")

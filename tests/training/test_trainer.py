@@ -1,14 +1,12 @@
-"""What a trainer reads and waits for: shards, processes, and a log that says how long."""
+"""The training loop: sources, processes, logs, and losses that are not finite."""
 
 import csv
 
 import cv2
 import numpy as np
 import pytest
-from deeplab_gygo.data.shard_writer import pack_material
 
 from deeplab_gygo.errors import DeepLabGygoError, InputError
-from deeplab_gygo.io.atomic import CACHE_VARIABLE
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.weight_file import variables_by_name
 from deeplab_gygo.synthesis.config import SourceConfig
@@ -19,29 +17,27 @@ pytestmark = pytest.mark.usefixtures("on_small_backbone")
 
 
 @pytest.fixture
-def material(tmp_path, make_dataset):
-    """Clips to train and to measure on, and photos of a bright disk."""
-    root = tmp_path / "material"
+def data(tmp_path, make_dataset):
+    """A dataset, and stills of a bright disk."""
+    root = tmp_path / "data"
     make_dataset(root / "clips", {"walk": 3, "held": 2})
     rng = np.random.default_rng(0)
     for folder in ("images", "masks"):
-        (root / "photos" / folder).mkdir(parents=True)
+        (root / "stills" / folder).mkdir(parents=True)
     for index in range(3):
         image = rng.integers(0, 90, (80, 96, 3)).astype(np.uint8)
         mask = np.zeros((80, 96), np.uint8)
         cv2.circle(mask, (48, 30 + 8 * index), 20, 255, -1)
         image[mask > 0] = (230, 60, 40)
-        # A low quality, so that packing copies the file.
-        quality = [cv2.IMWRITE_JPEG_QUALITY, 60]
-        cv2.imwrite(str(root / "photos/images" / f"{index}.jpg"), image, quality)
-        cv2.imwrite(str(root / "photos/masks" / f"{index}.png"), mask)
+        cv2.imwrite(str(root / "stills/images" / f"{index}.png"), image)
+        cv2.imwrite(str(root / "stills/masks" / f"{index}.png"), mask)
     return root
 
 
 def _config(root, **changes) -> TrainConfig:
     values = dict(
         model=ModelConfig(aspp_channels=8, low_level_channels=4, decoder_channels=8),
-        sources=[SourceConfig(kind="stills", root="photos")],
+        sources=[SourceConfig(kind="stills", root="stills")],
         data_root=str(root),
         crop=(32, 32),
         batch=2,
@@ -67,13 +63,9 @@ def _rows(folder, name):
                 if r["name"] == name]  # fmt: skip
 
 
-def test_shards_and_processes_train_what_folders_and_threads_train(material, tmp_path, monkeypatch):
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    plain = _config(material)
-    pack_material(plain, material, tmp_path / "packed", progress=False)
-    one = _train(plain, tmp_path / "one")
-    other = _train(_config(tmp_path / "packed", worker_processes=2), tmp_path / "other")
-    assert other.root.parent == tmp_path / "cache"
+def test_processes_train_as_threads_do(data, tmp_path):
+    one = _train(_config(data), tmp_path / "one")
+    other = _train(_config(data, worker_processes=2), tmp_path / "other")
     expected = variables_by_name(one.parent)
     for name, variable in variables_by_name(other.parent).items():
         np.testing.assert_allclose(
@@ -81,41 +73,38 @@ def test_shards_and_processes_train_what_folders_and_threads_train(material, tmp
         )
 
 
-def test_packed_material_can_be_measured_on(material, tmp_path, monkeypatch):
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    measured = [ValidationConfig(kind="gygo", root="clips", split="val", sequences=["held"])]
-    config = _config(material, validation=measured, steps=1)
-    pack_material(config, material, tmp_path / "packed", progress=False)
-    config.data_root = str(tmp_path / "packed")
-    _train(config, tmp_path / "run")
-    assert 0.0 <= _rows(tmp_path / "run", "validation/clips/zero-shot")[0][1] <= 1.0
+def test_validation_is_logged(data, tmp_path):
+    sets = [ValidationConfig(kind="gygo", root="clips", split="val", sequences=["held"])]
+    _train(_config(data, validation=sets, steps=1), tmp_path / "run")
+    ((step, score),) = _rows(tmp_path / "run", "validation/clips/zero-shot")
+    assert step == 1 and 0.0 <= score <= 1.0
 
 
-def test_the_log_says_how_long_the_trainer_waited(material, tmp_path):
-    trainer = _train(_config(material), tmp_path / "run")
+def test_input_wait_is_logged(data, tmp_path):
+    trainer = _train(_config(data), tmp_path / "run")
     rows = _rows(tmp_path / "run", "input_wait")
     assert [step for step, _ in rows] == [2, 4]
     assert all(0.0 <= value <= 1.0 for _, value in rows)
-    assert 0.0 < trainer.pace.input_wait < 1.0
+    assert 0.0 < trainer.meter.input_wait < 1.0
 
 
-def test_a_loss_that_is_not_finite_leaves_no_checkpoint(material, tmp_path):
+def test_a_loss_that_is_not_finite_leaves_no_checkpoint(data, tmp_path):
     trainer = ParentTrainer(
-        _config(material, checkpoint_every=3), tmp_path / "run", backbone_weights=None,
+        _config(data, checkpoint_every=3), tmp_path / "run", backbone_weights=None,
         progress=False,
     )  # fmt: skip
-    step = trainer._step_function
+    step = trainer.train_step
 
     def diverges(*given):
         loss = step(*given)
         return float("nan") if trainer.step == 2 else loss
 
-    trainer._step_function = diverges
+    trainer.train_step = diverges
     with pytest.raises(DeepLabGygoError, match="step 3"):
         trainer.run()
     assert not (tmp_path / "run" / "checkpoint.npz").exists()
 
 
-def test_missing_material_is_found_before_the_first_step(tmp_path):
-    with pytest.raises(InputError, match="photos"):
+def test_a_missing_source_is_refused_before_the_first_step(tmp_path):
+    with pytest.raises(InputError, match="stills"):
         ParentTrainer(_config(tmp_path), tmp_path / "run", backbone_weights=None, progress=False)
