@@ -1,4 +1,4 @@
-"""References: what is copied, what moves with the flow, what is found by its colours."""
+"""Classical baselines: copied masks, masks warped by flow, masks found by color."""
 
 import cv2
 import numpy as np
@@ -25,14 +25,14 @@ def _truth(shift: int, left: int = 14) -> np.ndarray:
 
 
 def _frame(index: int, shift: int, lefts: tuple[int, ...] = (14,)) -> Frame:
-    """A textured scene with textured things of other colours that move over it."""
+    """A textured scene with textured objects of other colors that move over it."""
     rng = np.random.default_rng(3)
     image = cv2.GaussianBlur(rng.integers(0, 255, (*SIZE, 3)).astype(np.uint8), (0, 0), 1.5)
     image = (image // 2 + np.array([0, 0, 90])).astype(np.uint8)
     for number, left in enumerate(lefts):
-        thing = cv2.GaussianBlur(rng.integers(0, 255, (SIDE, SIDE, 3)).astype(np.uint8), (0, 0), 2)
+        patch = cv2.GaussianBlur(rng.integers(0, 255, (SIDE, SIDE, 3)).astype(np.uint8), (0, 0), 2)
         tint = [(150, 60, 0), (0, 140, 0)][number]
-        image[20 : 20 + SIDE, left + shift : left + shift + SIDE] = thing // 3 + np.array(tint)
+        image[20 : 20 + SIDE, left + shift : left + shift + SIDE] = patch // 3 + np.array(tint)
     return Frame(index, f"{index:05d}", decode=lambda: image)
 
 
@@ -40,27 +40,27 @@ def _overlap(one: np.ndarray, other: np.ndarray) -> float:
     return np.count_nonzero((one > 0) & (other > 0)) / np.count_nonzero((one > 0) | (other > 0))
 
 
-def _followed(segmenter, shifts: list[int]) -> list[np.ndarray]:
+def _propagated(segmenter, shifts: list[int]) -> list[np.ndarray]:
     segmenter.begin(_frame(0, 0), _truth(0))
     return [segmenter.step(_frame(i, s)).mask for i, s in enumerate(shifts, start=1)]
 
 
-def test_the_copied_mask_stays_where_it_was():
-    for mask in _followed(CopySegmenter(), [3, 6, 40]):
+def test_the_copied_mask_does_not_move():
+    for mask in _propagated(CopySegmenter(), [3, 6, 40]):
         np.testing.assert_array_equal(mask, _truth(0))
 
 
 @pytest.mark.parametrize("kind", [FlowSegmenter, GrabCutSegmenter])
-def test_the_others_follow_what_moves(kind):
+def test_a_moving_object_is_followed(kind):
     shifts = [3, 6, 9, 12, 15]
-    masks = _followed(kind(), shifts)
-    assert _overlap(_truth(0), _truth(15)) < 0.3  # what copying would get
+    masks = _propagated(kind(), shifts)
+    assert _overlap(_truth(0), _truth(15)) < 0.3  # J of the copied mask
     for shift, mask in zip(shifts, masks, strict=True):
         assert _overlap(mask, _truth(shift)) > 0.8
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_predictions_are_of_the_frames_size_and_kind(kind):
+def test_predictions_have_the_size_of_the_frame(kind):
     segmenter = kind()
     assert segmenter.begin(_frame(0, 0), _truth(0)).steps == 0
     prediction = segmenter.step(_frame(7, 2))
@@ -71,12 +71,12 @@ def test_predictions_are_of_the_frames_size_and_kind(kind):
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_a_sequence_does_not_see_the_one_before(kind):
+def test_sequences_are_independent(kind):
     segmenter = kind()
-    first = _followed(segmenter, [3, 6])
+    first = _propagated(segmenter, [3, 6])
     segmenter.begin(_frame(0, 30), _truth(30))
     segmenter.step(_frame(1, 33))
-    for one, other in zip(first, _followed(segmenter, [3, 6]), strict=True):
+    for one, other in zip(first, _propagated(segmenter, [3, 6]), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -103,7 +103,7 @@ def test_wrong_masks_sizes_and_order_are_refused(kind):
     with pytest.raises(UsageError, match="mask"):
         segmenter.begin(frame, None)
     with pytest.raises(UsageError, match="begin"):
-        segmenter.step(frame)  # a sequence that was refused has not begun
+        segmenter.step(frame)  # a refused sequence has not begun
     segmenter.begin(frame, _truth(0))
     small = Frame(1, "00001", decode=lambda: np.zeros((20, 30, 3), np.uint8))
     with pytest.raises(InputError, match="72x112.*20x30.*00001"):
@@ -118,22 +118,24 @@ def test_void_belongs_to_no_object():
     np.testing.assert_array_equal(segmenter.step(_frame(1, 3)).mask, _truth(0))
 
 
-def test_the_place_of_a_hidden_object_is_remembered():
+def test_an_object_is_found_again_after_an_occlusion():
     segmenter = GrabCutSegmenter()
     segmenter.begin(_frame(0, 0), _truth(0))
-    hidden = segmenter.step(_frame(1, 0, ()))
-    assert _overlap(hidden.mask, _truth(0)) < 0.2
+    occluded = segmenter.step(_frame(1, 0, ()))
+    assert _overlap(occluded.mask, _truth(0)) < 0.2
     assert _overlap(segmenter.step(_frame(2, 4)).mask, _truth(4)) > 0.8
 
 
-def test_what_grabcut_may_reach_is_a_choice():
-    near = _followed(GrabCutSegmenter(GrabCutOnline(reach=2.0)), [10])[0]
+def test_grabcut_searches_within_its_radius():
+    near = _propagated(GrabCutSegmenter(GrabCutOnline(search_radius=2.0)), [10])[0]
     assert not near[:, 14 + SIDE + 4 :].any()
-    assert _overlap(near, _truth(10)) < _overlap(_followed(GrabCutSegmenter(), [10])[0], _truth(10))
+    assert _overlap(near, _truth(10)) < _overlap(
+        _propagated(GrabCutSegmenter(), [10])[0], _truth(10)
+    )
 
 
-def test_the_flow_has_presets():
+def test_flow_presets_differ():
     shifts = [3, 6, 9]
-    fast = _followed(FlowSegmenter(FlowOnline(preset="ultrafast")), shifts)
-    exact = _followed(FlowSegmenter(), shifts)
+    fast = _propagated(FlowSegmenter(FlowOnline(flow_preset="ultrafast")), shifts)
+    exact = _propagated(FlowSegmenter(), shifts)
     assert any((one != other).any() for one, other in zip(fast, exact, strict=True))

@@ -31,7 +31,6 @@ from deeplab_gygo.baselines.shared.trunks import (
     trunk_units,
 )
 from deeplab_gygo.baselines.shared.vgg import CROP, VggSpec, apply_classifier, identity_scales
-from deeplab_gygo.models.config import DECODER_STRIDE
 from deeplab_gygo.models.head import build_head
 from deeplab_gygo.models.memory import readout_channels
 from deeplab_gygo.models.refinement import build_refiner

@@ -16,70 +16,40 @@ from deeplab_gygo.baselines.osmn.network import Osmn
 from deeplab_gygo.baselines.shared.fine_tuning import ParameterGroups
 from deeplab_gygo.baselines.shared.trainer import BaselineTrainer
 from deeplab_gygo.baselines.shared.trunks import trunk_stage
-from deeplab_gygo.baselines.shared.validation import BaselineValidation
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.evaluation.measures import jaccard
+from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.models.losses import named_loss
-
-_WHOLE_SEQUENCE = 10**6  # frames, more than a video has
-
-
-class OsmnTrainer(BaselineTrainer):
-    """Trains OSMN; see `BaselineTrainer`."""
-
-    network = Osmn
-    clip_maker = GuidedClipMaker
-
-    @property
-    def max_frame_distance(self) -> int:
-        """Maximum distance between the two frames of a video clip, frames."""
-        return self.config.guide_span or _WHOLE_SEQUENCE
-
-    def _parameter_groups(self) -> ParameterGroups:
-        config = self.config
-        by_role = {
-            "visual": config.modulator_learning_rate,
-            "spatial": config.spatial_learning_rate,
-        }
-        rates: dict[float, list[Any]] = {}
-        for role, variables in self.parent.variables(config.frozen_stages).items():
-            for name, variable in variables.items():
-                in_trunk = trunk_stage(name.split("/")[0]) is not None
-                own = 0.0 if in_trunk else by_role.get(role, 0.0)
-                rates.setdefault(own or config.learning_rate, []).append(variable)
-        return list(rates.items())
-
-    def _loss(self) -> Callable[[Any, Any], Any]:
-        return named_loss(self.config.loss, self.config.dice_weight)
-
-    def _build_validation(self) -> OsmnValidation:
-        return OsmnValidation(self.parent, self.config, self.root)
+from deeplab_gygo.training.validation import Validation
 
 
-class OsmnValidation(BaselineValidation):
-    """Evaluates OSMN on every `stride`-th frame after the first, the visual guide.
+class OsmnValidation(Validation):
+    """Measures OSMN on every `stride`-th frame after the first, the visual guide.
 
     The spatial guide of `true-guide` is the *true* mask of the previous frame, which a propagation
-    does not have. That of `propagated` is the prediction on the last evaluated frame, which is
-    older than in a propagation.
+    does not have. That of `propagated` is the prediction on the last measured frame, which is older
+    than in a propagation.
 
     Args:
-        parent: Network to evaluate; its weights may change between runs.
+        parent: Network to measure; its weights may change between runs.
         config: Validation sets and threshold.
-        root: Folder that relative roots start at.
+        root: As for `Validation`.
     """
 
     modes = ("true-guide", "propagated")
 
     def __init__(self, parent: Osmn, config: OsmnTraining, root: Path):
-        super().__init__(parent, config, root, OsmnOnline().short_side(parent.config.trunk))
+        super().__init__(config.validation, root)
+        self._parent, self._min_logit = parent, config.min_logit
         self._visual = backend.compiled(parent.visual)
         self._segmentation = backend.compiled(parent.segmentation)
 
-    def _sequence(self, dataset: Dataset, name: str, stride: int) -> dict[str, float]:
-        sequence = dataset.sequence(name)
+    def sequence_scores(self, dataset: Dataset, name: str, stride: int) -> dict[str, float]:
+        """Returns the mean J by mode over every `stride`-th frame of a sequence."""
+        sequence, parent = dataset.sequence(name), self._parent
         annotated = sorted(sequence.annotations)
-        geometry = self._geometry(sequence)
+        side = OsmnOnline().short_side(parent.config.trunk)
+        geometry = Geometry.fit(sequence.size, side, parent.stride)
         first = dataset.annotation(name, annotated[0]) == 1
         scales = self._visual(crop_inputs(sequence.frame(annotated[0]).image, first))
         values: dict[str, list[float]] = {mode: [] for mode in self.modes}
@@ -96,3 +66,36 @@ class OsmnValidation(BaselineValidation):
                 values[mode].append(jaccard(mask, truth))
             predicted = mask
         return {mode: float(np.mean(part)) for mode, part in values.items()}
+
+
+class OsmnTrainer(BaselineTrainer):
+    """Trains OSMN; see `BaselineTrainer`."""
+
+    network = Osmn
+    clip_maker = GuidedClipMaker
+    validation_class = OsmnValidation
+
+    @staticmethod
+    def max_frame_distance(config: OsmnTraining) -> int:
+        """Returns the maximum distance between the two frames of a video clip, frames."""
+        return config.guide_span or 10**6  # more frames than a video has
+
+    @staticmethod
+    def parameter_groups(parent: Osmn, config: OsmnTraining) -> ParameterGroups:
+        """Returns peak learning rates and their variables; no group is empty."""
+        by_role = {
+            "visual": config.modulator_learning_rate,
+            "spatial": config.spatial_learning_rate,
+        }
+        rates: dict[float, list[Any]] = {}
+        for role, variables in parent.variables(config.frozen_stages).items():
+            for name, variable in variables.items():
+                in_trunk = trunk_stage(name.split("/")[0]) is not None
+                own = 0.0 if in_trunk else by_role.get(role, 0.0)
+                rates.setdefault(own or config.learning_rate, []).append(variable)
+        return list(rates.items())
+
+    @staticmethod
+    def loss(config: OsmnTraining) -> Callable[[Any, Any], Any]:
+        """Returns `loss(outputs, targets)`."""
+        return named_loss(config.loss, config.dice_weight)

@@ -15,10 +15,41 @@ from deeplab_gygo.baselines.osvos.config import OsvosOnline, OsvosTraining
 from deeplab_gygo.baselines.osvos.network import FUSED, Osvos
 from deeplab_gygo.baselines.shared.fine_tuning import ParameterGroups
 from deeplab_gygo.baselines.shared.trainer import BaselineTrainer
-from deeplab_gygo.baselines.shared.validation import BaselineValidation
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.evaluation.measures import jaccard
+from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.models.losses import named_loss
+from deeplab_gygo.training.validation import Validation
+
+
+class OsvosValidation(Validation):
+    """Measures the parent of OSVOS without fine-tuning on every `stride`-th frame.
+
+    Args:
+        parent: Network to measure; its weights may change between runs.
+        config: Validation sets and threshold.
+        root: As for `Validation`.
+    """
+
+    modes = ("zero-shot",)
+
+    def __init__(self, parent: Osvos, config: OsvosTraining, root: Path):
+        super().__init__(config.validation, root)
+        self._parent, self._min_logit = parent, config.min_logit
+        self._network = backend.compiled(parent.network)
+
+    def sequence_scores(self, dataset: Dataset, name: str, stride: int) -> dict[str, float]:
+        """Returns the mean J by mode over every `stride`-th frame of a sequence."""
+        sequence, parent = dataset.sequence(name), self._parent
+        side = OsvosOnline(mode="zero-shot").short_side(parent.config.trunk)
+        geometry = Geometry.fit(sequence.size, side, parent.stride)
+        values = []
+        for index in sorted(sequence.annotations)[::stride]:
+            image = geometry.image(sequence.frame(index).image)[None].astype(np.float32)
+            logits = backend.to_numpy(self._network({"image": image})[FUSED])[0, ..., 0]
+            truth = dataset.annotation(name, index)
+            values.append(jaccard(geometry.logits(logits) > self._min_logit, truth))
+        return {"zero-shot": float(np.mean(values))}
 
 
 class OsvosTrainer(BaselineTrainer):
@@ -26,25 +57,27 @@ class OsvosTrainer(BaselineTrainer):
 
     network = Osvos
     clip_maker = PlainClipMaker
+    validation_class = OsvosValidation
 
-    def _parameter_groups(self) -> ParameterGroups:
-        config = self.config
-        return self.parent.parameter_groups(
+    @staticmethod
+    def parameter_groups(parent: Osvos, config: OsvosTraining) -> ParameterGroups:
+        """Returns peak learning rates and their variables; no group is empty."""
+        return parent.parameter_groups(
             config.learning_rate,
             {"trunk": 1.0, "score": config.side_multiplier, "fuse": config.fuse_multiplier},
             config.bias_multiplier,
             config.frozen_stages,
         )
 
-    def _loss(self) -> Callable[[Any, Any], Any]:
-        return deep_supervision(named_loss(self.config.loss, self.config.dice_weight))
+    @staticmethod
+    def loss(config: OsvosTraining) -> Callable[[Any, Any], Any]:
+        """Returns `loss(outputs, targets)`."""
+        return deep_supervision(named_loss(config.loss, config.dice_weight))
 
-    def _step_targets(self, targets: np.ndarray) -> dict[str, Any]:
+    def step_targets(self, targets: np.ndarray) -> dict[str, Any]:
+        """Returns the targets of the loss with the current weight of the sides."""
         weight = self.config.side_loss_schedule.at(self.progress_fraction())
         return {"mask": targets, "side_weight": np.array(weight, np.float32)}
-
-    def _build_validation(self) -> OsvosValidation:
-        return OsvosValidation(self.parent, self.config, self.root)
 
 
 def deep_supervision(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -64,31 +97,3 @@ def deep_supervision(loss: Callable[[Any, Any], Any]) -> Callable[[Any, Any], An
         return loss(outputs[FUSED], mask) + weight * sum(sides[1:], sides[0])
 
     return total_loss
-
-
-class OsvosValidation(BaselineValidation):
-    """Evaluates the parent of OSVOS without fine-tuning on every `stride`-th frame.
-
-    Args:
-        parent: Network to evaluate; its weights may change between runs.
-        config: Validation sets and threshold.
-        root: Folder that relative roots start at.
-    """
-
-    modes = ("zero-shot",)
-
-    def __init__(self, parent: Osvos, config: OsvosTraining, root: Path):
-        side = OsvosOnline(mode="zero-shot").short_side(parent.config.trunk)
-        super().__init__(parent, config, root, side)
-        self._network = backend.compiled(parent.network)
-
-    def _sequence(self, dataset: Dataset, name: str, stride: int) -> dict[str, float]:
-        sequence = dataset.sequence(name)
-        geometry = self._geometry(sequence)
-        values = []
-        for index in sorted(sequence.annotations)[::stride]:
-            image = geometry.image(sequence.frame(index).image)[None].astype(np.float32)
-            logits = backend.to_numpy(self._network({"image": image})[FUSED])[0, ..., 0]
-            truth = dataset.annotation(name, index)
-            values.append(jaccard(geometry.logits(logits) > self._min_logit, truth))
-        return {"zero-shot": float(np.mean(values))}

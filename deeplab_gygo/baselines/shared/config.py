@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.io.config_file import check_choices, check_range
@@ -179,7 +181,7 @@ class BaselineTrainConfig:
             all are.
         freeze_batch_norm: Run every BatchNorm on its moving statistics and train none of its
             variables. Those of a trunk with ImageNet weights are always frozen.
-        ema: As in `TrainConfig`; 0 keeps the last weights.
+        ema_momentum: As in `TrainConfig`; 0 keeps the last weights.
         augment: Augmentation.
         threshold: Probability above which a pixel is object, in validation.
         validate_every: Steps between validations.
@@ -217,7 +219,7 @@ class BaselineTrainConfig:
     dice_weight: float = 0.0
     frozen_stages: int = 0
     freeze_batch_norm: bool = False
-    ema: float = 0.0
+    ema_momentum: float = 0.0
     augment: AugmentConfig = field(default_factory=flips_only)
     threshold: float = 0.5
     validate_every: int = 2500
@@ -236,6 +238,7 @@ class BaselineTrainConfig:
         "rate_stairs": "learning_rate_schedule",
         "clip": "grad_clip_norm",
         "dice": "dice_weight",
+        "ema": "ema_momentum",
         "fix_bn": "freeze_batch_norm",
     }
 
@@ -251,6 +254,10 @@ class BaselineTrainConfig:
                      "dice_weight", "frozen_stages", "workers", "worker_processes"):  # fmt: skip
             check_range(self, name, 0)
         check_range(self, "momentum", 0, 1)
-        check_range(self, "ema", 0, 1)
-        # Logits are compared with the logit of the threshold.
+        check_range(self, "ema_momentum", 0, 1)
         check_range(self, "threshold", 1e-6, 1 - 1e-6)
+
+    @property
+    def min_logit(self) -> float:
+        """Logit of the threshold, with which validation compares logits."""
+        return float(np.log(self.threshold) - np.log1p(-self.threshold))

@@ -1,4 +1,4 @@
-"""The two guides of OSMN: where the Gaussian lies, how wide it is, what the crop shows."""
+"""The two guides of OSMN: center and spread of the Gaussian, content of the crop."""
 
 import cv2
 import numpy as np
@@ -7,8 +7,8 @@ import pytest
 from deeplab_gygo.baselines.osmn.guides import (
     CENTER_PERTURBATION,
     CROP_SIZE,
-    LEAST_SPREAD,
     MAD_TO_SIGMA,
+    MIN_SIGMA,
     SPREAD_PERTURBATION,
     gaussian_guide,
     visual_crop,
@@ -27,13 +27,12 @@ def _measured(guide):
     result = []
     for axis in (1, 0):
         profile = guide[..., 0].sum(axis)
-        places = np.arange(len(profile))
-        center = (places * profile).sum() / profile.sum()
-        result.append((center, np.sqrt(((places - center) ** 2 * profile).sum() / profile.sum())))
+        positions = np.arange(len(profile))
+        center = (positions * profile).sum() / profile.sum()
+        result.append(
+            (center, np.sqrt(((positions - center) ** 2 * profile).sum() / profile.sum()))
+        )
     return result
-
-
-# === Spatial guide ===
 
 
 def test_the_peak_is_the_median_and_the_spread_the_scaled_deviation():
@@ -55,7 +54,7 @@ def test_a_small_object_has_the_least_spread():
     guide = gaussian_guide(_box(60, 80, 1, 1))
     for center, spread in _measured(guide):
         assert center in (pytest.approx(60), pytest.approx(80))
-        assert spread == pytest.approx(LEAST_SPREAD, rel=1e-3)
+        assert spread == pytest.approx(MIN_SIGMA, rel=1e-3)
 
 
 def test_an_even_number_of_rows_is_centered_between_two():
@@ -64,7 +63,7 @@ def test_an_even_number_of_rows_is_centered_between_two():
     assert row == pytest.approx(39.5, abs=0.01) and column == pytest.approx(59.5, abs=0.01)
 
 
-def test_stray_pixels_hardly_move_the_guide():
+def test_outliers_hardly_move_the_guide():
     mask = _box(30, 40, 21, 41)
     mask[115:, 150:] = 1
     (row, _), (column, _) = _measured(gaussian_guide(mask))
@@ -80,10 +79,10 @@ def test_median_and_deviation_are_those_of_the_pixels(dtype):
         cv2.ellipse(mask, center, (20, 11), 30, 0, 360, 1, -1)
     guide = gaussian_guide(mask.astype(dtype))
     rows, columns = np.nonzero(mask)
-    centers = [np.median(places) for places in (rows, columns)]
+    centers = [np.median(positions) for positions in (rows, columns)]
     spreads = [
-        max(LEAST_SPREAD, MAD_TO_SIGMA * np.median(np.abs(places - center)))
-        for places, center in zip((rows, columns), centers, strict=True)
+        max(MIN_SIGMA, MAD_TO_SIGMA * np.median(np.abs(positions - center)))
+        for positions, center in zip((rows, columns), centers, strict=True)
     ]
     y, x = np.mgrid[:120, :160]
     expected = np.exp(
@@ -92,19 +91,19 @@ def test_median_and_deviation_are_those_of_the_pixels(dtype):
     np.testing.assert_allclose(guide[..., 0], expected, atol=1e-6)
 
 
-def test_nothing_known_is_blank():
+def test_an_empty_mask_gives_a_blank_guide():
     assert not gaussian_guide(np.zeros((40, 50), np.uint8)).any()
     assert not gaussian_guide(np.zeros((40, 50), np.uint8), np.random.default_rng(0)).any()
 
 
-def test_training_moves_and_widens_within_bounds():
+def test_the_perturbation_is_within_its_bounds():
     mask, sigma = _box(50, 60, 21, 41), np.array([5, 10]) * MAD_TO_SIGMA
     centers, factors = [], []
     for seed in range(200):
         measured = np.array(_measured(gaussian_guide(mask, np.random.default_rng(seed))))
         centers.append((measured[:, 0] - (60, 80)) / sigma)
         factors.append(measured[:, 1] / sigma)
-    # A Gaussian wide against the picture is cut at its border, which moves what is measured.
+    # A wide Gaussian is truncated at the border, which biases the measurement.
     assert 0.8 * CENTER_PERTURBATION < np.abs(centers).max() < 1.1 * CENTER_PERTURBATION
     assert 1.3 < np.max(factors) < 1.02 * SPREAD_PERTURBATION
     assert 0.98 / SPREAD_PERTURBATION < np.min(factors) < 0.75
@@ -116,10 +115,7 @@ def test_bounds_of_the_perturbation_can_be_set():
     np.testing.assert_allclose(still, gaussian_guide(mask), atol=1e-6)
 
 
-# === Visual guide ===
-
-
-def _picture(mask, inside=(200, 40, 40), outside=(20, 60, 180)):
+def _image(mask, inside=(200, 40, 40), outside=(20, 60, 180)):
     image = np.empty((*mask.shape, 3), np.uint8)
     image[:], image[mask > 0] = outside, inside
     return image
@@ -127,11 +123,11 @@ def _picture(mask, inside=(200, 40, 40), outside=(20, 60, 180)):
 
 def test_the_crop_is_the_box_with_its_border_stretched_to_a_square():
     mask = _box(30, 40, 50, 100)
-    crop, outline = visual_crop(_picture(mask), mask)
+    crop, crop_mask = visual_crop(_image(mask), mask)
     assert crop.shape == (CROP_SIZE, CROP_SIZE, 3) and crop.dtype == np.uint8
-    assert outline.shape == (CROP_SIZE, CROP_SIZE) and set(np.unique(outline)) == {0, 1}
+    assert crop_mask.shape == (CROP_SIZE, CROP_SIZE) and set(np.unique(crop_mask)) == {0, 1}
     # Rows 28 to 81 (2 of 54 before the object), columns 37 to 142 (3 of 106).
-    rows, columns = np.flatnonzero(outline.any(1)), np.flatnonzero(outline.any(0))
+    rows, columns = np.flatnonzero(crop_mask.any(1)), np.flatnonzero(crop_mask.any(0))
     assert rows[0] == pytest.approx(2 / 54 * CROP_SIZE, abs=1)
     assert rows[-1] + 1 == pytest.approx(52 / 54 * CROP_SIZE, abs=1)
     assert columns[0] == pytest.approx(3 / 106 * CROP_SIZE, abs=1)
@@ -140,21 +136,21 @@ def test_the_crop_is_the_box_with_its_border_stretched_to_a_square():
     np.testing.assert_array_equal(crop[0, 0], (20, 60, 180))
 
 
-def test_picture_and_mask_of_a_crop_fit_also_in_training():
+def test_crop_and_mask_stay_aligned_under_perturbation():
     mask = np.zeros((120, 160), np.uint8)
     cv2.ellipse(mask, (80, 60), (45, 25), 20, 0, 360, 1, -1)
-    image = _picture(mask, (255, 255, 255), (0, 0, 0))
+    image = _image(mask, (255, 255, 255), (0, 0, 0))
     for seed in range(10):
-        crop, outline = visual_crop(image, mask, np.random.default_rng(seed))
+        crop, crop_mask = visual_crop(image, mask, np.random.default_rng(seed))
         shown = crop[..., 0] >= 128
-        union = np.count_nonzero(shown | (outline > 0))
-        assert np.count_nonzero(shown & (outline > 0)) > 0.97 * union, seed
+        union = np.count_nonzero(shown | (crop_mask > 0))
+        assert np.count_nonzero(shown & (crop_mask > 0)) > 0.97 * union, seed
 
 
-def test_training_varies_the_crop_and_the_same_generator_gives_the_same():
+def test_the_crop_is_a_function_of_the_generator():
     mask = _box(30, 40, 50, 70)
-    mask[30:50, 40:60] = 0  # a corner is missing: mirroring can be seen
-    image = _picture(mask)
+    mask[30:50, 40:60] = 0  # a corner is missing: a flip is visible
+    image = _image(mask)
     crops = [visual_crop(image, mask, np.random.default_rng(s))[1] for s in (4, 4, 5, 6)]
     np.testing.assert_array_equal(crops[0], crops[1])
     assert not np.array_equal(crops[0], crops[2]) and not np.array_equal(crops[2], crops[3])
@@ -164,23 +160,23 @@ def test_training_varies_the_crop_and_the_same_generator_gives_the_same():
     assert always[:56, :56].sum() > always[:56, -56:].sum()
 
 
-def test_the_crop_ends_at_the_border_of_the_picture():
+def test_the_crop_ends_at_the_border_of_the_image():
     mask = _box(0, 0, 120, 160)
-    crop, outline = visual_crop(_picture(mask), mask)
-    assert outline.all() and (crop == (200, 40, 40)).all()
+    crop, crop_mask = visual_crop(_image(mask), mask)
+    assert crop_mask.all() and (crop == (200, 40, 40)).all()
 
 
-def test_thin_things_are_not_lost_in_the_crop():
+def test_a_thin_object_does_not_vanish_in_the_crop():
     mask = np.zeros((900, 900), np.uint8)
     cv2.line(mask, (10, 10), (890, 890), 1, 1)
-    assert visual_crop(_picture(mask), mask)[1].any()
-    assert visual_crop(_picture(mask)[:5, :5], np.eye(5, dtype=np.uint8))[1].any()
+    assert visual_crop(_image(mask), mask)[1].any()
+    assert visual_crop(_image(mask)[:5, :5], np.eye(5, dtype=np.uint8))[1].any()
 
 
 def test_an_empty_mask_gives_an_empty_crop():
     mask = np.zeros((40, 50), np.uint8)
-    crop, outline = visual_crop(_picture(mask), mask)
-    assert not crop.any() and not outline.any()
+    crop, crop_mask = visual_crop(_image(mask), mask)
+    assert not crop.any() and not crop_mask.any()
 
 
 def test_other_axes_are_refused():

@@ -1,4 +1,4 @@
-"""OSMN: its published sizes, its modulators, and that it starts as what it modulates."""
+"""OSMN: published sizes, modulators, and initial equality with the parent that it modulates."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ FULLY_CONNECTED = (25_088 * 4096 + 4096) + (4096 * 4096 + 4096)
 SIDES = sum(9 * width * 16 + 16 for width in (128, 256, 512, 512))
 FUSION = 4 * 16 + 1
 SCALES = 3 * 256 + 6 * 512
-NORMALISED_SHIFTS = 5 * SCALES  # a 1x1 kernel on one channel and four vectors of BatchNorm
+NORMALIZED_SHIFTS = 5 * SCALES  # a 1x1 kernel on one channel and four vectors of BatchNorm
 
 LIGHT = {"trunk": "efficientnet_lite0", "decoder": "deeplab", "spatial_relu": False}
 THIN_HEAD = ModelConfig(aspp_channels=16, low_level_channels=8, decoder_channels=16)
@@ -60,13 +60,10 @@ def _segment(osmn: Osmn, inputs: dict, scales: np.ndarray) -> np.ndarray:
     return np.array(osmn.segmentation({**image, "scales": scales}, training=False))
 
 
-# === Published sizes ===
-
-
 def test_the_original_has_the_number_of_parameters_of_its_layers(original):
     visual = CONVOLUTIONS + FULLY_CONNECTED + 4096 * SCALES + SCALES
     assert original.visual.count_params() == visual == 149_993_024
-    segmentation = CONVOLUTIONS + SIDES + FUSION + NORMALISED_SHIFTS
+    segmentation = CONVOLUTIONS + SIDES + FUSION + NORMALIZED_SHIFTS
     assert original.segmentation.count_params() == segmentation == 14_936_769
     assert original.network.count_params() == visual + segmentation
 
@@ -83,7 +80,7 @@ def test_the_original_has_the_kernels_of_its_layers(original):
         assert norm.momentum == 0.99 and norm.epsilon == 0.001
     assert tuple(segmentation("side2_conv").kernel.shape) == (3, 3, 128, 16)
     assert tuple(segmentation("fuse").kernel.shape) == (1, 1, 64, 1)
-    assert original.stride == 16 and original.logits_stride == 2
+    assert original.stride == 16
 
 
 def test_nine_layers_are_modulated_unless_the_early_ones_are_too(original):
@@ -97,32 +94,29 @@ def test_nine_layers_are_modulated_unless_the_early_ones_are_too(original):
     assert "conv1_1_modulate" in [layer.name for layer in early.segmentation.layers]
 
 
-# === Modulation ===
-
-
-def test_scales_are_one_with_the_first_weights_whatever_is_shown(thin, light):
+def test_initial_scales_are_one_for_any_crop(thin, light):
     inputs = _inputs(2)
     for osmn in (thin, light):
         scales = osmn.visual({name: inputs[name] for name in ("crop", "crop_mask")})
         np.testing.assert_array_equal(scales, np.ones((2, osmn.scale_count), np.float32))
 
 
-def test_shifts_are_nothing_without_a_guide_and_never_negative_in_the_original(thin):
+def test_shifts_of_the_original_are_zero_without_a_guide_and_never_negative(thin):
     inputs = _inputs()
     ones = np.ones((1, thin.scale_count), np.float32)
     shifts = keras.Model(
         thin.segmentation.input,
         [thin.segmentation.get_layer(f"spatial{stage}_relu").output for stage in (3, 4, 5)],
     )
-    told = {"image": inputs["image"], "scales": ones, "spatial": inputs["spatial"]}
-    for shift in shifts(told, training=False):
+    given = {"image": inputs["image"], "scales": ones, "spatial": inputs["spatial"]}
+    for shift in shifts(given, training=False):
         assert 0 <= np.min(shift) and 0 < np.max(shift) < 0.01
-    blank = {**told, "spatial": np.zeros_like(inputs["spatial"])}
+    blank = {**given, "spatial": np.zeros_like(inputs["spatial"])}
     for shift in shifts(blank, training=False):
         assert not np.any(shift)
 
 
-def test_shifts_are_nothing_at_first_without_relu_and_may_become_negative(light):
+def test_shifts_without_relu_are_initially_zero_and_can_be_negative(light):
     inputs, ones = _inputs(), np.ones((1, light.scale_count), np.float32)
     blank = {**inputs, "spatial": np.zeros_like(inputs["spatial"])}
     np.testing.assert_array_equal(_segment(light, inputs, ones), _segment(light, blank, ones))
@@ -130,18 +124,17 @@ def test_shifts_are_nothing_at_first_without_relu_and_may_become_negative(light)
     layer.kernel.assign(np.full(layer.kernel.shape, -3.0, np.float32))
     try:
         shift = keras.Model(light.segmentation.input, layer.output)
-        told = {"image": inputs["image"], "scales": ones, "spatial": inputs["spatial"]}
-        # Cells at stride 16 see the mean of the guide.
-        cells = inputs["spatial"].reshape(1, 3, 16, 4, 16, 1).mean((2, 4))
-        expected = np.broadcast_to(-3.0 * cells, (1, 3, 4, layer.kernel.shape[-1]))
-        np.testing.assert_allclose(shift(told), expected, rtol=1e-4)
+        given = {"image": inputs["image"], "scales": ones, "spatial": inputs["spatial"]}
+        # Positions at stride 16 see the mean of the guide.
+        means = inputs["spatial"].reshape(1, 3, 16, 4, 16, 1).mean((2, 4))
+        expected = np.broadcast_to(-3.0 * means, (1, 3, 4, layer.kernel.shape[-1]))
+        np.testing.assert_allclose(shift(given), expected, rtol=1e-4)
         assert np.abs(_segment(light, inputs, ones) - _segment(light, blank, ones)).max() > 0
     finally:
         layer.kernel.assign(np.zeros(layer.kernel.shape, np.float32))
 
 
 def test_a_scale_acts_on_its_own_channel(thin, thin_trunks):
-    """Of a unit that is scaled by nothing but one channel, only this channel is left."""
     with thin_trunks():
         units = modulated_units("vgg16", early=False)
     inputs = _inputs()
@@ -152,23 +145,23 @@ def test_a_scale_acts_on_its_own_channel(thin, thin_trunks):
         scales[:, first : first + unit.channels] = 0
         scales[:, first + 2] = 2
         layer = thin.segmentation.get_layer(f"{unit.name}_modulate")
-        ends = keras.Model(thin.segmentation.input, [layer.input[0], layer.output])
-        told = {"image": inputs["image"], "scales": scales, "spatial": inputs["spatial"]}
-        before, after = (np.array(value) for value in ends(told, training=False))
+        unit_model = keras.Model(thin.segmentation.input, [layer.input[0], layer.output])
+        given = {"image": inputs["image"], "scales": scales, "spatial": inputs["spatial"]}
+        before, after = (np.array(value) for value in unit_model(given, training=False))
         np.testing.assert_allclose(after[..., 2], 2 * before[..., 2], rtol=1e-6)
         assert not np.any(np.delete(after, 2, axis=-1))
         first += unit.channels
     assert first == thin.scale_count
 
 
-def test_one_row_of_scales_serves_several_images(thin):
+def test_scales_are_broadcast_over_images(thin):
     inputs = _inputs(2)
     row = np.random.default_rng(9).uniform(0.5, 1.5, (1, thin.scale_count)).astype(np.float32)
     together = _segment(thin, inputs, row)
     np.testing.assert_allclose(together, _segment(thin, inputs, np.repeat(row, 2, 0)), atol=1e-7)
 
 
-def test_the_network_is_both_joined(thin, light):
+def test_the_joint_network_equals_its_parts(thin, light):
     rng = np.random.default_rng(10)
     for osmn, name, stride in ((thin, "fc8", 2), (light, "scales", 1)):
         layer = osmn.visual.get_layer(name)
@@ -180,12 +173,11 @@ def test_the_network_is_both_joined(thin, light):
         expected = _segment(osmn, inputs, np.array(scales))
         got = np.array(osmn.network(inputs, training=False))
         np.testing.assert_allclose(got, expected, atol=1e-6)
-        size = (1, 48 // osmn.logits_stride, 64 // osmn.logits_stride, 1)
-        assert got.shape == size and osmn.logits_stride == stride
+        assert got.shape == (1, 48 // stride, 64 // stride, 1)
         layer.set_weights(before)
 
 
-def test_what_is_hidden_does_not_matter(light):
+def test_pixels_outside_the_crop_mask_do_not_matter(light):
     layer = light.visual.get_layer("scales")
     before = layer.get_weights()
     layer.kernel.assign(np.random.default_rng(11).normal(0, 1, layer.kernel.shape))
@@ -203,10 +195,7 @@ def test_what_is_hidden_does_not_matter(light):
     layer.set_weights(before)
 
 
-# === Weights ===
-
-
-def test_variables_are_divided_by_their_roles(thin, light):
+def test_variables_are_grouped_by_role(thin, light):
     for osmn in (thin, light):
         groups = osmn.variables()
         assert tuple(groups) == ROLES
@@ -228,16 +217,16 @@ def test_frozen_stages_are_left_out_of_both_trunks(thin):
     assert "fc6/kernel" in groups["visual"] and "side3_conv/kernel" in groups["decoder"]
 
 
-def test_the_light_network_starts_as_the_shipped_parent():
+def test_the_light_network_initially_equals_the_shipped_parent():
     config, _, _ = read_parent_file(shipped_parent())
     osmn = Osmn(OsmnModel(**LIGHT, deeplab=config), "shipped")
     assert osmn.scale_count == 1744 and osmn.trunk_source.startswith("shipped parent")
     inputs = _inputs()
     got = np.array(osmn.network(inputs, training=False))
-    parent, _ = load_parent()
+    parent, _ = load_parent(inference_only=False)
     features = parent.encoder(inputs["image"], training=False)
     logits = parent.head(parent.head_inputs(features), training=False)
-    expected = np.array(parent.finest(features, logits))
+    expected = np.array(parent.refine(features, logits))
     assert np.ptp(expected) > 1
     np.testing.assert_allclose(got, expected, atol=1e-4)
 

@@ -1,4 +1,4 @@
-"""OSMN: guides from the annotated frame and from its own masks; fine-tuned and put back."""
+"""OSMN: guides of the annotated frame and of predicted masks; fine-tuning and exact reset."""
 
 import re
 
@@ -36,7 +36,7 @@ def light(thin_trunks) -> Osmn:
 
 
 def _tuned(**changes) -> OsmnOnline:
-    values = {"rate": 3e-3, "loss": "balanced-mean", "scales": (1.0,), "weight_decay": 0.0}
+    values = {"learning_rate": 3e-3, "loss": "balanced-mean", "scales": (1.0,), "weight_decay": 0.0}
     return OsmnOnline(**{"mode": "fine-tune", "steps": 2, **values, **changes})
 
 
@@ -56,9 +56,6 @@ def _values(parent) -> dict[str, np.ndarray]:
     return {n: np.array(v.numpy()) for n, v in variables_by_name(parent).items()}
 
 
-# === One shot ===
-
-
 @pytest.mark.parametrize("which", ["original", "light"])
 def test_every_frame_gets_a_mask_of_its_size(which, squares, request):
     segmenter = OsmnSegmenter(request.getfixturevalue(which), OsmnOnline())
@@ -70,7 +67,7 @@ def test_every_frame_gets_a_mask_of_its_size(which, squares, request):
 
 @pytest.fixture
 def spied(light, squares, monkeypatch):
-    """A segmenter whose network answers as it is told, with what it was shown."""
+    """A segmenter with a network of given answers, and the inputs of network and modulator."""
     segmenter = OsmnSegmenter(light, OsmnOnline())
     shown, scales = [], []
     answers = iter([squares.truth(1), np.zeros(squares.size, np.uint8), squares.truth(3)])
@@ -89,18 +86,18 @@ def spied(light, squares, monkeypatch):
     return segmenter, shown, scales
 
 
-def test_the_guide_lies_over_the_mask_of_the_frame_before(spied, squares):
+def test_the_spatial_guide_is_fitted_to_the_previous_mask(spied, squares):
     segmenter, shown, _ = spied
     predictions = squares.followed(segmenter, 3)
-    # The first guide is over the true mask, later ones over what was predicted.
+    # The first guide is of the true mask, later ones of predictions.
     before = [squares.truth(0), predictions[0].mask, predictions[1].mask]
     for inputs, mask in zip(shown, before, strict=True):
         np.testing.assert_array_equal(inputs["spatial"][0], gaussian_guide(mask))
-    assert not shown[2]["spatial"].any()  # nothing was seen, nothing is known
+    assert not shown[2]["spatial"].any()  # of an empty prediction
     np.testing.assert_array_equal(shown[0]["image"][0], squares.frame(1).image)
 
 
-def test_the_object_is_looked_at_once_a_sequence(spied, squares):
+def test_the_visual_modulator_runs_once_per_sequence(spied, squares):
     segmenter, shown, scales = spied
     squares.followed(segmenter, 3)
     (crop,) = scales
@@ -109,18 +106,6 @@ def test_the_object_is_looked_at_once_a_sequence(spied, squares):
     assert (crop["crop"][0, 112, 112] == (230, 210, 40)).all() and crop["crop_mask"][0, 112, 112]
     for inputs in shown:
         assert inputs["scales"].shape == (1, segmenter._parent.scale_count)
-
-
-def test_parts_away_from_the_last_mask_are_dropped_where_that_is_asked_for(
-    light, squares, monkeypatch
-):
-    both = np.float32(squares.truth(1) | squares.truth(1, 58)) * 10 - 5
-    for drops in (False, True):
-        segmenter = OsmnSegmenter(light, OsmnOnline(filter_components=drops))
-        monkeypatch.setattr(segmenter, "_visual", lambda inputs: None)
-        monkeypatch.setattr(segmenter, "_segmentation", lambda inputs: both[None, ::2, ::2, None])
-        mask = squares.followed(segmenter, 1)[0].mask
-        assert mask[30, 30] and bool(mask[30, 70]) is not drops
 
 
 def test_large_frames_are_seen_at_the_size_that_is_asked_for(original, squares, monkeypatch):
@@ -153,11 +138,8 @@ def test_objects_are_modulated_each_by_itself(light, squares):
         fc.assign(start)
 
 
-# === Fine-tuning ===
-
-
-def test_fine_tuning_learns_the_object_and_follows_it(segmenter, squares, monkeypatch):
-    monkeypatch.setattr(segmenter.config, "steps", 40)
+def test_fine_tuning_segments_the_moving_object(segmenter, squares, monkeypatch):
+    monkeypatch.setattr(segmenter._tuner, "_steps", 40)
     last = squares.followed(segmenter, 3)[-1].mask
     losses = segmenter.adaptation.losses
     assert np.mean(losses[-5:]) < 0.3 * np.mean(losses[:5])
@@ -165,7 +147,7 @@ def test_fine_tuning_learns_the_object_and_follows_it(segmenter, squares, monkey
     assert np.count_nonzero(last & truth) / np.count_nonzero(last | truth) > 0.7
 
 
-def test_reset_is_exact_and_sequences_do_not_see_each_other(segmenter, original, squares):
+def test_reset_is_exact_and_sequences_are_independent(segmenter, original, squares):
     before = _values(original)
     first = squares.followed(segmenter, 2)
     assert any(not np.array_equal(before[n], v) for n, v in _values(original).items())
@@ -178,24 +160,24 @@ def test_reset_is_exact_and_sequences_do_not_see_each_other(segmenter, original,
 
 
 @pytest.mark.parametrize(
-    ("trained", "parts"),
+    ("adapt", "roles_expected"),
     [
         ("all", {"visual", "spatial", "trunk", "decoder"}),
         ("modulators", {"visual", "spatial"}),
         ("decoder", {"decoder"}),
     ],
 )
-def test_only_what_is_asked_for_is_trained(light, squares, trained, parts):
+def test_only_the_configured_roles_are_adapted(light, squares, adapt, roles_expected):
     roles = {id(v): role for role, named in light.variables().items() for v in named.values()}
-    segmenter = OsmnSegmenter(light, _tuned(trained=trained, frozen_stages=2))
+    segmenter = OsmnSegmenter(light, _tuned(adapt=adapt, frozen_stages=2))
     variables = segmenter._tuner.variables
-    # Neither statistics, which have no role, nor the refinement, which knows no object.
-    assert {roles[id(v)] for v in variables} == parts
+    # Neither BatchNorm nor the class-agnostic refinement.
+    assert {roles[id(v)] for v in variables} == roles_expected
     assert not any(re.search(r"stem|stage[12]_", v.path) for v in variables)
 
 
-def test_a_decoder_is_trained_with_the_scales_that_the_object_has(original, squares):
-    segmenter = OsmnSegmenter(original, _tuned(trained="decoder"))
+def test_adapting_the_decoder_changes_no_other_variable(original, squares):
+    segmenter = OsmnSegmenter(original, _tuned(adapt="decoder"))
     before = _values(original)
     segmenter.begin(squares.frame(0), squares.truth(0))
     changed = {n for n, v in _values(original).items() if not np.array_equal(before[n], v)}
@@ -215,7 +197,7 @@ def test_every_object_has_weights_of_its_own(segmenter, squares):
     assert both.shape == (2, *squares.size)
 
 
-def test_a_sequence_says_where_fine_tuning_did_not_reach(segmenter, squares, monkeypatch):
+def test_a_low_jaccard_on_the_annotated_frame_is_a_warning(segmenter, squares, monkeypatch):
     nothing = np.full((1, 32, 48, 1), -5.0, np.float32)
     monkeypatch.setattr(segmenter, "_segmentation", lambda inputs: nothing)
     segmenter.begin(squares.frame(0), squares.truth(0))

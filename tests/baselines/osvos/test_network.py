@@ -1,4 +1,4 @@
-"""OSVOS: its published sizes, its sides, and what is trained at which rate."""
+"""OSVOS: published sizes, side outputs, parameter groups."""
 
 import keras
 import numpy as np
@@ -39,7 +39,7 @@ def test_the_original_has_the_published_kernels(original):
         assert tuple(layer(f"side{stage}_conv").kernel.shape) == (3, 3, width, 16)
         assert tuple(layer(f"side{stage}_score").kernel.shape) == (1, 1, 16, 1)
     assert tuple(layer("fuse").kernel.shape) == (1, 1, 64, 1)
-    assert original.stride == 16 and original.logits_stride == 2
+    assert original.stride == 16
 
 
 def test_first_kernels_are_small_and_normal(thin):
@@ -53,12 +53,11 @@ def test_every_output_has_the_size_of_the_finest_side(thin):
     outputs = thin.network({"image": image})
     stages = (2, 3, 4, 5) if thin.config.trunk == "vgg16" else (1, 2, 3, 5, 7)
     assert list(outputs) == [FUSED, *(f"side{stage}" for stage in stages)]
-    size = (2, 48 // thin.logits_stride, 64 // thin.logits_stride, 1)
-    assert {tuple(output.shape) for output in outputs.values()} == {size}
+    assert {tuple(output.shape) for output in outputs.values()} == {(2, 24, 32, 1)}
     assert {output.dtype for output in outputs.values()} == {outputs[FUSED].dtype}
 
 
-def test_variables_are_divided_by_their_rates(thin):
+def test_every_trainable_variable_is_in_one_group(thin):
     groups = thin.variables()
     everything = [id(v) for group in groups.values() for v in group.values()]
     assert sorted(everything) == sorted(id(v) for v in thin.network.trainable_variables)
@@ -75,11 +74,8 @@ def test_frozen_stages_are_left_out(thin):
     assert "side3_conv/kernel" in kept and "stem_conv/kernel" not in kept
 
 
-def test_a_trunk_is_random_only_where_none_is_asked_for(thin):
+def test_a_trunk_without_weights_is_random(thin):
     assert thin.trunk_source == "random"
-
-
-# === Joining sides ===
 
 
 def _sides() -> list[np.ndarray]:
@@ -90,12 +86,12 @@ def _sides() -> list[np.ndarray]:
 
 def _bilinear_kernel(factor: int) -> np.ndarray:
     """The fixed kernel of the original's transposed convolution, [2f, 2f]."""
-    places = 1 - np.abs(np.arange(2 * factor) - factor + 0.5) / factor
-    return np.outer(places, places).astype(np.float32)
+    positions = 1 - np.abs(np.arange(2 * factor) - factor + 0.5) / factor
+    return np.outer(positions, positions).astype(np.float32)
 
 
-def _enlarged(side: np.ndarray, factor: int) -> np.ndarray:
-    """Transposed convolution without padding, then the centre: how the original enlarges."""
+def _upsampled(side: np.ndarray, factor: int) -> np.ndarray:
+    """Transposed convolution without padding, then the center: the upsampling of the original."""
     if factor == 1:
         return side
     channels = side.shape[-1]
@@ -106,13 +102,13 @@ def _enlarged(side: np.ndarray, factor: int) -> np.ndarray:
     return large[:, cut : cut + height, cut : cut + width]
 
 
-def test_scores_that_are_enlarged_are_enlarged_sides_that_are_scored():
+def test_upsampled_scores_equal_scored_upsampled_sides():
     sides, fuse = _sides(), FuseSides()
     fuse.build([side.shape for side in sides])
     fuse.kernel.assign(np.random.default_rng(6).normal(size=(1, 1, 64, 1)).astype(np.float32))
     fuse.bias.assign([0.3])
     got = np.array(fuse([ops.convert_to_tensor(side) for side in sides]))
-    joined = np.concatenate([_enlarged(side, 2**n) for n, side in enumerate(sides)], axis=-1)
+    joined = np.concatenate([_upsampled(side, 2**n) for n, side in enumerate(sides)], axis=-1)
     expected = np.array(ops.conv(joined, fuse.kernel)) + 0.3
     inside = (slice(None), slice(4, -4), slice(4, -4))  # half of the coarsest side's stride
     np.testing.assert_allclose(got[inside], expected[inside], atol=1e-4)

@@ -1,4 +1,4 @@
-"""OSVOS: every frame by itself; fine-tuned on the annotated one and put back."""
+"""OSVOS: independent frames; fine-tuning on the annotated frame and exact reset."""
 
 import keras
 import numpy as np
@@ -7,8 +7,8 @@ import pytest
 from deeplab_gygo.baselines.osvos.config import OsvosModel, OsvosOnline
 from deeplab_gygo.baselines.osvos.network import Osvos
 from deeplab_gygo.baselines.osvos.segmenter import OsvosSegmenter
-from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.io.frame_folder import sequence_from_folder
+from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.models.weight_file import variables_by_name
 
 
@@ -20,7 +20,12 @@ def parent(thin_trunks) -> Osvos:
 
 
 def _tuned(**changes) -> OsvosOnline:
-    values = {"rate": 3e-3, "optimizer": "adam", "loss": "balanced-mean", "fuse_multiplier": 1.0}
+    values = {
+        "learning_rate": 3e-3,
+        "optimizer": "adam",
+        "loss": "balanced-mean",
+        "fuse_multiplier": 1.0,
+    }
     values |= {"scales": (1.0,), "threshold": 0.5, "weight_decay": 0.0, "bias_multiplier": 1.0}
     return OsvosOnline(**{"steps": 2, **values, **changes})
 
@@ -40,7 +45,7 @@ def _values(parent) -> dict[str, np.ndarray]:
     return {n: np.array(v.numpy()) for n, v in variables_by_name(parent).items()}
 
 
-def test_zero_shot_needs_no_mask_and_carries_nothing(parent, squares):
+def test_zero_shot_needs_no_mask_and_keeps_no_state(parent, squares):
     segmenter = OsvosSegmenter(parent, OsvosOnline(mode="zero-shot"))
     assert segmenter.begin(squares.frame(0), None).steps == 0
     one = segmenter.step(squares.frame(3))
@@ -81,8 +86,8 @@ def test_the_threshold_is_that_of_the_options(parent, squares):
     assert areas[0] == 64 * 96 and areas[2] == 0
 
 
-def test_fine_tuning_learns_the_object_and_finds_it_again(segmenter, squares, monkeypatch):
-    monkeypatch.setattr(segmenter.config, "steps", 40)
+def test_fine_tuning_segments_the_moving_object(segmenter, squares, monkeypatch):
+    monkeypatch.setattr(segmenter._tuner, "_steps", 40)
     last = squares.followed(segmenter, 3)[-1].mask
     losses = segmenter.adaptation.losses
     assert np.mean(losses[-5:]) < 0.3 * np.mean(losses[:5])
@@ -90,7 +95,7 @@ def test_fine_tuning_learns_the_object_and_finds_it_again(segmenter, squares, mo
     assert np.count_nonzero(last & truth) / np.count_nonzero(last | truth) > 0.7
 
 
-def test_reset_is_exact_and_sequences_do_not_see_each_other(segmenter, parent, squares):
+def test_reset_is_exact_and_sequences_are_independent(segmenter, parent, squares):
     before = _values(parent)
     first = squares.followed(segmenter, 2)
     changed = {n for n, v in _values(parent).items() if not np.array_equal(before[n], v)}
@@ -103,12 +108,12 @@ def test_reset_is_exact_and_sequences_do_not_see_each_other(segmenter, parent, s
         np.testing.assert_array_equal(value, before[name], err_msg=name)
 
 
-def test_layers_learn_at_the_rates_of_the_original(parent, squares):
+def test_layers_have_the_learning_rates_of_the_original(parent, squares):
     # Adam's first step moves every weight by its rate, so that the rates can be read off; a sum
     # over pixels has gradients beside which Adam's epsilon is nothing.
     before = _values(parent)
     options = _tuned(
-        steps=1, rate=1e-3, bias_multiplier=2.0, fuse_multiplier=0.01, loss="balanced-sum"
+        steps=1, learning_rate=1e-3, bias_multiplier=2.0, fuse_multiplier=0.01, loss="balanced-sum"
     )
     segmenter = OsvosSegmenter(parent, options)
     segmenter.begin(squares.frame(0), squares.truth(0))
@@ -121,7 +126,7 @@ def test_layers_learn_at_the_rates_of_the_original(parent, squares):
         assert moved[f"osvos/{name}"] == pytest.approx(rate, rel=0.1), name
 
 
-def test_the_original_step_is_momentum_on_a_sum(parent, squares):
+def test_the_original_loss_is_a_class_balanced_sum(parent, squares):
     options = OsvosOnline(steps=3, scales=(1.0,))
     segmenter = OsvosSegmenter(parent, options)
     before = _values(parent)

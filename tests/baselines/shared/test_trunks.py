@@ -1,4 +1,4 @@
-"""Trunks: their units, the hook behind every unit, and weights put into them."""
+"""Trunks: units, the hook after every unit, assignment of weights."""
 
 import keras
 import numpy as np
@@ -6,7 +6,6 @@ import pytest
 
 from deeplab_gygo.baselines.osvos.config import OsvosModel
 from deeplab_gygo.baselines.osvos.network import Osvos
-from deeplab_gygo.baselines.shared.config import TRUNKS
 from deeplab_gygo.baselines.shared.trunk_weights import TrunkWeights
 from deeplab_gygo.baselines.shared.trunks import (
     build_trunk,
@@ -18,6 +17,8 @@ from deeplab_gygo.baselines.shared.trunks import (
 from deeplab_gygo.errors import UsageError, WeightsError
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.weight_file import load_parent, save_parent
+
+TRUNKS = ("vgg16", "efficientnet_lite0")
 
 
 @pytest.mark.parametrize(
@@ -34,29 +35,29 @@ def test_modulated_units_and_channels(trunk, early, units, channels):
     assert len(modulated) == units and sum(unit.channels for unit in modulated) == channels
 
 
-def _model(trunk: str, after=None) -> keras.Model:
+def _model(trunk: str, hook=None) -> keras.Model:
     image = keras.Input((64, 64, 3), name="image")
     keras.utils.set_random_seed(1)
-    return keras.Model(image, build_trunk(trunk, image, after))
+    return keras.Model(image, build_trunk(trunk, image, hook))
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)
-def test_units_are_what_the_hook_is_given(trunk, thin_trunks):
+def test_the_hook_is_called_for_every_unit(trunk, thin_trunks):
     calls = []
 
-    def note(features, unit, stage):
+    def record(features, unit, stage):
         calls.append((unit, stage, features.shape[-1], 64 // features.shape[1]))
         return features
 
     with thin_trunks():
-        model = _model(trunk, note)
+        model = _model(trunk, record)
         units = trunk_units(trunk)
     assert calls == [(unit.name, unit.stage, unit.channels, unit.stride) for unit in units]
     assert list(model.output) == [f"stage{number}" for number in range(1, units[-1].stage + 1)]
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)
-def test_what_the_hook_returns_is_what_comes_next(trunk, thin_trunks):
+def test_the_output_of_the_hook_replaces_the_features(trunk, thin_trunks):
     stage = 3
 
     def erase(features, unit, at):
@@ -71,12 +72,12 @@ def test_what_the_hook_returns_is_what_comes_next(trunk, thin_trunks):
     np.testing.assert_array_equal(before["stage2"], after["stage2"])
     assert np.abs(after["stage3"]).max() == 0 and np.abs(before["stage3"]).max() > 0
     last = list(after)[-1]
-    seen, blind = np.array(before[last]), np.array(after[last])
+    seen, erased_last = np.array(before[last]), np.array(after[last])
     assert np.abs(seen[0] - seen[1]).max() > 0
-    np.testing.assert_array_equal(blind[0], blind[1])  # nothing of the images is left
+    np.testing.assert_array_equal(erased_last[0], erased_last[1])  # nothing of the images is left
 
 
-def test_stages_are_read_from_the_names_of_a_trunk_alone():
+def test_only_layers_of_a_trunk_have_a_stage():
     names = {
         "stem_conv": 0, "stem_conv_bn": 0, "stage3_block2_expand": 3, "conv4_1": 4,
         "stage7_block1_project_bn": 7, "side3_conv": None, "spatial3_conv": None,
@@ -85,7 +86,7 @@ def test_stages_are_read_from_the_names_of_a_trunk_alone():
     assert {name: trunk_stage(name) for name in names} == names
 
 
-def test_frozen_statistics_stay_and_are_used(thin_trunks):
+def test_frozen_batch_norm_uses_its_moving_statistics(thin_trunks):
     with thin_trunks():
         model = _model("efficientnet_lite0")
     freeze_statistics(model)
@@ -98,23 +99,20 @@ def test_frozen_statistics_stay_and_are_used(thin_trunks):
     assert {v.name for v in model.trainable_variables} == {"kernel"}
 
 
-# === Weights ===
-
-
-def test_the_shipped_trunk_answers_as_the_shipped_encoder():
+def test_the_shipped_trunk_equals_the_shipped_encoder():
     model = _model("efficientnet_lite0")
     weights = TrunkWeights("efficientnet_lite0", "shipped")
-    weights.put(model)
+    weights.assign_trunk(model)
     assert weights.description.startswith("shipped parent (SHA-256 ")
     rng = np.random.default_rng(3)
     image = rng.uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
-    expected = load_parent()[0].encoder(image, training=False)
+    expected = load_parent(inference_only=False)[0].encoder(image, training=False)
     got = model(image, training=False)
     for stage, name in (("stage1", "fine"), ("stage2", "low"), ("stage7", "high")):
         np.testing.assert_allclose(got[stage], expected[name], atol=1e-5)
 
 
-def test_a_parent_of_another_system_gives_its_trunk(thin_trunks, tmp_path):
+def test_a_trunk_is_initialized_from_a_parent_of_another_method(thin_trunks, tmp_path):
     with thin_trunks():
         first = Osvos(OsvosModel())
         path = save_parent(tmp_path / "first.npz", first, storage="float32")
@@ -147,10 +145,10 @@ def test_a_parent_on_another_backbone_is_refused(small_parent, tmp_path):
 def test_a_parent_of_other_widths_is_refused(small_parent, tmp_path):
     path = save_parent(tmp_path / "thin.npz", small_parent())
     with pytest.raises(WeightsError, match=r"stem_conv.*thin\.npz"):
-        TrunkWeights("efficientnet_lite0", path).put(_model("efficientnet_lite0"))
+        TrunkWeights("efficientnet_lite0", path).assign_trunk(_model("efficientnet_lite0"))
 
 
-def test_absent_files_are_said(tmp_path):
+def test_missing_files_are_named(tmp_path):
     for name in ("absent.npz", "absent.h5"):
         with pytest.raises(WeightsError, match=name):
             TrunkWeights("vgg16", tmp_path / name)

@@ -1,4 +1,4 @@
-"""VGG-16: its published sizes, its input, and weights of keras.applications put into it."""
+"""VGG-16: published sizes, normalization, weights of keras.applications."""
 
 import h5py
 import keras
@@ -35,12 +35,12 @@ def test_layers_have_the_published_shapes(convolutions):
         for number in range(1, depth + 1):
             kernel = convolutions.get_layer(f"conv{stage}_{number}").kernel
             assert tuple(kernel.shape) == (3, 3, before if number == 1 else width, width)
-    assert [tuple(end.shape[1:]) for end in convolutions.output] == [
+    assert [tuple(features.shape[1:]) for features in convolutions.output] == [
         (64, 64, 64), (32, 32, 128), (16, 16, 256), (8, 8, 512), (4, 4, 512)
     ]  # fmt: skip
 
 
-def test_the_image_is_turned_to_bgr_and_its_mean_subtracted(convolutions):
+def test_the_image_is_converted_to_bgr_minus_its_mean(convolutions):
     normalize = convolutions.get_layer("normalization")
     image = np.full((1, 2, 2, 3), BGR_MEAN[::-1], np.float32)
     np.testing.assert_allclose(normalize(image), 0, atol=1e-4)
@@ -48,11 +48,11 @@ def test_the_image_is_turned_to_bgr_and_its_mean_subtracted(convolutions):
     np.testing.assert_allclose(np.array(normalize(image))[0, 0, 0], (0, 0, 7), atol=1e-4)
 
 
-def test_hidden_pixels_have_the_mean_colour(thin_trunks):
+def test_hidden_pixels_have_the_mean_color(thin_trunks):
     with thin_trunks():
         image, visible = keras.Input((32, 32, 3)), keras.Input((32, 32, 1))
-        ends = apply_vgg(image, SPECS["vgg16"], visible=visible)
-    model = keras.Model([image, visible], ends)
+        stages = apply_vgg(image, SPECS["vgg16"], visible=visible)
+    model = keras.Model([image, visible], stages)
     rng = np.random.default_rng(0)
     picture = rng.uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
     mask = np.zeros((1, 32, 32, 1), np.float32)
@@ -63,9 +63,6 @@ def test_hidden_pixels_have_the_mean_colour(thin_trunks):
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-3)
     assert np.abs(np.array(got[0]) - np.array(model([picture, np.ones_like(mask)])[0])).max() > 1
-
-
-# === Weights of keras.applications ===
 
 
 def _application(stages, dense, *, include_top=True) -> keras.Model:
@@ -113,7 +110,7 @@ def osmn(application, thin_trunks, tmp_path_factory) -> Osmn:
         return Osmn(OsmnModel(), path)
 
 
-def test_dense_layers_as_convolutions_answer_as_they_did(application, osmn):
+def test_convolutions_equal_the_dense_layers_they_replace(application, osmn):
     rng = np.random.default_rng(1)
     image = rng.uniform(0, 255, (2, 224, 224, 3)).astype(np.float32)
     fc7 = osmn.visual.get_layer("fc7_flatten").output
@@ -124,7 +121,7 @@ def test_dense_layers_as_convolutions_answer_as_they_did(application, osmn):
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_both_trunks_have_the_weights_and_their_source_is_known(application, osmn):
+def test_both_trunks_have_the_weights_and_their_source(application, osmn):
     for part in osmn.parts:
         for theirs, ours in (("block1_conv1", "conv1_1"), ("block5_conv3", "conv5_3")):
             expected = application.get_layer(theirs).get_weights()
@@ -161,7 +158,7 @@ def test_files_that_are_none_are_refused(content, tmp_path):
         TrunkWeights("vgg16", path)
 
 
-def test_without_a_network_it_is_said_what_to_do(monkeypatch):
+def test_a_failed_download_names_a_remedy(monkeypatch):
     def fail(**_):
         raise Exception("URL fetch failure on https://example.org/vgg16.h5")
 
@@ -170,7 +167,7 @@ def test_without_a_network_it_is_said_what_to_do(monkeypatch):
         Osvos(OsvosModel(), "imagenet")
 
 
-def test_weights_of_the_network_are_taken(application, thin_trunks, monkeypatch):
+def test_downloaded_weights_are_assigned(application, thin_trunks, monkeypatch):
     asked = {}
     monkeypatch.setattr(
         keras.applications, "VGG16", lambda **options: asked.update(options) or application

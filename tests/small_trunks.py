@@ -1,4 +1,4 @@
-"""Thin trunks, for tests of what is built on a trunk: same strides and names, little time."""
+"""Thin trunks with the strides and names of the real ones, for fast tests of what uses a trunk."""
 
 from unittest import mock
 
@@ -13,5 +13,5 @@ THIN = {
 
 
 def thin_trunks():
-    """Makes a context in which trunks are thin; what was built in it stays so behind it."""
+    """Returns a context in which networks are built on thin trunks."""
     return mock.patch.dict(trunks.SPECS, THIN)

@@ -15,8 +15,8 @@ from deeplab_gygo.io.masks import read_mask
 from deeplab_gygo.methods import METHODS, find_method
 from deeplab_gygo.models.weight_file import save_parent
 from deeplab_gygo.runs.clip import open_clip
-from deeplab_gygo.runs.sequence_record import SequenceRecord, hashes_of, identity_config
-from deeplab_gygo.runs.settings import NO_WEIGHTS, RunSettings
+from deeplab_gygo.runs.run_record import RunRecord, hashes_of
+from deeplab_gygo.runs.settings import NO_WEIGHTS, RunSettings, make_settings
 
 REFERENCES = ("copy", "flow", "grabcut")
 
@@ -47,27 +47,25 @@ def osvos_file(tmp_path_factory, thin_trunks):
 
 @pytest.mark.parametrize("method", REFERENCES)
 def test_references_have_no_weights_and_the_options_of_their_own(method):
-    settings = RunSettings(method=method)
+    settings = make_settings(method=method)
     assert settings.weights_path is None and settings.weights_hash == NO_WEIGHTS
-    assert type(settings.online) is find_method(method).resolve("options") and settings.window == 1
+    assert type(settings.online) is find_method(method).resolve("options")
     with pytest.raises(UsageError, match=f"{method} has no weights"):
-        RunSettings(method=method, weights="parent.npz")
+        make_settings(method=method, weights="parent.npz")
 
 
 def test_deeplab_is_the_system_unless_another_is_named(parent_header):
     settings = RunSettings(weights=parent_header)
     assert (settings.method, settings.online) == ("deeplab", OnlineConfig())
-    assert settings.window == OnlineConfig().window
-    # Results of before there were other methods count as finished.
-    assert "method" not in identity_config(settings)
-    assert identity_config(RunSettings(method="copy"))["method"] == "copy"
+    assert settings.identity["method"] == "deeplab"
+    assert make_settings(method="copy").identity["method"] == "copy"
 
 
 def test_options_of_another_system_are_refused(osmn_file):
     with pytest.raises(UsageError, match="osmn takes the options of OsmnOnline.*OnlineConfig"):
         RunSettings(method="osmn", online=OnlineConfig(), weights=osmn_file)
     with pytest.raises(UsageError, match="method is one of.*yolo"):
-        RunSettings(method="yolo")
+        make_settings(method="yolo")
 
 
 def test_weights_of_another_system_are_refused(osmn_file, osvos_file, parent_header):
@@ -76,15 +74,15 @@ def test_weights_of_another_system_are_refused(osmn_file, osvos_file, parent_hea
         ("deeplab", osmn_file, "osmn"),
     ):  # fmt: skip
         with pytest.raises(WeightsError, match=f"weights of {met}.*--method {met}"):
-            RunSettings(method=method, weights=weights)
+            make_settings(method=method, weights=weights)
 
 
 def test_a_system_without_shipped_weights_asks_for_them(monkeypatch, tmp_path):
     from deeplab_gygo.models import weight_file as weights
 
-    monkeypatch.setattr(weights.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(weights, "_FOLDERS", (tmp_path,))
     with pytest.raises(WeightsError, match=r"osvos.*--weights.*osvos\.npz.*train"):
-        RunSettings(method="osvos")
+        make_settings(method="osvos")
 
 
 @pytest.mark.parametrize("method", [s for s, m in METHODS.items() if len(m.modes) < 3])
@@ -144,9 +142,9 @@ def test_a_reference_leaves_masks_and_a_record(tmp_path, make_clip):
     assert (record.frames, record.steps, record.config["online"]["preset"]) == (3, 0, "fast")
     assert json.loads((tmp_path / "out" / "run.json").read_text())["method"] == "flow"
     # A finished result is known again, and not as that of other settings.
-    read, hashes = SequenceRecord.read(tmp_path / "out"), hashes_of(clip, settings)
-    assert read.matches(hashes, identity_config(settings), 0)
-    assert not read.matches(hashes, identity_config(RunSettings(method="copy")), 0)
+    read, hashes = RunRecord.read(tmp_path / "out"), hashes_of(clip, settings)
+    assert read.matches(clip, settings)
+    assert not read.matches(clip, make_settings(method="copy"))
 
 
 @pytest.mark.parametrize("mode", find_method("osmn").modes)
