@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
@@ -57,6 +58,31 @@ def save_signatures(module: Any, folder: Path, signatures: dict[str, Any]) -> No
         raise unwritable(error.message, folder) from error
 
 
+def trace_on_frames(
+    function: Callable[[Any], dict[str, Any]], variables: Sequence[Any]
+) -> tuple[Any, Any]:
+    """Traces a function of frames with TensorFlow, for frames of any number and size.
+
+    Args:
+        function: From frames float32 [N, H, W, 3] to features by name.
+        variables: Keras variables that it reads.
+
+    Returns:
+        A `tf.Module` that holds the variables and the function, as `call`, and its signature.
+    """
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="frames")])
+    def call(frames):
+        features = function(tf.cast(frames, tf.float32))
+        return {name: tf.cast(value, tf.float32) for name, value in features.items()}
+
+    module = tf.Module()
+    module.weights = [variable.value for variable in variables]
+    module.call = call
+    return module, call.get_concrete_function()
+
+
 def unwritable(met: object, where: Path) -> StorageError:
     """Returns the error of an export that cannot be written."""
     return StorageError(
@@ -65,3 +91,26 @@ def unwritable(met: object, where: Path) -> StorageError:
         where=where,
         remedy="Free some space, or give a folder that is writable",
     )
+
+
+class EventFile:
+    """Scalars of a training for TensorBoard.
+
+    Args:
+        folder: Folder of the events.
+    """
+
+    def __init__(self, folder: Path):
+        self._tf: Any = import_module("tensorflow")
+        self._writer = self._tf.summary.create_file_writer(str(folder))
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Appends the scalars of a step."""
+        with self._writer.as_default():
+            for name, value in values.items():
+                self._tf.summary.scalar(name, value, step=step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._writer.close()

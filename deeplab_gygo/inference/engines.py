@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 from keras import ops
 
 from deeplab_gygo import backend
-from deeplab_gygo.backend.extras import import_extra, save_signatures, versions_of
+from deeplab_gygo.backend.extras import import_extra, save_signatures, trace_on_frames, versions_of
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.config import Engine
 from deeplab_gygo.inference.network import EncoderFn
@@ -33,19 +34,19 @@ is bfloat16 on processors that multiply in it."""
 OPSET = 17
 """Of ONNX; the first with all operators that the encoders need."""
 
-_SIZES = 8  # compiled at a time: two looks at two orientations, and some to spare
+_SIZES = 8  # Compiled at a time: two TTA views in two orientations, and some to spare.
 
 
 def encoder_in(parent: DeepLabV3Plus, engine: Engine, precision: str) -> EncoderFn | None:
-    """Brings the encoder of a parent into another runtime.
+    """Converts the encoder of a parent for another runtime.
 
     Args:
-        parent: Network; its encoder's values of now are taken, and changes are not followed.
+        parent: Network; the current weights of its encoder are converted; later changes are not.
         engine: Runtime; `keras` changes nothing.
         precision: `auto`, `float32`, `bfloat16` or `float16`. onnxruntime computes in float32.
 
     Returns:
-        How to encode; None for `keras`.
+        The encoder; None for `keras`.
 
     Raises:
         UsageError: Keras does not run on TensorFlow, which the conversion starts from, or the
@@ -146,7 +147,7 @@ class _OnnxRuntime:
         module, signature = _traced(parent)
         specs = signature.structured_input_signature
         model, _ = tf2onnx.convert.from_function(
-            module.encode, input_signature=[*specs[0], *specs[1].values()], opset=OPSET
+            module.call, input_signature=[*specs[0], *specs[1].values()], opset=OPSET
         )
         (folder / "encoder.onnx").write_bytes(model.SerializeToString())
 
@@ -156,21 +157,8 @@ class _OnnxRuntime:
 
 
 def _traced(parent: DeepLabV3Plus) -> tuple[Any, Any]:
-    """Traces the encoder for frames of any number and size."""
-    import tensorflow as tf
-
     encoder = parent.build_encoder()
-    frames = tf.TensorSpec([None, None, None, 3], tf.uint8, name="frames")
-
-    @tf.function(input_signature=[frames])
-    def encode(frames):
-        features = encoder(tf.cast(frames, tf.float32), training=False)
-        return {name: tf.cast(value, tf.float32) for name, value in features.items()}
-
-    module = tf.Module()
-    module.weights = [variable.value for variable in encoder.variables]
-    module.encode = encode
-    return module, encode.get_concrete_function()
+    return trace_on_frames(partial(encoder, training=False), encoder.variables)
 
 
 def _converted(
@@ -180,9 +168,8 @@ def _converted(
     write: Callable[[DeepLabV3Plus, Path], None],
 ) -> Path:
     """Returns the folder of a converted encoder; converts where it is not there yet."""
-    import tensorflow as tf
-
-    digest = hashlib.sha256(repr([engine, versions, tf.__version__, parent.config]).encode())
+    versions = {**versions, "tensorflow": import_extra("tensorflow", "cpu").__version__}
+    digest = hashlib.sha256(repr([engine, versions, parent.config]).encode())
     for name, variable in sorted(named_variables(parent.build_encoder()).items()):
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(backend.to_numpy(variable.value)).tobytes())

@@ -1,4 +1,4 @@
-"""From frames of any size to what the network takes, and back."""
+"""Sizes of frames on their way through the network, and the resampling between them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from deeplab_gygo.models.guide import encode_probability, guide_at_stride
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes of a frame on its way through the network; all are (height, width) in pixels.
+    """Sizes of a frame on its way through the network, (height, width) in pixels.
 
     Attributes:
-        frame: Size of the frames as they are.
+        frame: Size of the frames.
         working: Size at which the network sees them.
         padded: `working`, grown at the bottom and the right to a multiple of the stride.
     """
@@ -45,7 +45,7 @@ class Geometry:
         return cls(tuple(frame), working, padded)
 
     def image(self, image: np.ndarray) -> np.ndarray:
-        """Brings a frame to the network's input.
+        """Resizes and pads a frame for the network.
 
         Args:
             image: uint8 [H, W, 3] RGB at the size of the frames.
@@ -56,7 +56,7 @@ class Geometry:
         return self._padded(_resized(image, self.working))
 
     def soft_mask(self, probability: np.ndarray) -> np.ndarray:
-        """Brings a mask or a probability to the padded size.
+        """Resizes and pads a mask or a probability.
 
         Args:
             probability: uint8 or float32 [H, W] in 0..1 at the size of the frames.
@@ -67,11 +67,11 @@ class Geometry:
         return self._padded(_resized(probability.astype(np.float32), self.working))
 
     def guide(self, probability: np.ndarray | None) -> np.ndarray:
-        """Codes a previous mask as the head's guide: -1 background, +1 object, 0 unknown.
+        """Codes a previous mask as the guide: -1 background, +1 object, 0 unknown.
 
         Args:
-            probability: uint8 or float32 [H, W] in 0..1 at the size of the frames; None codes
-                that nothing is known.
+            probability: uint8 or float32 [H, W] in 0..1 at the size of the frames; None:
+                unknown.
 
         Returns:
             float32 [H'/4, W'/4, 1].
@@ -82,7 +82,7 @@ class Geometry:
         return guide_at_stride(encode_probability(self.soft_mask(probability)[..., None]))
 
     def labels(self, labels: np.ndarray) -> np.ndarray:
-        """Brings labels, void among them, to the padded size.
+        """Resizes and pads labels, void among them, by the nearest neighbor.
 
         Args:
             labels: uint8 [H, W] at the size of the frames.
@@ -93,22 +93,8 @@ class Geometry:
         size = self.working[::-1]
         return self._padded(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST))
 
-    def cropped(self, image: np.ndarray) -> np.ndarray:
-        """Returns an image uint8 [H', W', 3] at the padded size without its padding."""
-        return image[: self.working[0], : self.working[1]]
-
-    def small(self, mask: np.ndarray) -> np.ndarray:
-        """Brings a mask, bool [H, W] at the size of the frames, to the working size, bool."""
-        size = self.working[::-1]
-        return cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-
-    def large(self, mask: np.ndarray) -> np.ndarray:
-        """Brings a mask, bool at the working size, to the size of the frames, bool [H, W]."""
-        size = self.frame[::-1]
-        return cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-
     def logits(self, coarse: np.ndarray) -> np.ndarray:
-        """Brings logits back to the size of the frames; logits, not probabilities, are resized.
+        """Resizes logits to the size of the frames; logits, not probabilities, are interpolated.
 
         Args:
             coarse: float32 [H'/s, W'/s] logits of the padded input at any stride.
@@ -123,7 +109,7 @@ class Geometry:
         below, right = (p - w for p, w in zip(self.padded, self.working, strict=True))
         if not below and not right:
             return values
-        # The border is repeated: a black one would look like an object's edge to the network.
+        # The border is replicated: a black one would look like a contour to the network.
         return cv2.copyMakeBorder(values, 0, below, 0, right, cv2.BORDER_REPLICATE)
 
 

@@ -60,12 +60,12 @@ class ForwardPass:
             images: uint8 [N, H, W, 3] RGB, at the padded size.
 
         Returns:
-            Features of all frames, the first ones of the batch: it may be longer, where a shorter
-            one would have to be compiled.
+            Features of all frames. The batch may be longer, where a shorter one would have to be
+            compiled; the frames come first.
         """
         count = len(images)
         if backend.recompiles() and count > 1:
-            # The last window of a clip is short, and a program for every length costs seconds.
+            # The last batch of a clip is short, and compiling a program per length takes seconds.
             size = min((s for s in self._sizes if s >= count), default=count)
             self._sizes.add(size)
             padding = np.repeat(images[-1:], size - count, axis=0)
@@ -73,52 +73,52 @@ class ForwardPass:
         return self._encode(images)
 
     def read(self, features: Features, keys: np.ndarray, values: np.ndarray) -> Any:
-        """Reads a memory for one frame.
+        """Reads the memory for one frame (space-time memory: Oh et al., ICCV 2019).
 
         Args:
-            features: Of one frame.
+            features: Features of one frame.
             keys: float32 [1, M, C].
             values: float32 [1, M, V], coded masks.
 
         Returns:
-            The read-out, float32 [1, h, w, R].
+            The memory read-out, float32 [1, h, w, R].
         """
         return self._read({"query": features["key"], "keys": keys, "values": values})
 
     def guide(self, features: Features, model: TargetModel, previous: np.ndarray | None) -> Any:
-        """Makes a guide of what a target model says, and of the previous mask where it is known.
+        """Mixes the score of the target model and the previous mask into one guide.
 
-        They differ where the object moved or something else looks like it: there the mean of both
-        says that little is known.
+        Where the object moved, or something else looks like it, they disagree and their mean is
+        near 0, i.e. unknown.
 
         Args:
-            features: Of one frame.
-            model: Of the object.
-            previous: float32 [H/4, W/4, 1], the previous mask as a guide; None for unknown.
+            features: Features of one frame.
+            model: Target model of the object.
+            previous: float32 [H/4, W/4, 1], the previous mask coded as a guide; None for unknown.
 
         Returns:
-            float32 [H/4, W/4, 1] in -1..1, the backend's tensor.
+            float32 [H/4, W/4, 1] in -1..1, a tensor of the backend.
         """
-        said = self._score(features["high"], model.values)[0]
-        return said if previous is None else mix_guides(said, previous)
+        score = self._score(features["high"], model.values)[0]
+        return score if previous is None else mix_guides(score, previous)
 
     def logits(self, features: Features, guides: Sequence[Any], readout: Any) -> np.ndarray:
         """Decodes one frame.
 
         Args:
-            features: Of one frame.
-            guides: What the head is told, once a guide: float32 [H/4, W/4, 1], or None for
-                unknown. Logits are averaged before they are refined, which is done once.
-            readout: Of `read`; None for unknown.
+            features: Features of one frame.
+            guides: One guide per conditioning variant, float32 [H/4, W/4, 1], or None for unknown.
+                The logits of the variants are averaged, then refined once.
+            readout: Result of `read`; None for unknown.
 
         Returns:
             float32 [h, w] logits at the finest stride.
         """
-        ways = []
+        variants = []
         for guide in guides:
-            told = None if guide is None else guide[None]
-            ways.append(self._decode(self.parent.head_inputs(features, told, readout)))
-        coarse = ways[0] if len(ways) == 1 else sum(ways) / len(ways)
+            batched = None if guide is None else guide[None]
+            variants.append(self._decode(self.parent.head_inputs(features, batched, readout)))
+        coarse = variants[0] if len(variants) == 1 else sum(variants) / len(variants)
         if self._refine is not None:
             parts = {"low": features["low"], "fine": features["fine"]}
             coarse = self._refine({"logits": coarse, **parts})
@@ -133,5 +133,5 @@ def _encoder(parent: DeepLabV3Plus, frozen: bool) -> EncoderFn:
 
 
 def one_of(features: Features, position: int) -> Features:
-    """Takes one frame out of the features of several."""
+    """Returns the features of one frame of a batch."""
     return {name: value[position : position + 1] for name, value in features.items()}

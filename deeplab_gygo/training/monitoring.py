@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from deeplab_gygo import backend
+from deeplab_gygo.backend.extras import EventFile
 from deeplab_gygo.errors import DeepLabGygoError
 from deeplab_gygo.training.examples import Batch
 
@@ -137,9 +138,7 @@ class ScalarLog:
             self._rows.writerow(["step", "name", "value"])
         self._events = None
         if backend.name() == "tensorflow" and find_spec("tensorboard"):
-            import tensorflow as tf
-
-            self._events = tf.summary.create_file_writer(str(folder / "events"))
+            self._events = EventFile(folder / "events")
         else:
             logger.warning("no TensorBoard events: they need 'deeplab-gygo[train]' on TensorFlow")
 
@@ -149,12 +148,7 @@ class ScalarLog:
             self._rows.writerow([step, name, f"{value:.6g}"])
         self._stream.flush()
         if self._events is not None:
-            import tensorflow as tf
-
-            with self._events.as_default():
-                for name, value in values.items():
-                    tf.summary.scalar(name, value, step=step)
-            self._events.flush()
+            self._events.write(step, values)
 
     def close(self) -> None:
         """Closes both files."""

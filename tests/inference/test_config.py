@@ -19,7 +19,7 @@ def test_round_trip_keeps_every_value():
 
 def test_exponents_without_point_are_numbers():
     # PyYAML reads 1e-5 as a string.
-    assert from_dict(TrainConfig, {"head_rate": "1e-5"}, "memory").head_rate == 1e-5
+    assert from_dict(TrainConfig, {"weight_decay": "1e-5"}, "memory").weight_decay == 1e-5
 
 
 @pytest.mark.parametrize(

@@ -76,17 +76,3 @@ def test_sigmoid_does_not_overflow():
     with np.errstate(all="raise"):
         values = sigmoid(np.array([-1e4, 0.0, 1e4]))
     np.testing.assert_allclose(values, [0, 0.5, 1], atol=1e-6)
-
-
-def test_logical_masks_go_to_the_working_size_and_back():
-    geometry = Geometry.fit((96, 160), 48, 16)
-    mask = np.zeros((96, 160), bool)
-    mask[20:60, 40:100] = True
-    small = geometry.small(mask)
-    assert small.shape == geometry.working and small.dtype == bool
-    assert small[10:30, 20:50].all() and small.sum() == 20 * 30
-    np.testing.assert_array_equal(geometry.large(small), mask)
-    uneven = Geometry.fit((90, 160), 45, 16)
-    padded = uneven.image(np.zeros((90, 160, 3), np.uint8))
-    assert padded.shape[:2] == uneven.padded
-    assert uneven.cropped(padded).shape[:2] == uneven.working
