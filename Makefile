@@ -44,9 +44,13 @@ ablation: $(VENV)/.installed
 bench: $(VENV)/.installed-dev
 	$(BIN)/python tools/measure_speed.py --engines keras onnxruntime openvino --out out/speed.json
 
-# The same on a GPU with JAX; needs pip install '.[jax-cuda]' in the environment.
+# The same on a GPU with JAX, without and with this package's kernels, and each kernel alone; needs
+# pip install '.[jax-cuda]' in the environment.
 bench-gpu: $(VENV)/.installed-dev
 	KERAS_BACKEND=jax $(BIN)/python tools/measure_speed.py --precision bfloat16 --out out/speed_gpu.json
+	KERAS_BACKEND=jax DEEPLAB_GYGO_KERNELS=pallas $(BIN)/python tools/measure_speed.py \
+		--precision bfloat16 --out out/speed_gpu_kernels.json
+	$(BIN)/python tools/measure_kernels.py --out out/kernels_gpu.json
 
 clean:
 	rm -rf $(VENV) out build *.egg-info .pytest_cache .ruff_cache .mypy_cache
