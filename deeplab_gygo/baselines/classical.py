@@ -31,7 +31,7 @@ MIN_AREA_FRACTION = 0.1
 """Fraction of the annotated area below which a GrabCut result does not move the search region."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class ClassicalOnline:
     """Options of a classical baseline; the copied mask has no others.
 
@@ -48,7 +48,7 @@ class ClassicalOnline:
         check_choices(self)
 
 
-@dataclass
+@dataclass(frozen=True)
 class FlowOnline(ClassicalOnline):
     """The previous mask, warped by dense inverse search optical flow (Kroeger et al., ECCV 2016).
 
@@ -61,7 +61,7 @@ class FlowOnline(ClassicalOnline):
     RENAMED_KEYS: ClassVar[dict[str, str]] = {"preset": "flow_preset"}
 
 
-@dataclass
+@dataclass(frozen=True)
 class GrabCutOnline(ClassicalOnline):
     """GrabCut (Rother et al., SIGGRAPH 2004) with the color models of the annotated frame.
 

@@ -67,7 +67,7 @@ class OsmnModel:
         return self.trunk
 
 
-@dataclass
+@dataclass(frozen=True)
 class OsmnOnline(FineTuningConfig):
     """Online options of OSMN (osmn_online_finetune.py and the command in its README).
 

@@ -42,7 +42,7 @@ class OsvosModel:
         return self.trunk
 
 
-@dataclass
+@dataclass(frozen=True)
 class OsvosOnline(FineTuningConfig):
     """Online options of OSVOS (osvos_demo.py and osvos.py of OSVOS-TensorFlow).
 

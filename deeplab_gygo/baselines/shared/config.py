@@ -24,7 +24,7 @@ STRIDE = 16
 without its pool5; in EfficientNet-Lite0 dilation replaces the last stride."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class PiecewiseConstant:
     """A schedule that is constant between boundaries.
 
@@ -56,7 +56,7 @@ class PiecewiseConstant:
         return self.values[sum(fraction >= boundary for boundary in self.boundaries)]
 
 
-@dataclass
+@dataclass(frozen=True)
 class FineTuningConfig:
     """Options of fine-tuning on the annotated frame that OSMN and OSVOS share.
 
