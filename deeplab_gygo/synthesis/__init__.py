@@ -1,1 +1,1 @@
-"""Layered scenes and augmentation: training clips with exact masks."""
+"""Training clips: sources, synthetic scenes with exact masks, augmentation."""

@@ -102,13 +102,9 @@ def _object_box(mask: np.ndarray) -> tuple[tuple[int, int, int, int] | None, int
 def _crop_center(
     length: int, crop: float, span: tuple[int, int] | None, rng: np.random.Generator
 ) -> float:
-    """Samples the center of a crop along one axis in image pixels, inside the image if it fits.
+    """Samples the center of a crop along one axis, inside the image if it fits, all in pixels.
 
-    Args:
-        length: Length of the image, pixels.
-        crop: Length of the crop in image pixels.
-        span: First and last pixel of the object; None places the crop anywhere.
-        rng: Random generator.
+    `length` is that of the image, `crop` that of the crop, `span` the ends of an object in it.
     """
     if span is None:
         center = rng.uniform(0, length)

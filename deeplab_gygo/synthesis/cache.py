@@ -26,9 +26,6 @@ class MemoryCache:
         """Bytes of array data held."""
         return self._bytes
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Returns the value of a key, making and storing it if it is absent.
 

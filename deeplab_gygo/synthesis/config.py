@@ -16,7 +16,7 @@ class AugmentConfig:
         scale: Range of the zoom, log-uniform; 1 fits the short side of the image to the crop.
         rotate: Maximum rotation, degrees.
         flip: Probability of a horizontal flip.
-        brightness: Maximum relative change of brightness; likewise `contrast`, `saturation`.
+        brightness: Maximum relative change of brightness.
         contrast: Maximum relative change of contrast.
         saturation: Maximum relative change of saturation.
         hue: Maximum shift of hue, as a fraction of the full circle.

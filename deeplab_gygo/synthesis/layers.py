@@ -162,17 +162,10 @@ def _deformed_map(
     deformation: Deformation,
     time: float,
 ) -> np.ndarray:
-    """Returns the sprite position of every pixel of a box, for `cv2.remap`.
+    """Returns the sprite position (x, y) of every pixel of a box of a size (width, height).
 
-    Args:
-        matrix: float64 [3, 3], homography from the sprite to the box.
-        shape: Height and width of the sprite first.
-        size: Width and height of the box, pixels.
-        deformation: The deformation.
-        time: Frames.
-
-    Returns:
-        float32 [height, width, 2], x and y in the sprite.
+    `matrix` is the homography from a sprite of a shape (height, width, ...) to the box; the result
+    is float32 [height, width, 2], for `cv2.remap`.
     """
     sides = np.array([shape[1], shape[0]], np.float64)
     # One more cell on every side: interpolation is exact in the inner ones only.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # Periods in frames: the sway of a walking person or a moving object, and its faster component.
-# Frames that are 10 to 20 apart then see different phases of the wave.
+# Frames at a distance of 10 to 20 then see different phases of the wave.
 _SWAY = (28.0, 80.0)
 _FAST_SWAY = (11.0, 24.0)
 # The physiological tremor of a hand has some hertz: 4 to 9 frames at 30 frames per second.

@@ -18,7 +18,7 @@ from deeplab_gygo.synthesis.stills import StillObject
 SourceObject = CutoutObject | StillObject
 _ATTEMPTS = 6
 _SPIN_RATE = (0.1, 0.7)  # images per frame, of a spin of many images
-# The images of a short spin are 30 degrees and more apart: it must seldom jump between neighboring
+# The images of a short spin are at 30 degrees and more: it must seldom jump between neighboring
 # frames, and show another side between distant ones.
 _SHORT_SPIN = 12  # images
 _SHORT_SPIN_RATE = (0.02, 0.08)
@@ -107,12 +107,7 @@ class ObjectSampler:
     def sample_similar(
         self, first: SourceObject | None, rng: np.random.Generator
     ) -> SourceObject | None:
-        """Samples a distractor of an object: itself, one of its category, or None for any.
-
-        Args:
-            first: The object; None gives None.
-            rng: Random generator.
-        """
+        """Samples a distractor of an object: itself, one of its category, or None for any."""
         choice = rng.random()
         if first is None or choice >= 0.6:
             return None

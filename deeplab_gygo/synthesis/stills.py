@@ -17,7 +17,7 @@ from deeplab_gygo.synthesis.sprites import Sprite, list_images, make_sprite
 
 @dataclass(frozen=True)
 class StillObject:
-    """A still, whose object can be cut out and whose whole image can be a background.
+    """A still: its object can be cut out, its whole image can be a background.
 
     Attributes:
         name: Name of the still.

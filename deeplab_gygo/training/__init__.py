@@ -1,1 +1,1 @@
-"""Losses and the offline training of a parent."""
+"""Offline training: batches, gradient steps, the training loop, checkpoints, validation."""

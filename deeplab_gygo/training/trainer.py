@@ -28,26 +28,17 @@ from deeplab_gygo.training.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from deeplab_gygo.training.ema import MovingAverage
 from deeplab_gygo.training.examples import Batch, LoaderConfig
 from deeplab_gygo.training.monitoring import ScalarLog, ThroughputMeter
-from deeplab_gygo.training.steps import TrainStep
+from deeplab_gygo.training.steps import MovingAverage, TrainStep
 from deeplab_gygo.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
 NOT_IDENTITY = (
-    "steps",
-    "seconds",
-    "workers",
-    "worker_processes",
-    "data_parallel",
-    "cache_gb",
-    "data_root",
-    "log_every",
-    "validate_every",
-    "checkpoint_every",
-)
+    "steps", "seconds", "workers", "worker_processes", "data_parallel", "cache_gb", "data_root",
+    "log_every", "validate_every", "checkpoint_every",
+)  # fmt: skip
 """Keys of the configuration that may change between runs of one training."""
 
 

@@ -97,15 +97,7 @@ class ParentValidation(Validation):
 
 
 def displaced(mask: np.ndarray, shift: float = GUIDE_SHIFT) -> np.ndarray:
-    """Displaces a mask, uint8 [H, W], to the right and down.
-
-    Args:
-        mask: uint8 [H, W].
-        shift: Displacement relative to the square root of the mask's area.
-
-    Returns:
-        uint8 [H, W], cropped at the border.
-    """
+    """Displaces a mask, uint8 [H, W], right and down by a multiple of the root of its area."""
     pixels = round(shift * float(np.sqrt(np.count_nonzero(mask))))
     moved = np.zeros_like(mask)
     height, width = mask.shape

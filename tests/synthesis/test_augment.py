@@ -1,5 +1,7 @@
 """Augmentation: image and masks share one transform, and the object stays in the crop."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -166,3 +168,13 @@ def test_line_kernel_keeps_brightness_and_has_its_direction(length):
     assert flat.sum() == pytest.approx(1.0, abs=1e-6)
     assert np.count_nonzero(flat.sum(axis=1)) == 1
     np.testing.assert_allclose(line_kernel(length, np.pi / 2), flat.T, atol=1e-6)
+
+
+def test_augmentation_is_imported_without_keras_and_datasets():
+    code = (
+        "import sys, deeplab_gygo.synthesis.augment;"
+        "loaded = [name for name in sys.modules if name.startswith('deeplab_gygo.synthesis.')];"
+        "assert sorted(loaded) == ['deeplab_gygo.synthesis.' + n for n in ('augment', 'config')];"
+        "assert not {'keras', 'deeplab_gygo.datasets'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

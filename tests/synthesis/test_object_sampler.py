@@ -80,8 +80,8 @@ def test_no_objects_are_refused():
 
 
 def test_a_piece_is_opaque_inside_and_transparent_outside():
-    photo = np.random.default_rng(0).integers(0, 256, (120, 200, 3), dtype=np.uint8)
-    pieces = [sample_piece(photo, np.random.default_rng(seed)) for seed in range(20)]
+    image = np.random.default_rng(0).integers(0, 256, (120, 200, 3), dtype=np.uint8)
+    pieces = [sample_piece(image, np.random.default_rng(seed)) for seed in range(20)]
     found = [piece for piece in pieces if piece is not None]
     assert len(found) > 10
     for piece in found:

@@ -39,8 +39,8 @@ def _trajectory(axes, drift=()):
 
 
 def _appearance(color=COLOR, side=30):
-    picture = np.full((side, side, 3), color, np.uint8)
-    return Appearance(make_sprite(picture, np.full((side, side), 255, np.uint8)))
+    image = np.full((side, side, 3), color, np.uint8)
+    return Appearance(make_sprite(image, np.full((side, side), 255, np.uint8)))
 
 
 def _object(center=(40.0, 50.0), drift=(), **kwargs):
@@ -109,8 +109,8 @@ def test_object_of_the_background_moves_with_it_behind_the_others():
 
 def test_exposure_time_blurs_moving_objects():
     still, moving = _object((40.0, 24.0)), _object((40.0, 72.0), (10.0, 0.0))
-    picture = _scene([still, moving], shutter=0.8).render(0.0)[0].astype(int)
-    edges = [np.abs(np.diff(picture[row, :, 2])).max() for row in (24, 72)]
+    image = _scene([still, moving], shutter=0.8).render(0.0)[0].astype(int)
+    edges = [np.abs(np.diff(image[row, :, 2])).max() for row in (24, 72)]
     assert edges[1] < 0.4 * edges[0]
 
 
@@ -118,15 +118,15 @@ def test_object_exits_for_good():
     gone = replace(_object(), exit=Exit(3.0, np.array([40.0, 0.0])))
     scene = _scene([gone])
     assert scene.mask(3.0).sum() == scene.mask(0.0).sum() > 0
-    picture, mask = scene.render(9.0)
+    image, mask = scene.render(9.0)
     assert not mask.any() and not scene.mask(30.0).any()
-    np.testing.assert_array_equal(picture, _scene().background.image)
+    np.testing.assert_array_equal(image, _scene().background.image)
 
 
 def test_gains_and_feathering_of_an_object():
     lit = replace(_object(), gains=np.array([0.5, 1.0, 1.0]), feathering=Feathering(5, 0.5))
-    picture, mask = _scene([lit]).render(0.0)
-    np.testing.assert_array_equal(picture[50, 40], [100, 90, 30])
+    image, mask = _scene([lit]).render(0.0)
+    np.testing.assert_array_equal(image[50, 40], [100, 90, 30])
     assert mask.sum() < _scene([_object()]).mask(0.0).sum()
 
 
@@ -140,9 +140,9 @@ def test_visible_mask_excludes_layers_in_front():
 
 
 def test_background_image_covers_the_canvas():
-    picture = np.full((60, 200, 3), 100, np.uint8)
+    image = np.full((60, 200, 3), 100, np.uint8)
     for seed in range(20):
-        background = sample_background(picture, None, SIZE, np.random.default_rng(seed))
+        background = sample_background(image, None, SIZE, np.random.default_rng(seed))
         corners = np.array([[0, 0, 1], [128, 96, 1]]).T
         places = np.linalg.inv(background.matrix) @ corners
         assert places[:2].min() >= -0.5 and (places[:2].max(axis=1) <= (200.5, 60.5)).all()

@@ -41,9 +41,9 @@ def test_cutout_without_alpha_is_refused_by_name(composing_material):
 
 
 def test_damaged_images_are_refused_by_name(composing_material):
-    (composing_material / "rooms" / "0.png").write_bytes(b"no picture")
+    (composing_material / "rooms" / "0.png").write_bytes(b"no image")
     entry = find_stills(composing_material / "people")[0]
-    entry.image_path.write_bytes(b"no picture")
+    entry.image_path.write_bytes(b"no image")
     with pytest.raises(InputError, match=r"readable.*a\.png"):
         entry.read(MemoryCache(1 << 20))
 

@@ -18,8 +18,7 @@ from deeplab_gygo.models import deeplab
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.weight_file import assign, variables_by_name
 from deeplab_gygo.training.config import TrainConfig
-from deeplab_gygo.training.ema import MovingAverage
-from deeplab_gygo.training.steps import ParentStep, _shard, distribute
+from deeplab_gygo.training.steps import MovingAverage, ParentStep, _shard, distribute
 
 SIZE, BATCH = 32, 4
 MODEL = ModelConfig(
