@@ -123,6 +123,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.12",
+            "setuptools>=77",
             "types-pyyaml",
             "types-tabulate",
             "types-tqdm",

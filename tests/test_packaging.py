@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import runpy
 from importlib import import_module, metadata
 from pathlib import Path
 
+import setuptools
 import yaml
 
 import deeplab_gygo
@@ -35,6 +37,22 @@ def test_cpu_requirements_are_those_of_the_package():
         _canonical(line) for line in metadata.requires("deeplab-gygo") if "extra ==" not in line
     }
     assert {line.replace("tensorflow-cpu", "tensorflow") for line in listed} == required
+
+
+def test_every_data_file_is_in_the_wheel_and_the_wheel_is_small(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", given.update)
+    runpy.run_path("setup.py")
+    patterns = given["package_data"]["deeplab_gygo"]
+    packaged = {path for pattern in patterns for path in PACKAGE.glob(pattern)}
+    files = {
+        path
+        for path in PACKAGE.rglob("*.*")
+        if path.is_file() and path.suffix != ".py" and path.parent.name != "__pycache__"
+    }
+    assert packaged == files
+    assert sum(path.stat().st_size for path in files) < 9e6
 
 
 def test_the_changelog_lists_every_renamed_and_removed_option():
