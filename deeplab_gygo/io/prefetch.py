@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from deeplab_gygo.io.sequence import Frame
 
 
-def prefetched(frames: Iterable[Frame], *, depth: int = 8, first: int = 0) -> Iterator[Frame]:
+def prefetched(frames: Iterable[Frame], *, depth: int = 8, first: int = 0) -> Generator[Frame]:
     """Streams frames that a thread decodes ahead; closing the iterator ends the thread.
 
     Args:
