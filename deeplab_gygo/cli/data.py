@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,10 +46,6 @@ def _add_download(actions: Any) -> None:
     download.add_argument(
         "--keep-archive", action="store_true", dest="keep_archive", help="keep the archive"
     )
-    for name, default in (("retries", 8), ("timeout", 30.0), ("pause", 1.0)):
-        download.add_argument(
-            f"--{name}", type=type(default), default=default, help=argparse.SUPPRESS
-        )
     add_common(download)
 
 
@@ -90,9 +85,6 @@ def _download(options: Namespace) -> int:
         sha256=options.sha256,
         keep_archive=options.keep_archive,
         progress=not options.quiet,
-        retries=options.retries,
-        timeout=options.timeout,
-        pause=options.pause,
     )
     counts = ", ".join(f"{split} {len(dataset.listed(split))}" for split in dataset.splits())
     print(f"{dataset.root}: {counts}")

@@ -99,8 +99,8 @@ def run(options: Namespace) -> int:
 
 def _write_sheet(out: Path, clip: Clip, truth: Path) -> None:
     """Writes some frames side by side, outlines of the results red and of the exact masks green."""
-    from deeplab_gygo.io.writers import write_png
     from deeplab_gygo.io.masks import read_mask
+    from deeplab_gygo.io.writers import write_png
     from deeplab_gygo.runs.contact_sheet import contact_sheet
 
     last = len(clip.sequence) - 1

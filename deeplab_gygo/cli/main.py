@@ -223,20 +223,9 @@ def _terminating() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, handler)
-    try:
-        with _resending():
-            yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
-
-@contextmanager
-def _resending() -> Iterator[None]:
-    """Sends a signal again if Python ignored its exception, as it does inside a finalizer."""
-    report, timers = sys.unraisablehook, []
-
-    def hook(ignored: Any) -> None:
+    def resend(ignored: Any) -> None:
+        # Python ignores an exception inside a finalizer: the signal is sent again.
         if not issubclass(ignored.exc_type, KeyboardInterrupt):
             report(ignored)
             return
@@ -246,10 +235,12 @@ def _resending() -> Iterator[None]:
         timers[-1].daemon = True
         timers[-1].start()
 
-    sys.unraisablehook = hook
+    before = signal.signal(signal.SIGTERM, handler)
+    report, sys.unraisablehook, timers = sys.unraisablehook, resend, []
     try:
         yield
     finally:
+        signal.signal(signal.SIGTERM, before)
         sys.unraisablehook = report
         for timer in timers:
             timer.cancel()

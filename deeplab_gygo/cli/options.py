@@ -102,7 +102,18 @@ def add_run_options(parser: ArgumentParser, request: Request) -> None:
         f"[{default_preset(method) or 'none'}]",
     )  # fmt: skip
     parser.add_argument("--config", type=str, metavar="FILE", help="YAML file of online options")
-    add_model_options(parser, request)
+    parser.add_argument("--weights", type=str, metavar="FILE", help="parent instead of the shipped")
+    parser.add_argument(
+        "--precision", type=str, choices=typing.get_args(Precision), default="auto",
+        help="floating-point format of the network",
+    )  # fmt: skip
+    parser.add_argument(
+        "--engine", type=str, choices=typing.get_args(Engine), default="keras",
+        help="runtime of the encoder on a CPU; openvino and onnxruntime are extras",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the random number generators"
+    )
     parser.add_argument(
         "--outputs", type=str, default="masks,overlay", metavar="LIST",
         help="results to write: masks, overlay, cutout, soft",
@@ -120,22 +131,6 @@ def _online_help(method: str) -> str:
     parser = ArgumentParser(prog="", usage=argparse.SUPPRESS, add_help=False, formatter_class=Help)
     add_online_options(parser.add_argument_group(f"online options of --method {method}"), method)
     return parser.format_help()
-
-
-def add_model_options(parser: ArgumentParser, request: Request) -> None:
-    """Adds the choice of weights and how they are computed with."""
-    parser.add_argument("--weights", type=str, metavar="FILE", help="parent instead of the shipped")
-    parser.add_argument(
-        "--precision", type=str, choices=typing.get_args(Precision), default="auto",
-        help="floating-point format of the network",
-    )  # fmt: skip
-    parser.add_argument(
-        "--engine", type=str, choices=typing.get_args(Engine), default="keras",
-        help="runtime of the encoder on a CPU; openvino and onnxruntime are extras",
-    )  # fmt: skip
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed of the random number generators"
-    )
 
 
 def add_dataset_options(

@@ -9,13 +9,13 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.io.listing import list_images
-from deeplab_gygo.io.masks import check_first_mask, read_mask
+from deeplab_gygo.io.masks import as_mask, check_first_mask, read_mask
 from deeplab_gygo.io.prefetch import prefetched
 from deeplab_gygo.io.sequence import Frame, Sequence
 from deeplab_gygo.io.video import open_input
@@ -80,8 +80,8 @@ def open_clip(
 
     Args:
         source: The video or folder, or an open sequence.
-        mask: Mask file in any encoding that `io.masks` reads, or uint8 [H, W] of object ids; None
-            for zero-shot segmentation.
+        mask: Mask file in any encoding that `io.masks` reads, or bool or uint8 [H, W] of object
+            ids; None for zero-shot segmentation.
         frame: Name or index of the annotated frame; None is the first.
         name: Name of the sequence; by default that of the source.
         needs_mask: Whether a clip without a mask is an error.
@@ -109,8 +109,9 @@ def open_clip(
         return Clip(sequence)
     start = 0 if frame is None else find_frame(sequence, frame)
     if isinstance(mask, np.ndarray):
-        check_first_mask(mask, sequence.size, "mask")
-        return Clip(sequence, start, mask, Path("<memory>"))
+        ids = as_mask(mask, size=sequence.size, where="mask")
+        check_first_mask(ids, sequence.size, "mask")
+        return Clip(sequence, start, ids, Path("<memory>"))
     path = Path(mask).expanduser()
     ids = read_mask(path, size=sequence.size)
     if frame is None and path.stem in sequence.frame_names[1:]:
@@ -205,8 +206,6 @@ def _hash_frames(sequence: Sequence) -> str:
 class ClipStream(Sequence):
     """The frames of a clip, decoded ahead, and kept until their results are written.
 
-    A context manager: leaving it ends the decoding.
-
     Args:
         clip: The clip.
         ahead: Number of frames decoded ahead.
@@ -221,10 +220,8 @@ class ClipStream(Sequence):
         self._frames: Generator[Frame] | None = None
         self._pending: deque[Frame] = deque()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """Ends the decoding."""
         if self._frames is not None:
             self._frames.close()
         self._pending.clear()
@@ -245,10 +242,6 @@ class ClipStream(Sequence):
     def frame(self, index: int) -> Frame:
         """Returns one frame, see `Sequence.frame`."""
         return self._clip.sequence.frame(index)
-
-    def annotation(self, index: int) -> np.ndarray:
-        """Returns the mask of the annotated frame, uint8 [H, W] of object ids."""
-        return self._clip.mask
 
     def take(self, index: int) -> Frame:
         """Returns a frame that was iterated, and drops it and those before it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
@@ -148,7 +147,7 @@ class RunRecord:
         return (
             self.seed == settings.seed
             and self.versions.get("deeplab-gygo") == deeplab_gygo.__version__
-            and _plain(self.config) == _plain(settings.identity)
+            and self.config == settings.identity
             and self.hashes == hashes_of(clip, settings)
         )
 
@@ -159,7 +158,7 @@ class RunRecord:
         values["seconds_per_frame"] = self.seconds_per_frame
         # Not-a-number is no JSON; a loss that was not finite is written as null.
         values["losses"] = [x if math.isfinite(x) else None for x in self.losses]
-        return json.dumps(_plain(values), indent=1, allow_nan=False) + "\n"
+        return json.dumps(values, indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str | Path | None = None) -> RunRecord:
@@ -250,22 +249,3 @@ def hashes_of(clip: Clip, settings: RunSettings) -> dict[str, str]:
 
 def _reject(name: str, value: object, rule: str) -> None:
     raise InputError(f"'{name}' of a run record {rule}", met=repr(value))
-
-
-def _plain(value: Any) -> Any:
-    """Converts values to what JSON gives back: string keys, lists, Python numbers.
-
-    Raises:
-        InputError: A value has no JSON form.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return value.item()
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
-    raise InputError("A run record holds plain values", met=type(value).__name__)

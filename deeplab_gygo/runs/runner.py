@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tqdm import tqdm
 
@@ -87,11 +87,25 @@ class SequenceRunner:
         """
         hashes = hashes_of(clip, self.settings)
         with OutputDirectory(out) as folder:
-            times = _Times()
-            with result_writers(self.settings.outputs, folder, clip) as write:
-                self._segment(clip, write, times, keep_bars)
-            times.end()
-            record = self._record(clip, hashes, times)
+            moments, predictions = [time.monotonic()], []
+            with (
+                result_writers(self.settings.outputs, folder, clip) as write,
+                closing(self._segment(clip, keep_bars)) as results,
+            ):
+                for frame, prediction in results:
+                    write(frame, prediction)
+                    moments.append(time.monotonic())
+                    # Masks and probabilities are not kept.
+                    predictions.append((prediction.name, prediction.seconds, prediction.confidence))
+                expected = len(clip.sequence) - clip.start
+                if len(predictions) != expected:
+                    raise InputError(
+                        f"Every frame from {clip.sequence.frame_names[clip.start]} on gets a mask",
+                        met=f"{len(predictions)} masks of {expected}",
+                        where=clip.sequence.source,
+                    )
+            moments[-1] = time.monotonic()  # the time of writing counts for the last frame
+            record = self._record(clip, hashes, moments, predictions)
             record.write(folder)
         return record
 
@@ -105,7 +119,7 @@ class SequenceRunner:
             Sequence, steps and seconds, for the card of the model.
         """
         frame = clip.sequence.frame(clip.start)
-        with self._bars(clip, keep=True) as bars:
+        with closing(ProgressBars(clip, shown=self.settings.progress, keep=True)) as bars:
             done = self._segmenter.begin(frame, clip.mask, bars.tuned)
         return {
             "sequence": clip.name,
@@ -126,34 +140,28 @@ class SequenceRunner:
         """The target model of the object given to `adapt`; DeepLabV3+ only."""
         return self._segmenter.target_model
 
-    def _segment(
+    def _segment(self, clip: Clip, keep_bars: bool) -> Generator[tuple[Frame, Prediction]]:
+        ahead = max(4, 2 * self._segmenter.batch_size)
+        shown = self.settings.progress
+        with (
+            closing(ClipStream(clip, ahead)) as stream,
+            closing(ProgressBars(clip, shown=shown, keep=keep_bars)) as bars,
+        ):
+            for prediction in self._segmenter.run(stream, bars.tuned):
+                yield stream.take(prediction.index), prediction
+                bars.segmented()
+
+    def _record(
         self,
         clip: Clip,
-        write: Callable[[Frame, Prediction], None],
-        times: _Times,
-        keep_bars: bool,
-    ) -> None:
-        ahead = max(4, 2 * self._segmenter.batch_size)
-        with ClipStream(clip, ahead) as stream, self._bars(clip, keep=keep_bars) as bars:
-            for prediction in self._segmenter.run(stream, bars.tuned):
-                write(stream.take(prediction.index), prediction)
-                bars.segmented()
-                times.frame(prediction)
-        expected = len(clip.sequence) - clip.start
-        if len(times.network) != expected:
-            raise InputError(
-                f"Every frame from {clip.sequence.frame_names[clip.start]} on gets a mask",
-                met=f"{len(times.network)} masks of {expected}",
-                where=clip.sequence.source,
-            )
-
-    def _bars(self, clip: Clip, keep: bool) -> ProgressBars:
-        return ProgressBars(clip, shown=self.settings.progress, keep=keep)
-
-    def _record(self, clip: Clip, hashes: dict[str, str], times: _Times) -> RunRecord:
+        hashes: dict[str, str],
+        moments: list[float],
+        predictions: list[tuple[str, float, float]],
+    ) -> RunRecord:
         settings, adaptation = self.settings, self._segmenter.adaptation
         # The given mask is no result of the network, except in zero-shot, which predicts it too.
         given = 0 if settings.online.mode == "zero-shot" else 1
+        confidence = {name: round(value, 4) for name, _, value in predictions}
         trunk = self.card.get("trunk", "")
         if self.parent is not None and isinstance(self.parent.config, ModelConfig):
             trunk = self.parent.config.backbone
@@ -165,8 +173,8 @@ class SequenceRunner:
             source=str(clip.sequence.source),
             mask_source=str(clip.mask_source or ""),
             first_frame=clip.sequence.frame_names[clip.start],
-            masks=len(times.network),
-            frames=len(times.network) - given,
+            masks=len(predictions),
+            frames=len(predictions) - given,
             objects=len(clip.object_ids),
             outputs=list(settings.outputs),
             method=settings.method,
@@ -177,55 +185,29 @@ class SequenceRunner:
             adaptation_seconds=adaptation.seconds,
             steps=adaptation.steps,
             losses=[round(loss, 5) for loss in adaptation.losses],
-            total_seconds=times.total,
-            frame_seconds=times.intervals(given, self._segmenter.batch_size),
-            network_seconds=[round(seconds, 4) for seconds in times.network[given:]],
-            confidence=dict(list(times.confidence.items())[given:]),
-            warnings=[*self._segmenter.warnings, *doubtful_frames(times.confidence)],
+            total_seconds=moments[-1] - moments[0],
+            frame_seconds=_frame_seconds(moments[given:], self._segmenter.batch_size),
+            network_seconds=[round(seconds, 4) for _, seconds, _ in predictions[given:]],
+            confidence=dict(list(confidence.items())[given:]),
+            warnings=[*self._segmenter.warnings, *doubtful_frames(confidence)],
             command=list(sys.argv),
             hardware=hardware(", ".join(backend.devices()) or None),
         )
 
 
-class _Times:
-    """The times of a run, from its creation on, and the confidence of its frames."""
+def _frame_seconds(moments: list[float], batch: int) -> list[float]:
+    """Returns the wall seconds of every frame; frames of a batch get the mean of their batch.
 
-    def __init__(self):
-        self._moments = [time.monotonic()]
-        self.network: list[float] = []
-        self.confidence: dict[str, float] = {}
-
-    @property
-    def total(self) -> float:
-        """Seconds from the beginning to the last moment."""
-        return self._moments[-1] - self._moments[0]
-
-    def frame(self, prediction: Prediction) -> None:
-        """Records the end of a frame, the time of the network for it, and its confidence."""
-        self._moments.append(time.monotonic())
-        self.network.append(prediction.seconds)
-        self.confidence[prediction.name] = round(prediction.confidence, 4)
-
-    def end(self) -> None:
-        """Records that everything is written; that time counts for the last frame."""
-        self._moments[-1] = time.monotonic()
-
-    def intervals(self, given: int, batch: int) -> list[float]:
-        """Returns the wall seconds of every frame that the network made.
-
-        Frames are segmented in batches; each gets the mean time of its batch.
-
-        Args:
-            given: Number of frames at the beginning that the network did not make.
-            batch: Number of frames segmented together.
-        """
-        moments = self._moments[given:]
-        seconds: list[float] = []
-        for first in range(0, len(moments) - 1, batch):
-            last = min(first + batch, len(moments) - 1)
-            mean = (moments[last] - moments[first]) / (last - first)
-            seconds += [round(mean, 4)] * (last - first)
-        return seconds
+    Args:
+        moments: The time before the first frame and after every frame, seconds.
+        batch: Number of frames segmented together.
+    """
+    seconds: list[float] = []
+    for first in range(0, len(moments) - 1, batch):
+        last = min(first + batch, len(moments) - 1)
+        mean = (moments[last] - moments[first]) / (last - first)
+        seconds += [round(mean, 4)] * (last - first)
+    return seconds
 
 
 @contextmanager
@@ -282,8 +264,6 @@ def result_writers(
 class ProgressBars:
     """A progress bar for the fine-tuning of each object, then one for the frames.
 
-    A context manager, which closes the bars.
-
     Args:
         clip: The clip.
         shown: Whether bars are shown on a terminal.
@@ -297,10 +277,8 @@ class ProgressBars:
         self._running: tqdm | None = None
         self._object = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """Closes the bars."""
         for bar in (self._tuning, self._running):
             if bar is not None:
                 bar.close()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from deeplab_gygo.errors import UsageError, WeightsError
 from deeplab_gygo.inference.config import (
@@ -87,7 +87,6 @@ class RunSettings:
             )
         check_mode(self.method, self.online.mode)
         check_preset(self.preset, self.method)
-        self._check_engine()
         if self.seed < 0:
             raise UsageError("A seed is 0 or more", met=self.seed, where="--seed")
         unknown = [name for name in self.outputs if name not in OUTPUTS]
@@ -97,12 +96,24 @@ class RunSettings:
                 met=", ".join(unknown) or "none",
                 where="--outputs",
             )
-        self._check_weights()
+        for value, kind, where in (
+            (self.precision, Precision, "--precision"),
+            (self.engine, Engine, "--engine"),
+        ):
+            if value not in get_args(kind):
+                raise UsageError(
+                    f"{where[2:].capitalize()} is one of {', '.join(get_args(kind))}",
+                    met=value,
+                    where=where,
+                )
+        self._check_engine_and_weights()
 
     @property
     def weights_path(self) -> Path | None:
         """The parent file; None for a method without weights."""
-        return weights_path(self.method, self.weights)
+        if not find_method(self.method).architecture:
+            return None
+        return shipped_parent(self.method) if self.weights is None else Path(self.weights)
 
     @cached_property
     def weights_hash(self) -> str:
@@ -120,25 +131,22 @@ class RunSettings:
             "outputs": sorted(self.outputs),
         }
 
-    def _check_engine(self) -> None:
-        if self.engine == "keras":
-            return
-        if self.method != "deeplab":
+    def _check_engine_and_weights(self) -> None:
+        if self.engine != "keras" and self.method != "deeplab":
             raise UsageError(
                 "Another engine than keras runs the encoder of the method deeplab",
                 met=f"--method {self.method}",
                 where="--engine",
                 remedy="Leave --engine out",
             )
-        if self.online.mode == "fine-tune" and self.online.adapt == "full":
+        full = self.engine != "keras" and getattr(self.online, "adapt", "") == "full"
+        if full and self.online.mode == "fine-tune":
             raise UsageError(
                 "Another engine than keras runs an encoder that is not fine-tuned",
                 met="--adapt full",
                 where="--engine",
                 remedy="Leave --engine out, or give --adapt decoder",
             )
-
-    def _check_weights(self) -> None:
         path = self.weights_path
         if path is None and self.weights is not None:
             raise UsageError(
@@ -149,7 +157,7 @@ class RunSettings:
             )
         if path is None:
             return
-        trained = method_of_architecture(read_parent_file(path)[0]).name
+        trained = method_of_architecture(read_parent_file(path, header_only=True)[0]).name
         if trained != self.method:
             raise WeightsError(
                 f"Weights are of the method that segments, {self.method}",
@@ -190,13 +198,18 @@ def make_settings(
         >>> make_settings(preset_name="best").online.size
         480
     """
+    weights = None if weights is None else Path(weights).expanduser()
     given = {**(online or {}), **({"mode": mode} if mode else {})}
     written = read_yaml(config) if config else {}
     mode = given.get("mode") or written.get("mode") or ""
     if mode:
         check_mode(method, mode)
     if preset_name is None:
-        preset_name = default_preset(method, _trunk_of(method, weights))
+        trunk = ""
+        if method in ("osmn", "osvos"):  # their options depend on the trunk of the weights
+            path = weights or shipped_parent(method)
+            trunk = read_parent_file(path, header_only=True)[0].trunk_name
+        preset_name = default_preset(method, trunk)
     base = preset(preset_name, method, mode)
     kind = type(base)
     if written:
@@ -217,17 +230,3 @@ def check_mode(method: str, mode: str) -> None:
             met=mode,
             where="--mode",
         )
-
-
-def weights_path(method: str, weights: str | Path | None) -> Path | None:
-    """Returns the weights file of a method: as given, or the shipped one; None if it has none."""
-    if not find_method(method).architecture:
-        return None
-    return shipped_parent(method) if weights is None else Path(weights).expanduser()
-
-
-def _trunk_of(method: str, weights: str | Path | None) -> str:
-    """Returns the trunk of the weights of OSMN or OSVOS; their default preset depends on it."""
-    if method not in ("osmn", "osvos"):
-        return ""
-    return read_parent_file(weights_path(method, weights))[0].trunk_name

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from contextlib import closing
 from types import SimpleNamespace
 
 import numpy as np
@@ -139,7 +140,7 @@ def test_zero_shot_needs_no_mask_and_starts_at_the_first_frame(tmp_path, make_cl
     make_clip(tmp_path / "clip", 3)
     clip = clip_of(tmp_path / "clip", "--mode", "zero-shot")
     assert (clip.start, clip.mask, clip.truth, clip.object_ids) == (0, None, None, [1])
-    with ClipStream(clip, ahead=2) as stream:
+    with closing(ClipStream(clip, ahead=2)) as stream:
         assert not stream.annotations
         assert [frame.name for frame in stream] == ["00000", "00001", "00002"]
 
@@ -160,7 +161,7 @@ def test_a_mask_that_is_given_to_zero_shot_says_where_to_start(tmp_path, make_cl
     clip = clip_of(*words, "--mask", mask)
     assert clip.start == 2
     assert clip.mask.any()
-    with ClipStream(clip, ahead=2) as stream:
+    with closing(ClipStream(clip, ahead=2)) as stream:
         assert (stream.first_annotated, stream.annotation(2).any()) == (2, True)
     with pytest.raises(UsageError, match="--frame.*no mask"):
         clip_of(*words)

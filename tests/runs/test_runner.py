@@ -10,7 +10,6 @@ from PIL import Image
 
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.inference.config import OnlineConfig
-from deeplab_gygo.inference.prediction import Prediction
 from deeplab_gygo.io.masks import read_mask
 from deeplab_gygo.runs.clip import open_clip
 from deeplab_gygo.runs.run_record import RunRecord
@@ -64,19 +63,13 @@ def test_every_frame_of_the_network_is_timed(tmp_path, make_clip, runner):
     assert RunRecord.read(tmp_path / "out").amortized_fps == record.amortized_fps
 
 
-def test_wall_time_is_split_among_the_frames_of_a_batch(monkeypatch):
-    from deeplab_gygo.runs import runner
+def test_wall_time_is_split_among_the_frames_of_a_batch():
+    from deeplab_gygo.runs.runner import _frame_seconds
 
-    clock = iter([0.0, 5.0, 6.0, 6.5, 9.0, 10.0, 12.0])
-    monkeypatch.setattr(runner.time, "monotonic", lambda: next(clock))
-    times = runner._Times()
-    for name in "abcde":  # the first one is given, and took 5 s of fine-tuning
-        times.frame(Prediction(0, name, np.zeros(1), np.zeros(1), seconds=0.25, confidence=0.5))
-    times.end()  # writing took 2 s
-    assert times.intervals(1, 3) == [pytest.approx(4 / 3, abs=1e-4)] * 3 + [3.0]
-    assert times.intervals(1, 1) == [1.0, 0.5, 2.5, 3.0]
-    assert times.total == 12.0
-    assert times.network == [0.25] * 5
+    moments = [5.0, 6.0, 6.5, 9.0, 12.0]
+    assert _frame_seconds(moments, 3) == [pytest.approx(4 / 3, abs=1e-4)] * 3 + [3.0]
+    assert _frame_seconds(moments, 1) == [1.0, 0.5, 2.5, 3.0]
+    assert _frame_seconds(moments[:1], 4) == []
 
 
 def test_a_run_without_all_masks_is_an_error_and_leaves_nothing(

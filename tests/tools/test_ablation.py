@@ -4,6 +4,7 @@ The network is replaced by a runner that writes the annotations, shifted by the 
 """
 
 import json
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -35,7 +36,7 @@ class Oracle:
     def run(self, clip, out, *, keep_bars=True):
         steps = self.settings.online.steps
         shift = 0 if steps == 80 else steps
-        with OutputDirectory(out) as folder, ClipStream(clip, ahead=2) as stream:
+        with OutputDirectory(out) as folder, closing(ClipStream(clip, ahead=2)) as stream:
             for frame in stream:
                 assert frame.image.shape[:2] == clip.sequence.size
                 mask = np.roll(clip.truth(frame.index), shift, axis=1)
