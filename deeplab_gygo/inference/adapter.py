@@ -73,7 +73,12 @@ class FineTuner:
     ):
         self._steps, self._seconds, self._final_rate = steps, seconds, final_rate
         self._peak_rates = [rate for rate, _ in groups]
-        self._groups = [(_scaled(optimizer(rate)), variables) for rate, variables in groups]
+        self._groups = [(optimizer(rate), variables) for rate, variables in groups]
+        if keras.config.dtype_policy().name == "mixed_float16":
+            self._groups = [
+                (keras.optimizers.LossScaleOptimizer(o, initial_scale=INITIAL_LOSS_SCALE), v)
+                for o, v in self._groups
+            ]
         self.variables = [v for _, variables in self._groups for v in variables]
         self._step = backend.GradientStep(
             network, loss, self._groups, training=False, regularizer=regularizer
@@ -157,7 +162,13 @@ class FineTuner:
             losses += learn([self._rates(step + i, elapsed) for i in range(count)])
             pace = time.monotonic() - started - elapsed
             for done in range(step, len(losses)):
-                _check_finite(losses[done], done + 1)
+                if not math.isfinite(losses[done]):
+                    raise UsageError(
+                        "The loss of fine-tuning stays finite",
+                        met=losses[done],
+                        where=f"step {done + 1}",
+                        remedy="Lower --online.learning_rate, or use --precision float32",
+                    )
                 if progress is not None:
                     progress(done + 1, self._steps, losses[done])
         return Adaptation(len(losses), losses, time.monotonic() - started)
@@ -312,12 +323,6 @@ def _trainable(layers: list[keras.layers.Layer]) -> list[keras.Variable]:
     ]
 
 
-def _scaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    if keras.config.dtype_policy().name != "mixed_float16":
-        return optimizer
-    return keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=INITIAL_LOSS_SCALE)
-
-
 def _shuffled(count: int, rng: np.random.Generator) -> Iterator[int]:
     """Yields indices without end, all equally often."""
     while True:
@@ -327,13 +332,3 @@ def _shuffled(count: int, rng: np.random.Generator) -> Iterator[int]:
 def _concatenated(samples: list[Sample]) -> Sample:
     inputs = {key: ops.concatenate([s[0][key] for s in samples]) for key in samples[0][0]}
     return inputs, np.concatenate([s[1] for s in samples])
-
-
-def _check_finite(loss: float, step: int) -> None:
-    if not math.isfinite(loss):
-        raise UsageError(
-            "The loss of fine-tuning stays finite",
-            met=loss,
-            where=f"step {step}",
-            remedy="Lower --online.learning_rate, or use --precision float32",
-        )

@@ -43,7 +43,10 @@ class ForwardPass:
     ):
         config = parent.config
         self.parent, self.block = parent, config.block_size
-        self._encode = encode or _encoder(parent, frozen)
+        if encode is None and frozen:
+            call, weights = parent.inference_encoder()
+            encode = partial(backend.compiled_function(call), weights)
+        self._encode = encode or backend.compiled(parent.build_encoder())
         self._sizes: set[int] = set()
         self._decode = backend.compiled(parent.head)
         refines = refine and parent.refiner is not None
@@ -123,13 +126,6 @@ class ForwardPass:
             parts = {"low": features["low"], "fine": features["fine"]}
             coarse = self._refine({"logits": coarse, **parts})
         return backend.to_numpy(coarse)[0, ..., 0]
-
-
-def _encoder(parent: DeepLabV3Plus, frozen: bool) -> EncoderFn:
-    if not frozen:
-        return backend.compiled(parent.build_encoder())
-    call, weights = parent.inference_encoder()
-    return partial(backend.compiled_function(call), weights)
 
 
 def one_of(features: Features, position: int) -> Features:

@@ -98,7 +98,9 @@ class Propagation:
         count = 1
         for view, seen in zip(self.views, features, strict=True):
             guides = self._guides(view, seen, tracked, lost=lost)
-            readout = self._memory_readout(seen, tracked)
+            readout = None
+            if tracked.memory is not None:
+                readout = self._network.read(seen, *tracked.memory.contents())
             plane = self._network.logits(seen, guides, readout)
             planes.setdefault(view.geometry, []).append(view.flipped(plane))
             count = len(guides)
@@ -146,8 +148,3 @@ class Propagation:
             return [None]
         # Without a target model `target` is `blend`.
         return [previous] if self._guide == "previous" else [previous, None]
-
-    def _memory_readout(self, features: Features, tracked: ObjectState) -> Any:
-        if tracked.memory is None:
-            return None
-        return self._network.read(features, *tracked.memory.contents())

@@ -22,7 +22,6 @@ from deeplab_gygo.inference.propagation import Propagation
 from deeplab_gygo.inference.segmenter_base import SegmenterBase, low_jaccard_warning
 from deeplab_gygo.inference.views import View, augmented_views
 from deeplab_gygo.inference.zero_shot import TwoPassSegmenter
-from deeplab_gygo.io.array_sequence import StreamSequence
 from deeplab_gygo.io.sequence import Frame, Sequence
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory
@@ -203,7 +202,7 @@ class DeepLabSegmenter(SegmenterBase):
         frames: Iterator[Frame],
     ) -> Iterator[Prediction]:
         config = self.config
-        one_pass = not config.zero_shot_anchor_frames or isinstance(sequence, StreamSequence)
+        one_pass = not config.zero_shot_anchor_frames or sequence.read_once
         if mask is not None or one_pass or not self._parent.config.memory:
             yield from super()._propagate(sequence, start, first, mask, frames)
             return

@@ -133,7 +133,14 @@ class SegmenterBase(ABC):
         self._size, self._objects = None, []
         self.adaptation, self.warnings = Adaptation(), []
         if self._needs_mask:
-            _check_mask(mask, size, frame.name)
+            if mask is None:
+                raise UsageError(
+                    "This method and mode start from a mask",
+                    met="none",
+                    where=frame.name,
+                    remedy="Give the mask of the first frame, or use --mode zero-shot",
+                )
+            check_first_mask(mask, size, frame.name)
         self._start(image)
         done = []
         for label, single in _split_objects(mask if self._needs_mask else None):
@@ -193,14 +200,14 @@ class SegmenterBase(ABC):
         frames: Iterator[Frame],
     ) -> Iterator[Prediction]:
         """Yields the predictions of the first frame and of those that follow it."""
-        yield self.step(first) if mask is None else self._annotated(first, mask)
+        if mask is None:
+            yield self.step(first)
+        else:
+            planes = np.stack([tracked.probability for tracked in self._objects])
+            probability = planes[0] if len(planes) == 1 else planes
+            yield Prediction(first.index, first.name, probability, mask, 0.0)
         while batch := list(islice(frames, self.batch_size)):
             yield from self._predict(batch)
-
-    def _annotated(self, frame: Frame, mask: np.ndarray) -> Prediction:
-        planes = np.stack([tracked.probability for tracked in self._objects])
-        probability = planes[0] if len(planes) == 1 else planes
-        return Prediction(frame.index, frame.name, probability, mask, 0.0)
 
     def _predict(self, frames: list[Frame]) -> list[Prediction]:
         if self._size is None:
@@ -285,17 +292,6 @@ def low_jaccard_warning(jaccard: float, label: int) -> list[str]:
 
 LOW_JACCARD = 0.6
 """J on the annotated frame below which a fine-tuning is warned about."""
-
-
-def _check_mask(mask: np.ndarray | None, size: tuple[int, int], name: str) -> None:
-    if mask is None:
-        raise UsageError(
-            "This method and mode start from a mask",
-            met="none",
-            where=name,
-            remedy="Give the mask of the first frame, or use --mode zero-shot",
-        )
-    check_first_mask(mask, size, name)
 
 
 def _split_objects(mask: np.ndarray | None) -> Iterator[tuple[int, np.ndarray | None]]:

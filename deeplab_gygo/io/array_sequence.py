@@ -91,6 +91,8 @@ class StreamSequence(Sequence):
         [0, 1, 2]
     """
 
+    read_once = True
+
     def __init__(
         self,
         frames: Iterable[np.ndarray],

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -68,6 +69,9 @@ class Sequence(ABC):
         InputError: The folder of masks is absent or has none for these frames.
         UsageError: A mask belongs to no frame.
     """
+
+    read_once: ClassVar[bool] = False
+    """Whether the frames can be iterated only once."""
 
     def __init__(
         self,
