@@ -2,10 +2,9 @@
 
     python tools/average_parents.py --out parent.npz runs/A/parent.npz runs/B/last.npz
 
-Checkpoints of one trajectory often lie around a better point than each of them is (Wortsman et
-al., "Model soups", ICML 2022). Whether it helps is for validation to say: with `--config` the
-averaged parent is measured on the validation sets of the training's experiment file, and file and
-scores are written into its card.
+The mean of checkpoints of one training is often better than each of them (Wortsman et al., "Model
+soups", ICML 2022). With `--config` the averaged parent is evaluated on the validation sets of the
+experiment file, and configuration and scores are written into its card.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from deeplab_gygo.training.config import TrainConfig
 
 
 def averaged(paths: list[Path]) -> tuple[DeepLabV3Plus, list[dict]]:
-    """Builds the parent with the mean of the weights of files, and returns their cards."""
+    """Returns a parent with the mean weights of some files, and their cards."""
     parts = [read_parent_file(path) for path in paths]
     configs = [config for config, _, _ in parts]
     if any(config != configs[0] for config in configs):
@@ -37,7 +36,7 @@ def averaged(paths: list[Path]) -> tuple[DeepLabV3Plus, list[dict]]:
 
 
 def main() -> None:
-    """Averages, measures and writes."""
+    """Averages, evaluates and writes the parent."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parents", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
@@ -54,11 +53,11 @@ def main() -> None:
         ],
     }
     if options.config:
-        from deeplab_gygo.training.validation import Validation
+        from deeplab_gygo.training.validation import ParentValidation
 
         config = load_yaml(TrainConfig, options.config)
         card["training"] = to_plain(config)
-        card["validation"] = Validation(parent, config.validation, options.data_root).run()
+        card["validation"] = ParentValidation(parent, config.validation, options.data_root).run()
         print(json.dumps(card["validation"], indent=1))
     save_parent(options.out, parent, card)
     print(options.out, file_hash(options.out))

@@ -1,4 +1,4 @@
-"""What tools/measure_kernels.py measures: the kernels on the shapes of the encoder."""
+"""Tasks of tools/measure_kernels.py: the kernels on the shapes of the encoder."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Layer(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What is measured.
+    """One measurement.
 
     Attributes:
         name: Kernel and pass.
-        shape: Shape of the input, and what else tells tasks apart.
-        forms: Functions of the same arguments by name; `kernel` and `plain` are among them.
+        shape: Shape of the input, with the parameters of the layer.
+        forms: Functions of the same arguments by name, such as `kernel` and `plain`.
         arguments: Arrays.
         bytes: Bytes that a call must move.
     """
@@ -51,15 +51,15 @@ class Task(NamedTuple):
 
 
 def depthwise_layers(spec: Any, output_stride: int, size: tuple[int, int]) -> dict[Layer, int]:
-    """Walks the table of a network and counts its depthwise convolutions.
+    """Counts the depthwise convolutions of a network.
 
     Args:
-        spec: `InvertedResidualSpec`.
+        spec: `InvertedResidualSpec` of the network.
         output_stride: Stride of its last features.
         size: Height and width of the image.
 
     Returns:
-        Number of layers by kind, in the order of the network.
+        Number of layers by shape, in the order of the network.
     """
     from deeplab_gygo.models.stride import StridePlan
 
@@ -78,11 +78,9 @@ def depthwise_layers(spec: Any, output_stride: int, size: tuple[int, int]) -> di
 
 
 def tasks(options: argparse.Namespace) -> Iterator[Task]:
-    """Makes one task after the other; with `--interpret` one tiny shape of each kernel."""
+    """Yields the tasks; with `--interpret` one tiny shape."""
     if options.interpret:
         yield from depthwise_tasks(Layer(5, 6, 8, 3, 1, 1), 1, options)
-        yield tail_task(1, (2, 3), (8, 12), options)
-        yield image_task(1, (8, 12), options)
         return
     from deeplab_gygo.models.inverted_residual import efficientnet_lite, mobilenet_v2
 
@@ -90,12 +88,10 @@ def tasks(options: argparse.Namespace) -> Iterator[Task]:
     for batch in options.batches:
         for layer in depthwise_layers(specs[options.backbone], options.output_stride, SIZE):
             yield from depthwise_tasks(layer, batch, options)
-        yield tail_task(batch, (SIZE[0] // 4, SIZE[1] // 4), SIZE, options)
-        yield image_task(batch, SIZE, options)
 
 
 def depthwise_tasks(layer: Layer, batch: int, options: argparse.Namespace) -> list[Task]:
-    """Makes the forward pass of a layer, and the forward pass with the gradients."""
+    """Returns the forward pass of a layer, and the forward pass with the gradients."""
     import jax
     import jax.numpy as jnp
 
@@ -129,40 +125,6 @@ def depthwise_tasks(layer: Layer, batch: int, options: argparse.Namespace) -> li
         Task("depthwise forward", shape, forms, (x, kernel, bias), forward),
         Task("depthwise training", shape, both, (x, kernel, bias, gradient), forward + backward),
     ]
-
-
-def tail_task(
-    batch: int, coarse: tuple[int, int], size: tuple[int, int], options: argparse.Namespace
-) -> Task:
-    """Makes the enlargement of logits to a mask."""
-    import jax
-    from deeplab_gygo.kernels.tail import mask_of_logits, plain_mask_of_logits
-
-    logits = 4 * _noise(jax.random.key(0), (batch, *coarse), "float32")
-    forms = {
-        "kernel": lambda x: mask_of_logits(x, *size, interpret=options.interpret),
-        "plain": lambda x: plain_mask_of_logits(x, *size),
-    }
-    shape = f"{batch}x{coarse[0]}x{coarse[1]} to {size[0]}x{size[1]} float32"
-    moved = logits.nbytes + 2 * batch * size[0] * size[1]
-    return Task("mask of logits", shape, forms, (logits,), moved)
-
-
-def image_task(batch: int, size: tuple[int, int], options: argparse.Namespace) -> Task:
-    """Makes the normalization of an image."""
-    import jax
-    import jax.numpy as jnp
-    from deeplab_gygo.kernels.image import normalized, plain_normalized
-
-    image = jax.random.bits(jax.random.key(0), (batch, *size, 3), "uint8")
-    given = (1 / 128, -127 / 128, options.dtype)
-    forms = {
-        "kernel": lambda x: normalized(x, *given, interpret=options.interpret),
-        "plain": lambda x: plain_normalized(x, *given),
-    }
-    moved = image.nbytes * (1 + jnp.dtype(options.dtype).itemsize)
-    shape = f"{batch}x{size[0]}x{size[1]}x3 to {options.dtype}"
-    return Task("normalized", shape, forms, (image,), moved)
 
 
 def _noise(key: Any, shape: tuple[int, ...], dtype: str) -> Any:

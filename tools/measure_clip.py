@@ -1,7 +1,7 @@
-"""Time and peak memory of `deeplab-gygo segment` on clips of several lengths.
+"""Measures time and peak memory of `deeplab-gygo segment` on clips of several lengths.
 
-A clip is made of the frames of a folder, run to and fro as often as it takes, and segmented in a
-process of its own; the figures are those of its run record. Example:
+A clip repeats the frames of a folder forwards and backwards and is segmented in a new process; the
+values are those of its run record. Example:
 
     python tools/measure_clip.py --frames DAVIS/JPEGImages/480p/dog \
         --mask DAVIS/Annotations/480p/dog/00000.png --lengths 25 500 --out memory.json
@@ -22,28 +22,19 @@ from deeplab_gygo.io.frame_folder import sequence_from_folder
 
 
 def make_clip(frames: Path, length: int, folder: Path) -> Path:
-    """Copies frames, to and fro, until a clip has its length.
-
-    Args:
-        frames: Folder of frames.
-        length: Frames of the clip.
-        folder: Folder to make.
-
-    Returns:
-        The folder.
-    """
+    """Copies `length` frames, forwards and backwards, into a new folder and returns it."""
     names = sequence_from_folder(frames).frame_names
     files = {path.stem: path for path in frames.iterdir()}
-    there_and_back = names + names[-2:0:-1]
+    back_and_forth = names + names[-2:0:-1]
     folder.mkdir(parents=True)
     for index in range(length):
-        source = files[there_and_back[index % len(there_and_back)]]
+        source = files[back_and_forth[index % len(back_and_forth)]]
         shutil.copyfile(source, folder / f"{index:05d}{source.suffix}")
     return folder
 
 
 def segment(clip: Path, mask: Path, out: Path, options: list[str]) -> dict:
-    """Segments a clip in a new process and returns its figures."""
+    """Segments a clip in a new process and returns its measurements."""
     command = [sys.executable, "-m", "deeplab_gygo", "segment", str(clip)]
     command += ["--mask", str(mask), "--out", str(out), "--quiet", *options]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -64,12 +55,12 @@ def segment(clip: Path, mask: Path, out: Path, options: list[str]) -> dict:
 
 
 def main() -> None:
-    """Measures and writes the figures as JSON."""
+    """Measures and writes the results as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=Path, required=True, help="folder of frames")
     parser.add_argument("--mask", type=Path, required=True, help="mask of the first frame")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[25], help="frames of the clips")
-    parser.add_argument("--repeats", type=int, default=1, help="runs of every length")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[25], help="numbers of frames")
+    parser.add_argument("--repeats", type=int, default=1, help="runs per length")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     options, passed = parser.parse_known_args()
     results = []

@@ -1,4 +1,4 @@
-"""Measures how well the confidence of a batch ranks its frames by their true J.
+"""Measures how well the confidence of a batch ranks its frames by true J.
 
     python tools/measure_confidence.py --results OUT --dataset davis2016 --root DAVIS \
         --out experiments/results/confidence.json
@@ -14,17 +14,17 @@ import json
 from pathlib import Path
 
 import numpy as np
+from ranking import found_early, rank_correlation
 
 from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.evaluation.measures import jaccard
-from deeplab_gygo.evaluation.ranking import found_early, rank_correlation
 from deeplab_gygo.evaluation.result_files import MASK_SUBFOLDER
 from deeplab_gygo.io.atomic import replacing
 from deeplab_gygo.io.masks import read_mask
 
-LOOKED = 0.2
-"""Part of the frames that a person looks at in `found_early`."""
+REVIEWED = 0.2
+"""Fraction of the frames that a person reviews in `found_early`."""
 
 
 def frame_rows(folder: Path, dataset) -> list[tuple[float, float]]:
@@ -44,7 +44,7 @@ def frame_rows(folder: Path, dataset) -> list[tuple[float, float]]:
 
 
 def main() -> None:
-    """Measures all results of a folder and prints, and keeps, what was found."""
+    """Measures all results of a folder, prints and stores the values."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--dataset", default="davis2016")
@@ -60,8 +60,8 @@ def main() -> None:
     found = {
         "frames": len(every),
         "rank_correlation": rank_correlation(every[:, 0], every[:, 1]),
-        "looked_at": LOOKED,
-        "worst_found": found_early(every[:, 0], every[:, 1], LOOKED),
+        "reviewed": REVIEWED,
+        "worst_found": found_early(every[:, 0], every[:, 1], REVIEWED),
         "mean_confidence": float(every[:, 0].mean()),
         "mean_J": float(every[:, 1].mean()),
         "within_sequences": {

@@ -1,13 +1,13 @@
-r"""Times the GPU kernels of `deeplab_gygo.kernels` against their twins in plain operations, warm.
+r"""Measures the GPU kernels of `deeplab_gygo.backend.kernels` against plain operations, warm.
 
     python tools/measure_kernels.py --out experiments/results/kernels.json
 
-The shapes are those of the encoder at 480x864, one frame and windows of four. A call is one of many
-in a loop inside one compiled program, because a kernel is over before Python has started the next.
-`bytes` are those that must be moved: every input read once, every output written once; for
-`training`, the forward pass and then the gradients of input, kernel and bias. The fraction of the
-bandwidth is of what a copy of 1 GiB reached in the same run; layers that fit the GPU's cache may
-exceed it. `shifted` is the twin of XLA's own loops; `plain` is the convolution that Keras asks for.
+The shapes are those of the encoder at 480x864, one frame and batches of four. Calls run in a loop
+inside one compiled program, because a kernel is shorter than a call from Python. `bytes` are the
+minimum: every input is read once, every output written once; `training` is the forward pass and the
+gradients of input, kernel and bias. The fraction of the bandwidth refers to a copy of 1 GiB in the
+same run; layers that fit the GPU's cache may exceed it. `plain` is the convolution of Keras,
+`shifted` the same as loops of XLA.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from kernel_tasks import SPECS, Task, tasks
+from tabulate import tabulate
 
 
 def seconds_of_call(
@@ -37,7 +38,7 @@ def seconds_of_call(
     @jax.jit
     def loop(arguments):
         def once(_, carry):
-            # The barrier ties a call to the one before it, or the compiler would make one of all.
+            # The barrier orders the calls; without it the compiler merges them.
             given, _ = jax.lax.optimization_barrier(carry)
             return given, function(*given)
 
@@ -54,16 +55,16 @@ def seconds_of_call(
 
 
 def bandwidth(elements: int, calls: int, repeats: int) -> float:
-    """Measures the bytes a second that a copy of a large float32 array reads and writes."""
+    """Measures the bytes per second that a copy of a large float32 array reads and writes."""
     import jax.numpy as jnp
 
     values = jnp.zeros((elements,), jnp.float32)
-    # A sum with a constant, since a mere copy might be left out.
+    # A sum with a constant, since a mere copy might be optimized away.
     return 2 * values.nbytes / seconds_of_call(lambda v: v + 1.0, (values,), calls, repeats)
 
 
 def difference(task: Task) -> float:
-    """Returns the largest difference of kernel and twin, relative to the twin's largest value."""
+    """Returns the largest difference of `kernel` and `plain`, relative to the largest value."""
     import jax
     import numpy as np
 
@@ -77,14 +78,14 @@ def difference(task: Task) -> float:
 
 
 def measured(task: Task, options: argparse.Namespace, copied: float) -> dict[str, Any]:
-    """Measures a task; where a form fails, its error stands in the row instead of its seconds."""
+    """Measures a task; the row of a failed form has its error instead of seconds."""
     row: dict[str, Any] = {"task": task.name, "shape": task.shape, "bytes": task.bytes}
     row |= {"seconds": {}, "errors": {}}
     for name, form in task.forms.items():
         try:
             seconds = seconds_of_call(form, task.arguments, options.calls, options.repeats)
             row["seconds"][name] = seconds
-        except Exception as error:  # the other shapes are still worth their time on the GPU
+        except Exception as error:  # the other shapes are still measured
             row["errors"][name] = f"{type(error).__name__}: {str(error)[:400]}"
     seconds = row["seconds"]
     if "kernel" in seconds:
@@ -97,34 +98,32 @@ def measured(task: Task, options: argparse.Namespace, copied: float) -> dict[str
 
 
 def table(report: dict[str, Any]) -> str:
-    """Writes a report as text; microseconds, and how many times as fast the kernel is."""
-    head = f"{'task':<19}{'shape':<37}{'kernel':>9}{'plain':>10}{'shifted':>10}{'times':>7}"
-    lines = [head + f"{'GB/s':>8}{'of copy':>9}{'differs':>10}"]
+    """Formats a report as text: microseconds, and the speedup of the kernel."""
+    header = ["task", "shape", "kernel", "plain", "shifted", "speedup", "GB/s", "% of copy", "diff"]
+    rows = []
     for row in report["rows"]:
-        line = f"{row['task']:<19}{row['shape']:<37}"
-        for name, width in (("kernel", 9), ("plain", 10), ("shifted", 10)):
+        cells = [row["task"], row["shape"]]
+        for name in ("kernel", "plain", "shifted"):
             seconds = row["seconds"].get(name)
-            word = "failed" if name in row["errors"] else "-"
-            line += f"{1e6 * seconds:>{width}.1f}" if seconds else f"{word:>{width}}"
+            cells.append(f"{1e6 * seconds:.1f}" if seconds else row["errors"].get(name, "-"))
         if "ratio" in row:
-            line += f"{row['ratio']:>7.2f}{row['bytes_per_second'] / 1e9:>8.0f}"
-            line += f"{100 * row['fraction']:>7.0f} %{row['difference']:>10.1e}"
-        lines.append(line)
-        lines += [f"  {name}: {error}" for name, error in row["errors"].items()]
-    lines.append(f"copy: {report['copy_bytes_per_second'] / 1e9:.0f} GB/s, times in microseconds")
-    return "\n".join(lines)
+            cells += [f"{row['ratio']:.2f}", f"{row['bytes_per_second'] / 1e9:.0f}"]
+            cells += [f"{100 * row['fraction']:.0f}", f"{row['difference']:.1e}"]
+        rows.append(cells)
+    copied = f"copy: {report['copy_bytes_per_second'] / 1e9:.0f} GB/s, times in microseconds"
+    return tabulate(rows, header, disable_numparse=True) + "\n" + copied
 
 
 def main() -> None:
-    """Measures and writes the figures as JSON; status 2 where there is no GPU."""
+    """Measures and writes the results as JSON; status 2 without a GPU."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--backbone", choices=SPECS, default=SPECS[0], help="whose layers")
+    parser.add_argument("--backbone", choices=SPECS, default=SPECS[0], help="network of the layers")
     parser.add_argument("--output-stride", type=int, choices=(8, 16), default=16)
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], help="frames at once")
-    parser.add_argument("--calls", type=int, default=50, help="calls in a timed program")
-    parser.add_argument("--repeats", type=int, default=15, help="timed programs, of which a median")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4], help="batch sizes")
+    parser.add_argument("--calls", type=int, default=50, help="calls per program")
+    parser.add_argument("--repeats", type=int, default=15, help="programs per median")
     parser.add_argument("--interpret", action="store_true", help="rehearse without a GPU")
     options = parser.parse_args()
     try:
@@ -139,7 +138,7 @@ def main() -> None:
         )
     if options.interpret:
         options.calls = options.repeats = 1
-        print("Rehearsal by the interpreter: the times mean nothing.")
+        print("Rehearsal by the interpreter: the times are meaningless.")
     copied = bandwidth(1 << (12 if options.interpret else 28), min(options.calls, 10), 5)
     rows = [measured(task, options, copied) for task in tasks(options)]
     write(rows, copied, options, devices[0].device_kind if devices else None)
@@ -169,6 +168,6 @@ def write(
 
 
 if __name__ == "__main__":
-    # Keras is loaded for the table of the network only, and with JAX it needs no TensorFlow.
+    # Keras builds the network only; with JAX it needs no TensorFlow.
     os.environ.setdefault("KERAS_BACKEND", "jax")
     main()

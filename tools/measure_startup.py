@@ -1,8 +1,7 @@
-"""Time from the start of `deeplab-gygo segment` to the end of the first step of fine-tuning.
+"""Measures the time from the start of `deeplab-gygo segment` to its first fine-tuning step.
 
-Every repeat is a process of its own: the command as it is, but for a clock that ends it after its
-first step, or after all of them where they run as one program (`--online.whole`). The figures are
-seconds on the wall; their median is the result. Example:
+Every repeat is a new process of the command that ends after its first step, or after all steps if
+they are one compiled program, as on a GPU. Values are wall seconds and their medians. Example:
 
     python tools/measure_startup.py --frames DAVIS/JPEGImages/480p/dog \
         --mask DAVIS/Annotations/480p/dog/00000.png --repeats 7 --out startup.json --preset fast
@@ -22,8 +21,7 @@ from pathlib import Path
 
 _CHILD = """
 import os, sys, time
-from deeplab_gygo import cli
-from deeplab_gygo.commands import segment
+from deeplab_gygo.cli import main, segment
 
 start = segment.start_runner
 
@@ -31,17 +29,15 @@ def timed(*arguments):
     marks = [time.time()]
     runner = start(*arguments)
     marks.append(time.time())
-    from deeplab_gygo.online.adapter import OnlineAdapter
-    learn = OnlineAdapter._learn
-    def learn_and_stop(*passed):
-        learn(*passed)
+    from deeplab_gygo.runs.runner import ProgressBars
+    def stop(bars, *step):
         print(*marks, time.time(), file=sys.__stdout__, flush=True)
         os._exit(0)
-    OnlineAdapter._learn = learn_and_stop
+    ProgressBars.tuned = stop
     return runner
 
 segment.start_runner = timed
-sys.exit(cli.main(sys.argv[1:]))
+sys.exit(main.main(sys.argv[1:]))
 """
 
 
@@ -50,12 +46,12 @@ def measure(frames: Path, mask: Path, passed: list[str]) -> dict[str, float]:
 
     Args:
         frames: Folder of frames.
-        mask: Mask of the first one.
+        mask: Mask of the first frame.
         passed: Further options of the command.
 
     Returns:
-        Seconds since the process was started, when options and input were read, when the network
-        was loaded, and when the first step was done.
+        Seconds from the start of the process until the input was read, the network loaded, and the
+        first step done.
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", _CHILD, "segment", str(frames), "--mask", str(mask)]
@@ -70,12 +66,12 @@ def measure(frames: Path, mask: Path, passed: list[str]) -> dict[str, float]:
 
 
 def median_of(runs: list[dict[str, float]]) -> dict[str, float]:
-    """Returns the medians of what `measure` returned, name by name."""
+    """Returns the medians of several runs of `measure`, by name."""
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
 def main() -> None:
-    """Measures and writes the figures as JSON."""
+    """Measures and writes the results as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=Path, required=True, help="folder of frames")
     parser.add_argument("--mask", type=Path, required=True, help="mask of the first frame")

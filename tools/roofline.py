@@ -1,8 +1,7 @@
-"""What a compiled function must compute and move, and what the machine can: for measure_speed.py.
+"""Roofline of compiled functions: operations and bytes, and the limits of the machine.
 
-Operations are multiplications and additions of convolutions and matrix products; the rest is small
-beside them. Bytes are those that such an operation reads and writes where nothing stays in a cache
-between two of them: what memory would have to bear if every operation ran by itself.
+Operations are multiplications and additions of convolutions and matrix products; others are
+negligible. Bytes are those that these operations read and write without any cache between them.
 """
 
 from __future__ import annotations
@@ -37,16 +36,16 @@ class Work(NamedTuple):
         return Work(calls * self.operations, calls * self.bytes)
 
     def seconds(self, machine: Machine) -> float:
-        """Returns the least time that the work takes: whichever limit is met first."""
+        """Returns the minimum time of the work: the larger one of the two limits."""
         return max(self.operations / machine.operations, self.bytes / machine.bytes)
 
 
 class Machine(NamedTuple):
-    """Limits of a machine as they were measured on it.
+    """Measured limits of a machine.
 
     Attributes:
-        operations: Floating-point operations a second, of a matrix product.
-        bytes: Bytes read and written a second, sum of two large arrays.
+        operations: Floating-point operations per second of a matrix product.
+        bytes: Bytes read and written per second by a sum of two large arrays.
     """
 
     operations: float
@@ -54,14 +53,14 @@ class Machine(NamedTuple):
 
 
 def measure_machine(precision: str = "float32", repeats: int = 7) -> Machine:
-    """Measures what the backend's device computes in a precision and moves a second, at its best.
+    """Measures the peak operations and bytes per second of the device of the backend.
 
-    A 16-bit precision whose matrix product is slower than that of float32, as where the processor
-    has no operations for it, is no limit: then float32's counts.
+    If the matrix product of a 16-bit precision is slower than that of float32, as on processors
+    without such instructions, the peak is that of float32.
 
     Args:
         precision: `float32`, `bfloat16` or `float16`.
-        repeats: Products and sums, of which the quickest counts.
+        repeats: Number of products and sums; the fastest counts.
 
     Returns:
         The limits.
@@ -89,14 +88,14 @@ def _seconds(call: Callable[[Any], Any], values: Any) -> float:
 
 
 def work_of(function: Callable[..., Any], inputs: Any) -> Work:
-    """Counts the work of a function of tensors, compiled for inputs of these shapes.
+    """Counts the work of a function, compiled for inputs of these shapes.
 
     Args:
-        function: In `keras.ops` or Keras models.
+        function: Function in `keras.ops` or Keras models.
         inputs: Arrays, or a dict of them.
 
     Returns:
-        What one call must do. On JAX it is the compiler's own account of the compiled program.
+        Work of one call; on JAX the cost analysis of the compiler.
     """
     if backend.name() == "jax":
         import jax
@@ -123,7 +122,7 @@ def _operations(graph: Any) -> list[Any]:
     return found
 
 
-_FILTERS = {  # operation: place of its filter among the inputs, or "out" where it makes one
+_FILTERS = {  # operation: index of its filter among the inputs, or "out" for a filter gradient
     "Conv2D": 1,
     "DepthwiseConv2dNative": 1,
     "Conv2DBackpropInput": 1,
@@ -150,7 +149,7 @@ def _of_operation(operation: Any) -> Work:
 
 
 def _taps(kernel: Any, kind: str) -> float:
-    """Returns the multiplications that one value of the larger side takes."""
+    """Returns the number of multiplications per value of the larger side."""
     shape = [int(side) for side in kernel.shape]
     return float(np.prod(shape[:2] if kind.startswith("Depthwise") else shape[:3]))
 

@@ -1,8 +1,8 @@
 """Segments every sequence of a GyGO list: `python tools/segment_val.py --root GYGO --out DIR`.
 
 One parent is loaded; every sequence is fine-tuned on its first annotation and segmented. Finished
-sequences are skipped when the script is run again, failures are listed in `failures.jsonl`, and a
-table of J, F, adaptation seconds and FPS ends it. All options of `deeplab-gygo batch` can be added:
+sequences are skipped in a second run, failures are listed in `failures.jsonl`, and a table of J, F,
+adaptation seconds and FPS is printed. All options of `deeplab-gygo batch` can be added:
 `--mode zero-shot`, `--steps 100`, `--num-parts 4 --part-id 0`, `--overwrite`, ...
 """
 
@@ -28,12 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", required=True, help="folder of the data set")
+    parser.add_argument("--root", required=True, help="folder of the dataset")
     parser.add_argument("--out", required=True, help="folder of the results")
     parser.add_argument(
-        "--list", default="ImageSets/val.txt", help="list of sequences; may start at the root"
+        "--list", default="ImageSets/val.txt", help="list of sequences, absolute or below the root"
     )
-    parser.add_argument("--dataset", default="gygo", help="kind of the data set")
+    parser.add_argument("--dataset", default="gygo", help="kind of the dataset")
     options, others = parser.parse_known_args(arguments)
     return cli.main(
         ["batch", "--dataset", options.dataset, "--root", options.root,
@@ -42,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _split(root: str, listed: str) -> str:
-    """Finds the list as it is given or below the root; else takes its name for a split's.
+    """Returns the list as given or below the root; otherwise its name as that of a split.
 
-    GyGO spells one of its lists `Train.txt`, which a split's name finds in any case.
+    GyGO spells one of its lists `Train.txt`; names of splits are case-insensitive.
     """
     for path in (Path(listed).expanduser(), Path(root).expanduser() / listed):
         if path.is_file():

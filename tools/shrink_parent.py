@@ -1,9 +1,9 @@
-"""Stores a parent in eight bits, for weights that a package ships or that travel far.
+"""Stores the weights of a parent in eight bits.
 
     python tools/shrink_parent.py runs/osmn_gygo/parent.npz experiments/weights/osmn.npz
 
-Architecture and card stay the same; the card notes the hash of the file that it was made from.
-Whether the smaller one is as good is for a measurement to say.
+Architecture and card stay the same; the card records the hash of the original file. The accuracy of
+the smaller file must be measured.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from deeplab_gygo.models.weight_file import file_hash, load_parent, save_parent
 
 
 def main() -> None:
-    """Reads, rounds and writes."""
+    """Reads, quantizes and writes the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parent", type=Path)
     parser.add_argument("out", type=Path)

@@ -1,4 +1,4 @@
-"""Work is counted as on paper, and every stage of a clip gets its seconds."""
+"""Counts of operations and bytes by hand, and the time of every stage of a clip."""
 
 import json
 import math
@@ -15,7 +15,7 @@ def roofline(tool):
     return tool("roofline")
 
 
-def test_operations_of_layers_are_those_on_paper(roofline):
+def test_operations_of_layers_by_hand(roofline):
     values = np.zeros((1, 8, 10, 3), np.float32)
     plain = keras.layers.Conv2D(5, 3, padding="same", use_bias=False)
     depthwise = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False)
@@ -29,7 +29,7 @@ def test_operations_of_layers_are_those_on_paper(roofline):
     assert roofline.work_of(plain, values).bytes == moved
 
 
-def test_a_gradient_takes_twice_the_forward_pass_more(roofline):
+def test_a_gradient_costs_two_more_forward_passes(roofline):
     import tensorflow as tf
 
     values = np.zeros((1, 8, 10, 3), np.float32)
@@ -46,12 +46,12 @@ def test_a_gradient_takes_twice_the_forward_pass_more(roofline):
     assert roofline.work_of(gradient, values).operations == 3 * forward
 
 
-def test_works_add_up(roofline):
+def test_work_is_additive(roofline):
     one, other = roofline.Work(operations=1.0, bytes=2.0), roofline.Work(operations=3.0, bytes=5.0)
     assert roofline.Work.total([one, other]) == (4.0, 7.0) and other.times(2) == (6.0, 10.0)
 
 
-def test_a_precision_limits_no_more_than_float32(roofline, monkeypatch):
+def test_the_peak_is_at_least_that_of_float32(roofline, monkeypatch):
     seconds = {"float32": 2.0, "bfloat16": 1.0, "float16": 8.0}
     kind = lambda values: str(getattr(values.dtype, "name", values.dtype))  # noqa: E731
     monkeypatch.setattr(roofline, "_seconds", lambda call, values: seconds[kind(values)])
@@ -59,7 +59,7 @@ def test_a_precision_limits_no_more_than_float32(roofline, monkeypatch):
     assert quick == 2 * plain and slow == plain
 
 
-def test_the_slower_limit_counts(roofline):
+def test_the_roofline_is_the_slower_limit(roofline):
     work = roofline.Work(operations=10.0, bytes=8.0)
     assert work.seconds(roofline.Machine(operations=5.0, bytes=8.0)) == 2.0
     assert work.seconds(roofline.Machine(operations=10.0, bytes=2.0)) == 4.0

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from ranking import found_early, rank_correlation, ranks
 
 

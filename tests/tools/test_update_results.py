@@ -1,6 +1,7 @@
-"""What a batch measured becomes a file of results and a row of the README."""
+"""The summary of a batch becomes a stored result and a row of the README."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from deeplab_gygo.evaluation import DatasetScore, SequenceScore, write_report
 from deeplab_gygo.inference.config import OnlineConfig, preset
 from deeplab_gygo.io.config_file import to_plain
 
-# First and last frame do not count; of the nine others the first three and the last three make
-# the decay.
+# First and last frame do not count; of the nine others the first and the last three determine the
+# decay.
 FALLING = [1.0, 0.9, 0.9, 0.9, 0.7, 0.7, 0.7, 0.5, 0.5, 0.5, 0.0]
 STEADY = [1.0] + [0.8] * 9 + [0.0]
 HARDWARE = {"cpu": "Z80", "cores": 2, "gpu": None}
@@ -23,11 +24,7 @@ def update_results(tool, tmp_path, monkeypatch):
     module = tool("update_results")
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "RESULTS", tmp_path / "experiments" / "results")
-    (tmp_path / "deeplab_gygo" / "parents").mkdir(parents=True)
-    (tmp_path / "deeplab_gygo" / "parents" / "parent.npz").write_bytes(b"0" * 1_500_000)
     module.RESULTS.mkdir(parents=True)
-    demo = {"J": 0.5, "F": 0.25, "amortized_fps": 2.0}
-    (module.RESULTS / "demo.json").write_text(json.dumps(demo))
     return module
 
 
@@ -84,39 +81,24 @@ def test_a_batch_without_scores_has_no_decay(update_results, tmp_path):
     assert _rows(update_results)[0][4] == "-"
 
 
-def test_results_that_were_kept_without_decay_still_make_their_row(update_results, tmp_path):
-    update_results.add("davis--full", _batch(tmp_path / "out", online=OnlineConfig(adapt="full")))
-    kept = _kept(update_results, "davis--full")
-    for key in ("worst", "preset", "changes"):
-        del kept[key]
-    for row in (kept["mean"], *kept["sequences"]):
-        del row["J_decay"]
-    (update_results.RESULTS / "davis--full.json").write_text(json.dumps(kept))
-    (row,) = _rows(update_results)
-    assert row[1] == "fine-tune, `--adapt full`"
-    assert (row[4], row[7]) == ("-", "shoes/red (0.70)")
-
-
 @pytest.mark.parametrize(
     ("name", "changes", "words"),
     [
         ("best", {}, "fine-tune, `--preset best`"),
-        ("best", {"rate": 0.5}, "fine-tune, `--preset best`, `--online.rate 0.5`"),
+        ("best", {"steps": 9}, "fine-tune, `--preset best`, `--online.steps 9`"),
         ("balanced", {"mode": "zero-shot"}, "zero-shot"),
         ("best", {"mode": "one-shot"}, "one-shot, `--preset best`"),
     ],
 )
-def test_the_mode_tells_the_preset_and_what_was_changed_in_it(
+def test_the_mode_names_the_preset_and_the_changed_options(
     update_results, tmp_path, name, changes, words
 ):
-    online = preset(name)
-    for key, value in changes.items():
-        setattr(online, key, value)
+    online = replace(preset(name, mode=changes.get("mode", "")), **changes)
     update_results.add("davis--x", _batch(tmp_path / "out", online=online, name=name))
     assert _rows(update_results)[0][1] == words
 
 
-def test_a_failed_sequence_has_no_figures_and_hinders_no_table(update_results, tmp_path):
+def test_a_failed_sequence_has_no_values(update_results, tmp_path):
     for mode in ("zero-shot", "fine-tune"):
         summary = _batch(tmp_path / mode, online=OnlineConfig(mode=mode))
         data = json.loads(summary.read_text())
@@ -125,45 +107,29 @@ def test_a_failed_sequence_has_no_figures_and_hinders_no_table(update_results, t
         summary.write_text(json.dumps(data))
         update_results.add(f"davis--{mode}", summary)
     assert [row[7] for row in _rows(update_results)] == ["shoes/red (0.70)"] * 2
-    assert "in davis--fine-tune: none." in update_results.table()
 
 
-def test_sequences_that_fine_tuning_made_worse_are_named(update_results, tmp_path):
-    update_results.add(
-        "davis--zero-shot", _batch(tmp_path / "zero", online=OnlineConfig(mode="zero-shot"))
-    )
-    summary = _batch(tmp_path / "tuned")
-    data = json.loads(summary.read_text())
-    data["sequences"][1]["J"] = 0.7
-    summary.write_text(json.dumps(data))
-    update_results.add("davis--fine-tune", summary)
-    assert "in davis--fine-tune: bag (0.80 to 0.70)." in update_results.table()
-
-
-def test_only_what_lies_between_the_markers_is_written(update_results, tmp_path):
+def test_only_the_text_between_the_markers_is_replaced(update_results, tmp_path, monkeypatch):
     readme = tmp_path / "README.md"
     begin, end = update_results.BEGIN, update_results.END
     readme.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     update_results.add("davis--fine-tune", _batch(tmp_path / "out"))
-    update_results.render()
+    monkeypatch.setattr("sys.argv", ["update_results.py", "render"])
+    update_results.main()
     once = readme.read_text()
-    assert once.startswith(f"before\n{begin}\n| material ")
+    assert once.startswith(f"before\n{begin}\n| dataset ")
     assert once.endswith(f"\n{end}\nafter\n")
     assert "old" not in once
-    update_results.render()
+    update_results.main()
     assert readme.read_text() == once
 
 
-def test_a_block_finds_its_place_behind_another_one_or_is_refused(update_results, tmp_path):
+def test_a_file_without_markers_is_refused(update_results, tmp_path):
     path = tmp_path / "page.md"
-    path.write_text("a <z> b")
+    path.write_text("a b")
     with pytest.raises(UsageError, match="<x>.*</x>") as error:
         update_results.write_block(path, "<x>", "</x>", "body")
     assert str(path) in str(error.value)
-    update_results.write_block(path, "<x>", "</x>", "body", after="<z>")
-    assert path.read_text() == "a <z>\n\n<x>\nbody\n</x> b"
-    update_results.write_block(path, "<x>", "</x>", "other", after="<z>")
-    assert path.read_text() == "a <z>\n\n<x>\nother\n</x> b"
 
 
 def test_the_results_of_this_repository_make_a_table(tool):
