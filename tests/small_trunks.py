@@ -1,4 +1,4 @@
-"""Thin trunks with the strides and names of the real ones, for fast tests of what uses a trunk."""
+"""Thin trunks with the strides and names of the real ones, for fast tests."""
 
 from unittest import mock
 

@@ -83,7 +83,7 @@ class OsmnOnline(FineTuningConfig):
     adapt: Literal["all", "modulators", "decoder"] = "all"
 
     # `light`: chosen on held-out sequences (experiments/results/osmn_choices.json). Modulators
-    # that are trained on one frame lose what they learned offline.
+    # that are fine-tuned on one frame lose their offline training.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         ORIGINAL: {},
         LIGHT: {

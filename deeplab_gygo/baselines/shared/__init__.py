@@ -1,1 +1,1 @@
-"""What OSMN and OSVOS have in common."""
+"""Trunks, fine-tuning and training that OSMN and OSVOS share."""

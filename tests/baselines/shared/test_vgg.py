@@ -54,15 +54,15 @@ def test_hidden_pixels_have_the_mean_color(thin_trunks):
         stages = apply_vgg(image, SPECS["vgg16"], visible=visible)
     model = keras.Model([image, visible], stages)
     rng = np.random.default_rng(0)
-    picture = rng.uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
+    pixels = rng.uniform(0, 255, (1, 32, 32, 3)).astype(np.float32)
     mask = np.zeros((1, 32, 32, 1), np.float32)
     mask[:, 8:20, 4:16] = 1
-    filled = np.where(mask > 0, picture, np.float32(BGR_MEAN[::-1]))
-    got = model([picture, mask])
+    filled = np.where(mask > 0, pixels, np.float32(BGR_MEAN[::-1]))
+    got = model([pixels, mask])
     expected = model([filled, np.ones_like(mask)])
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-3)
-    assert np.abs(np.array(got[0]) - np.array(model([picture, np.ones_like(mask)])[0])).max() > 1
+    assert np.abs(np.array(got[0]) - np.array(model([pixels, np.ones_like(mask)])[0])).max() > 1
 
 
 def _application(stages, dense, *, include_top=True) -> keras.Model:
