@@ -23,11 +23,7 @@ from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.models.config import Precision
 from deeplab_gygo.models.weight_file import assign, save_parent, variables_by_name
 from deeplab_gygo.synthesis.sources import data_root
-from deeplab_gygo.training.checkpoints import (
-    deferred_interrupts,
-    load_checkpoint,
-    save_checkpoint,
-)
+from deeplab_gygo.training.checkpoints import deferred_interrupts, load_checkpoint, save_checkpoint
 from deeplab_gygo.training.examples import Batch, LoaderConfig
 from deeplab_gygo.training.monitoring import ScalarLog, ThroughputMeter
 from deeplab_gygo.training.steps import MovingAverage, TrainStep
@@ -108,8 +104,7 @@ class Trainer(ABC):
         self.train_step, self._peak_learning_rate, self._card = step, learning_rate, card or {}
         self.step, self.seconds, self.best, self._validated = 0, 0.0, -1.0, 0
         trained = {n: v for n, v in variables_by_name(parent).items() if v.trainable}
-        on_device = bool(backend.devices())
-        self.average = MovingAverage(trained, config.ema_momentum, on_device=on_device)
+        self.average = MovingAverage(trained, config.ema_momentum, bool(backend.devices()))
         self.meter = ThroughputMeter()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()

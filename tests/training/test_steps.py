@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from deeplab_gygo.models.losses import segmentation_loss
 from deeplab_gygo.models.weight_file import assign, variables_by_name
 from deeplab_gygo.training.config import TrainConfig
 from deeplab_gygo.training.steps import UPDATE_EVERY, MovingAverage, ParentStep
@@ -63,6 +64,20 @@ def test_only_the_refinement_is_trained(small_parent, batch):
     changed = _changed(parent, before)
     assert changed and all(name.startswith("refiner/") for name in changed)
     assert len(set(losses)) == 3
+
+
+@pytest.mark.parametrize(("trainable", "coarse_weight"), [("all", 0.5), ("refinement", 0.0)])
+def test_coarse_logits_have_half_the_weight_of_refined_ones(small_parent, trainable, coarse_weight):
+    config = _config(trainable=trainable, dice_weight=0.3, edge_weight=1.5)
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, (2, 32, 48, 1)).astype(np.uint8)
+    coarse = rng.normal(size=(2, 8, 12, 1)).astype(np.float32)
+    refined = rng.normal(size=(2, 32, 48, 1)).astype(np.float32)
+    loss = segmentation_loss(0.3, 1.5)
+    expected = float(loss(refined, targets)) + coarse_weight * float(loss(coarse, targets))
+    step = ParentStep(small_parent(), config)._step
+    total = float(step.loss({"coarse": coarse, "refined": refined}, targets))
+    assert total == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_restored_state_continues_equally(small_parent, batch):
