@@ -1,7 +1,7 @@
-"""The only package that knows which Keras backend runs.
+"""Differences between the Keras backends TensorFlow and JAX.
 
-Everything that TensorFlow and JAX do differently lives here: compiled forward passes, the compiled
-gradient step, resizing with sizes known only at run time, precision and devices.
+Compiled forward passes, the compiled gradient step, resizing to sizes known only at run time,
+precision and devices; no other package asks which backend runs.
 """
 
 from deeplab_gygo.backend.calls import (

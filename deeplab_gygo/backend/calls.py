@@ -1,4 +1,4 @@
-"""Compiled calls without a gradient, and what goes in and out of them."""
+"""Compiled calls without a gradient, resizing, and conversion of tensors to numpy."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from deeplab_gygo.backend.running import devices, name
 from deeplab_gygo.errors import UsageError
 
 KERNELS_VARIABLE = "DEEPLAB_GYGO_KERNELS"
-"""Environment variable that puts this package's GPU kernels in force: `pallas`, or `interpret` for
-the interpreter, which is slow and runs anywhere. They have not been measured on a GPU yet; until
-they are, and win, what the backend has itself is the default."""
+"""Environment variable that selects this package's GPU kernels: `pallas`, or `interpret` for the
+interpreter, which is slow and runs anywhere. Without it the operations of the backend are used."""
 
 
 def resize(values: Any, height: Any, width: Any) -> Any:
-    """Bilinear resize with half-pixel centres; sizes may be tensors.
+    """Bilinear resize with half-pixel centers; sizes may be tensors.
 
     Args:
         values: float [batch, height, width, channels].
@@ -44,13 +43,13 @@ def resize(values: Any, height: Any, width: Any) -> Any:
 
 
 def fused_depthwise() -> Callable[..., Any] | None:
-    """Returns a depthwise convolution with bias and ReLU6 in one kernel, where it is in force.
+    """Returns the kernel of depthwise convolution, bias and ReLU6, where it is selected.
 
     Returns:
-        `kernels.depthwise.depthwise`; None where the backend's own operations are to be used.
+        `kernels.depthwise.depthwise`; None for the operations of the backend.
 
     Raises:
-        UsageError: The kernels are asked for where they cannot run.
+        UsageError: The kernels are selected where they cannot run.
     """
     asked = os.environ.get(KERNELS_VARIABLE, "")
     if not asked:
@@ -77,8 +76,7 @@ def fused_depthwise() -> Callable[..., Any] | None:
 def compiled(model: keras.Model) -> Callable[..., Any]:
     """Returns a compiled inference call of a model, `call(inputs) -> outputs` as backend tensors.
 
-    The model's current weights are used at every call, so that the same function serves before and
-    after fine-tuning.
+    Every call uses the current weights of the model, before and after fine-tuning.
     """
     if name() == "tensorflow":
         import tensorflow as tf
@@ -117,7 +115,7 @@ def compiled_function(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def wait(values: Any) -> Any:
-    """Waits until values are computed, where the backend computes on its own; returns them."""
+    """Returns values when they are computed, where the backend is asynchronous (JAX)."""
     if name() == "jax":
         import jax
 

@@ -1,4 +1,4 @@
-"""Which backend runs, on what, and in which precision."""
+"""The running backend: its name, devices, precision, seeds and compilation options."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def devices() -> list[str]:
 
 
 def recompiles() -> bool:
-    """Says whether every new shape of an input costs a new program (JAX)."""
+    """Returns whether every new input shape compiles a new program (JAX)."""
     return name() == "jax"
 
 
@@ -100,7 +100,7 @@ def policy(precision: str) -> Iterator[str]:
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds Python, numpy and the backend, and asks for deterministic operations."""
+    """Seeds Python, numpy and the backend, and enables deterministic operations."""
     keras.utils.set_random_seed(seed)
     if name() == "tensorflow":
         import tensorflow as tf
@@ -109,12 +109,12 @@ def seed_everything(seed: int) -> None:
 
 
 def keep_compiled(folder: Path) -> None:
-    """Keeps compiled programs between processes, where the backend can (JAX).
+    """Caches compiled programs between processes, where the backend can (JAX).
 
-    What JAX's own environment variables say goes first.
+    A cache that JAX's own environment variables name takes precedence.
 
     Args:
-        folder: Folder to keep them in; made when it is needed.
+        folder: Folder of the cache; created on first use.
     """
     if name() != "jax":
         return  # TensorFlow on a CPU compiles nothing that could be kept
@@ -127,10 +127,10 @@ def keep_compiled(folder: Path) -> None:
 
 
 def compile_quickly() -> None:
-    """Leaves out TensorFlow's optimizer of graphs in this process, on a CPU.
+    """Disables TensorFlow's graph optimizer in this process, on a CPU.
 
-    A folded encoder, a head and the step of a fine-tuning run no faster with it, and each takes
-    longer to start; what trains an encoder was not measured. On GPUs it chooses layouts, and stays.
+    Inference and fine-tuning steps of the head run no faster with it and start later; training of
+    an encoder was not measured. On GPUs it chooses layouts and stays enabled.
     """
     if name() != "tensorflow" or devices():
         return
