@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
     from deeplab_gygo.runs.batch import BatchResult
-    from deeplab_gygo.runs.plan import Item
 
 
 def add_arguments(parser: ArgumentParser, request: Request) -> None:
@@ -56,28 +55,22 @@ def run(options: Namespace) -> int:
             met="both" if options.videos else "neither",
             remedy="Give --dataset and --root, or --videos",
         )
+    from deeplab_gygo.datasets.registry import open_dataset
     from deeplab_gygo.runs.batch import Batch
-    from deeplab_gygo.runs.plan import part_of
+    from deeplab_gygo.runs.plan import part_of, plan_dataset, plan_videos
 
-    items = part_of(_items(options), options.num_parts, options.part_id)
+    if options.videos:
+        items = plan_videos(options.videos)
+    else:
+        dataset = open_dataset(options.dataset, options.root, options.resolution)
+        items = plan_dataset(dataset, options.split)
+    items = part_of(items, options.num_parts, options.part_id)
     label = f"-{options.part_id}-of-{options.num_parts}" if options.num_parts > 1 else ""
     out = Path(options.out).expanduser()
     make_runner = partial(start_runner, debug=options.debug)
     result = Batch(items, settings, out, label, make_runner).run()
     report(result, out, options.dataset or "videos", Path(options.split).stem, label)
     return 0
-
-
-def _items(options: Namespace) -> list[Item]:
-    from deeplab_gygo.runs.plan import plan_dataset, plan_videos
-
-    if options.videos:
-        return plan_videos(options.videos)
-    from deeplab_gygo.datasets.registry import open_dataset
-
-    return plan_dataset(
-        open_dataset(options.dataset, options.root, options.resolution), options.split
-    )
 
 
 def report(result: BatchResult, out: Path, dataset: str, split: str, label: str = "") -> None:

@@ -37,11 +37,11 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
     )
     parser.add_argument(
         "--only", type=str, metavar="NAMES",
-        help="measure these rows only, names with commas; the page shows all that lies there",
+        help="measure these rows only, names with commas; the page shows all results",
     )  # fmt: skip
     parser.add_argument(
         "--render", action="store_true",
-        help="measure nothing: write tables and page of what lies there; loads no network",
+        help="measure nothing: write tables and page of the existing results",
     )  # fmt: skip
     add_common(parser)
 
@@ -89,7 +89,7 @@ def _require_data(data_root: str | None) -> None:
         raise UsageError(
             "A benchmark is measured on data",
             met=f"no --data-root, and no environment variable {DATA_VARIABLE}",
-            remedy="Give --data-root, or --render to show what was measured before",
+            remedy="Give --data-root, or --render to show existing results",
         )
     if not Path(data_root).expanduser().is_dir():
         raise UsageError("--data-root is an existing folder", met=data_root)
@@ -109,7 +109,7 @@ def _fail(troubles: Sequence[Trouble]) -> None:
     failed = [trouble for trouble in troubles if trouble.failed]
     if failed:
         raise BatchFailed(
-            "Every cell whose data and weights are there is measured",
+            "Every cell with data and weights is measured",
             met="; ".join(f"{trouble.cell.name}: {trouble.message}" for trouble in failed),
-            remedy="Mend what is named and run the same command again; what is finished is kept",
+            remedy="Correct what is named and run the same command again; finished cells are kept",
         )

@@ -29,14 +29,14 @@ MARKERS = {
     "openvino": "serving_default.xml",
     "litert": "model.tflite",
 }
-"""The formats, and the file that every export of one has; known without loading Keras."""
+"""The formats, and a file in every export of each; known without loading Keras."""
 
 
 def add_arguments(parser: ArgumentParser, request: Request) -> None:
     """Adds the options of the command."""
     parser.add_argument(
         "--format", type=str, choices=list(MARKERS), default="saved_model",
-        help="what to write; all but saved_model need the extra of the same name",
+        help="format of the model; all but saved_model need the extra of the same name",
     )  # fmt: skip
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder to make")
     add_clip_options(parser, request)
@@ -51,7 +51,7 @@ def run(options: Namespace) -> int:
     settings = run_settings(options)
     if settings.method != "deeplab":
         raise UsageError(
-            "A model for serving is written of the method deeplab",
+            "Models of the method deeplab are exported",
             met=settings.method,
             where="--method",
             remedy="Leave --method out",
@@ -65,15 +65,18 @@ def run(options: Namespace) -> int:
     runner = start_runner(settings, options.debug)
     from deeplab_gygo.export.exporter import check_format, export_model
 
-    check_format(options.format)  # before the time that fine-tuning takes
+    check_format(options.format)  # before the fine-tuning
     card: dict[str, Any] = dict(runner.card)
     if clip is not None:
         card["adaptation"] = runner.adapt(clip)
+    # The parent alone works at the size of zero-shot.
+    online = settings.online
+    size = online.short_side if clip is not None else online.size or OnlineConfig.DEFAULT_SIZE
     report = export_model(
         runner.parent,
         out,
         kind=options.format,
-        size=_size(settings, tuned=clip is not None),
+        size=size,
         threshold=settings.online.threshold,
         card=card,
         sequence_name=clip.name if clip is not None else None,
@@ -83,13 +86,6 @@ def run(options: Namespace) -> int:
     )
     print(json.dumps(report.to_dict()))
     return 0
-
-
-def _size(settings: RunSettings, tuned: bool) -> int:
-    """Returns the working size: the parent alone works at the size of zero-shot."""
-    return (
-        settings.online.short_side if tuned else settings.online.size or OnlineConfig.DEFAULT_SIZE
-    )
 
 
 def _check_adaptable(clip: Clip, settings: RunSettings) -> None:

@@ -78,10 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _run(words)
             sys.stdout.flush()
             return status
-    except Terminated:
-        return _stopped("terminated", 143)
-    except KeyboardInterrupt:
-        return _stopped("interrupted", 130)
+    except KeyboardInterrupt as error:
+        how, status = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", 130)
+        print(f"{PROGRAM}: {how}; what was finished is kept.", file=sys.stderr)
+        return status
     except Exception as error:
         return _failed(error, debug)
 
@@ -189,7 +189,10 @@ def _failed(error: Exception, debug: bool) -> int:
             where=error.filename or "standard output",
             remedy=_FULL_DISK[error.errno].capitalize(),
         )
-        _discard_output()
+        try:
+            sys.stdout.flush()
+        except OSError:  # else the interpreter would complain again when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, DeepLabGygoError):
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         return error.exit_status
@@ -198,19 +201,6 @@ def _failed(error: Exception, debug: bool) -> int:
     if not debug:
         print("Run it again with --debug for the details.", file=sys.stderr)
     return 1
-
-
-def _discard_output() -> None:
-    """Prevents a second message of the interpreter that standard output cannot be written."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _stopped(how: str, status: int) -> int:
-    print(f"{PROGRAM}: {how}; what was finished is kept.", file=sys.stderr)
-    return status
 
 
 @contextmanager

@@ -16,13 +16,13 @@ import numpy as np
 from tabulate import SEPARATING_LINE, tabulate
 from tqdm import tqdm
 
-from deeplab_gygo.errors import DeepLabGygoError, StorageError, UsageError
+from deeplab_gygo.errors import DeepLabGygoError, StorageError
 from deeplab_gygo.evaluation import SequenceScore, evaluate_sequence
 from deeplab_gygo.io.atomic import replacing, storage_error
 from deeplab_gygo.io.masks import VOID, read_mask
 from deeplab_gygo.runs.clip import Clip
 from deeplab_gygo.runs.plan import Item
-from deeplab_gygo.runs.run_record import MASK_FOLDER, RECORD_NAME, RunRecord, finished_record
+from deeplab_gygo.runs.run_record import MASK_FOLDER, RunRecord, finished_record
 from deeplab_gygo.runs.settings import RunSettings
 
 logger = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class BatchResult:
     def table(self) -> str:
         """Formats the rows and their means as a table for the terminal."""
         rows = [
-            [_cell(row[key], decimals) for key, decimals in _COLUMNS.items()]
+            ["-" if row[key] is None else format(row[key], form) for key, form in _COLUMNS.items()]
             for row in [outcome.row() for outcome in self.outcomes] + [self.mean_row()]
         ]
         return tabulate(
@@ -173,7 +173,13 @@ class Batch:
                 finished either. Finished results stay.
         """
         started = time.monotonic()
-        self._prepare()
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            # Files of an earlier run would be taken for those of this one.
+            self._failures.unlink(missing_ok=True)
+            (self.out / f"summary{self.label}.json").unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(self.out, error) from error
         outcomes = []
         disable = None if self.settings.progress else True  # None: where there is no terminal
         with tqdm(self.items, desc="batch", unit="sequence", disable=disable) as bar:
@@ -188,15 +194,6 @@ class Batch:
     def _failures(self) -> Path:
         return self.out / f"failures{self.label}.jsonl"
 
-    def _prepare(self) -> None:
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            # Files of an earlier run would be taken for those of this one.
-            self._failures.unlink(missing_ok=True)
-            (self.out / f"summary{self.label}.json").unlink(missing_ok=True)
-        except OSError as error:
-            raise storage_error(self.out, error) from error
-
     def _try(self, item: Item) -> Outcome:
         try:
             return self._segment(item, item.open())
@@ -204,12 +201,17 @@ class Batch:
             raise
         except DeepLabGygoError as error:
             return self._failed(item, error)
-        except OSError as error:
-            if error.errno in _FULL:
-                raise storage_error(error.filename or self.out, error) from error
-            return self._failed(item, _unexpected(error, item))
         except Exception as error:  # one damaged clip must not end the batch
-            return self._failed(item, _unexpected(error, item))
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise storage_error(error.filename or self.out, error) from error
+            logger.debug("%s", "".join(traceback.format_exception(error)))
+            unexpected = DeepLabGygoError(
+                "A sequence is segmented without an unexpected error",
+                met=f"{type(error).__name__}: {' '.join(str(error).split())}",
+                where=item.name,
+                remedy="Segment it alone with --debug for the details",
+            )
+            return self._failed(item, unexpected)
 
     def _segment(self, item: Item, clip: Clip) -> Outcome:
         folder = self.out / item.name
@@ -220,27 +222,22 @@ class Batch:
                 status = "skipped"
             else:
                 logger.info("%s: segmented again, its input or settings changed", item.name)
-        elif _holds_other_files(folder):
-            raise UsageError(
-                "A folder of results is new, or was written by this program",
-                met="other files",
-                where=folder,
-                remedy="Move them away, or choose another --out",
-            )
         if status == "done":
-            record = self._run_one(clip, folder)
-        score = score_result(clip, folder)
-        logger.info("%s: %s", item.name, _summary(status, record, score))
-        return Outcome(item.name, status, record, score)
+            if self._runner is None:
+                if self.make_runner is None:
+                    from deeplab_gygo.runs.runner import SequenceRunner  # loads Keras
 
-    def _run_one(self, clip: Clip, folder: Path) -> RunRecord:
-        if self._runner is None:
-            if self.make_runner is None:
-                from deeplab_gygo.runs.runner import SequenceRunner  # loads Keras
-
-                self.make_runner = SequenceRunner
-            self._runner = self.make_runner(self.settings)
-        return self._runner.run(clip, folder, keep_bars=False)
+                    self.make_runner = SequenceRunner
+                self._runner = self.make_runner(self.settings)
+            record = self._runner.run(clip, folder, keep_bars=False)
+        outcome = Outcome(item.name, status, record, score_result(clip, folder))
+        j = outcome.row()["J"]
+        logger.info(
+            "%s: %s%d frames, adaptation %.1f s, %.2f FPS%s",
+            item.name, "already finished: " if status == "skipped" else "", record.masks,
+            record.adaptation_seconds, record.amortized_fps, "" if j is None else f", J {j:.3f}",
+        )  # fmt: skip
+        return outcome
 
     def _failed(self, item: Item, error: DeepLabGygoError) -> Outcome:
         logger.error("%s: %s", item.name, error)
@@ -275,38 +272,9 @@ class Batch:
             side.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 
-def _holds_other_files(folder: Path) -> bool:
-    is_ours = (folder / RECORD_NAME).is_file()
-    return folder.exists() and not is_ours and (not folder.is_dir() or any(folder.iterdir()))
-
-
-def _unexpected(error: Exception, item: Item) -> DeepLabGygoError:
-    logger.debug("%s", "".join(traceback.format_exception(error)))
-    return DeepLabGygoError(
-        "A sequence is segmented without an unexpected error",
-        met=f"{type(error).__name__}: {' '.join(str(error).split())}",
-        where=item.name,
-        remedy="Segment it alone with --debug for the details",
-    )
-
-
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None and value == value]
     return float(sum(known) / len(known)) if known else None
-
-
-def _summary(status: Status, record: RunRecord, score: SequenceScore | None) -> str:
-    text = (
-        f"{record.masks} frames, adaptation {record.adaptation_seconds:.1f} s, "
-        f"{record.amortized_fps:.2f} FPS"
-    )
-    if score is not None and score.counted:
-        text += f", J {_mean([row.region.mean for row in score.objects()]):.3f}"
-    return f"already finished ({text})" if status == "skipped" else text
-
-
-def _cell(value: Any, decimals: str) -> str:
-    return "-" if value is None else format(value, decimals)
 
 
 def score_result(clip: Clip, folder: Path) -> SequenceScore | None:

@@ -1,14 +1,12 @@
-"""A contact sheet: frames side by side with predicted and true outlines."""
+"""A contact sheet: frames in a grid with the outlines of predictions and ground truth."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import zip_longest
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-from deeplab_gygo.errors import UsageError
 from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.io.masks import VOID
 from deeplab_gygo.io.overlay import draw_outline
@@ -16,68 +14,50 @@ from deeplab_gygo.io.sequence import Frame
 
 TRUTH_COLOR = (40, 220, 60)
 PREDICTION_COLOR = (255, 50, 40)
-_TILE = 240  # pixels; width of a tile
+_TILE, _CAPTION = 240, 20  # pixels; width of a tile, height of its caption
+_COLUMNS = 5
 _GAP = 6  # pixels between tiles
 _BACKGROUND = 24  # gray level
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def contact_sheet(
-    frames: Iterable[Frame],
-    masks: Iterable[np.ndarray],
-    truths: Iterable[np.ndarray | None] | None = None,
-    columns: int = 5,
-    tile_width: int = _TILE,
+    frames: Sequence[Frame], masks: Sequence[np.ndarray], truths: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """Arranges frames in a grid with names and outlines: prediction red, ground truth green.
+    """Arranges frames in a grid with name, J and outlines: prediction red, ground truth green.
 
     Args:
-        frames: The frames.
-        masks: uint8 [H, W] of object ids, one a frame.
-        truths: uint8 [H, W], one a frame, 255 void beside ids; None where a frame has none. With
-            truths every tile shows its J, the mean over the objects.
-        columns: Tiles in a row.
-        tile_width: Width of a tile in pixels; its height follows from the frame.
+        frames: One or more frames of one size.
+        masks: uint8 [H, W] of object ids, one per frame.
+        truths: uint8 [H, W], one per frame; 255 beside other ids is void.
 
     Returns:
         uint8 [H, W, 3] RGB.
 
     Raises:
-        UsageError: There are no frames, or not as many masks or truths.
+        InputError: A mask and its ground truth differ in size.
     """
-    if columns < 1 or tile_width < 16:
-        raise UsageError(
-            "A contact sheet has at least one column of tiles of 16 pixels",
-            met=f"columns={columns}, tile_width={tile_width}",
-        )
-    missing = object()
-    groups = [frames, masks] if truths is None else [frames, masks, truths]
-    tiles = []
-    for group in zip_longest(*groups, fillvalue=missing):
-        if any(item is missing for item in group):
-            raise UsageError("Every frame of a contact sheet has a mask, and a truth or None")
-        frame, mask, truth = (*group, None)[:3]
-        tiles.append(_tile(frame, np.asarray(mask), truth, tile_width))
-    if not tiles:
-        raise UsageError("A contact sheet needs at least one frame", met="none")
-    return _arrange(tiles, columns)
+    tiles = [_tile(*group) for group in zip(frames, masks, truths, strict=True)]
+    columns = min(_COLUMNS, len(tiles))
+    height, width = tiles[0].shape[:2]
+    rows = -(-len(tiles) // columns)
+    shape = (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3)
+    sheet = np.full(shape, _BACKGROUND, np.uint8)
+    for index, tile in enumerate(tiles):
+        y = _GAP + index // columns * (height + _GAP)
+        x = _GAP + index % columns * (width + _GAP)
+        sheet[y : y + height, x : x + width] = tile
+    return sheet
 
 
-def _tile(frame: Frame, mask: np.ndarray, truth: np.ndarray | None, width: int) -> np.ndarray:
+def _tile(frame: Frame, mask: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Draws one frame with outlines and a caption."""
-    image = frame.image
-    size = (width, max(1, round(width * image.shape[0] / image.shape[1])))
-    picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    caption, color = frame.name, (255, 255, 255)
-    if truth is not None:
-        truth = np.asarray(truth)
-        outline_objects(picture, truth, TRUTH_COLOR)
-        caption = f"{frame.name}  J {mean_jaccard(mask, truth):.3f}"
+    size = (_TILE, max(1, round(_TILE * frame.image.shape[0] / frame.image.shape[1])))
+    picture = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
+    outline_objects(picture, truth, TRUTH_COLOR)
     outline_objects(picture, mask, PREDICTION_COLOR)
-    scale = width / 480
-    (_, height), base = cv2.getTextSize(caption, _FONT, scale, 1)
-    strip = np.full((height + 2 * base + 2, width, 3), _BACKGROUND, np.uint8)
-    cv2.putText(strip, caption, (3, height + base), _FONT, scale, color, 1, cv2.LINE_AA)
+    strip = np.full((_CAPTION, _TILE, 3), _BACKGROUND, np.uint8)
+    text, place = f"{frame.name}  J {mean_jaccard(mask, truth):.3f}", (3, _CAPTION - 6)
+    cv2.putText(strip, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
     return np.vstack([picture, strip])
 
 
@@ -119,18 +99,3 @@ def mean_jaccard(mask: np.ndarray, truth: np.ndarray) -> float:
     void = truth == VOID
     labels = [label for label in labels if label != VOID]
     return float(np.mean([jaccard(mask == label, truth == label, void) for label in labels]))
-
-
-def _arrange(tiles: list[np.ndarray], columns: int) -> np.ndarray:
-    """Puts tiles of one width, and perhaps several heights, into rows."""
-    columns = min(columns, len(tiles))
-    height = max(tile.shape[0] for tile in tiles)
-    width = tiles[0].shape[1]
-    rows = -(-len(tiles) // columns)
-    shape = (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3)
-    sheet = np.full(shape, _BACKGROUND, np.uint8)
-    for index, tile in enumerate(tiles):
-        y = _GAP + index // columns * (height + _GAP)
-        x = _GAP + index % columns * (width + _GAP)
-        sheet[y : y + tile.shape[0], x : x + width] = tile
-    return sheet

@@ -121,14 +121,20 @@ def part_of(items: Sequence[Item], parts: int, index: int) -> list[Item]:
 
 def _rows(manifest: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """Reads the rows of a list with their numbers, from 1 without the header."""
-    readers = {".jsonl": _json_rows, ".csv": _csv_rows}
-    if manifest.suffix.lower() not in readers:
+    kind = manifest.suffix.lower()
+    if kind not in (".jsonl", ".csv"):
         raise InputError(
-            "A list of videos ends in .jsonl or .csv", met=manifest.suffix or "none", where=manifest
+            "A list of videos ends in .jsonl or .csv", met=kind or "none", where=manifest
         )
     try:
         with open(manifest, encoding="utf-8-sig", newline="") as file:
-            for number, row in readers[manifest.suffix.lower()](file):
+            if kind == ".csv":
+                yield from enumerate(csv.DictReader(file, skipinitialspace=True), start=1)
+                return
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                row = json.loads(line)
                 if not isinstance(row, dict):
                     raise ValueError(f"row {number} is no object")
                 yield number, row
@@ -141,16 +147,6 @@ def _rows(manifest: Path) -> Iterator[tuple[int, dict[str, object]]]:
             where=manifest,
             remedy='Write rows like {"video": "a.mp4", "mask": "a.png"}',
         ) from error
-
-
-def _json_rows(file) -> Iterator[tuple[int, object]]:
-    for number, line in enumerate(file, start=1):
-        if line.strip():
-            yield number, json.loads(line)
-
-
-def _csv_rows(file) -> Iterator[tuple[int, object]]:
-    yield from enumerate(csv.DictReader(file, skipinitialspace=True), start=1)
 
 
 def _path(row: dict[str, object], key: str, folder: Path, where: str) -> Path:
