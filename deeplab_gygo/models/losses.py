@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from keras import ops
 
 from deeplab_gygo import backend
-from deeplab_gygo.errors import UsageError
 
-Reduction = Literal["sum", "mean"]
-
-EDGE = 6
-"""Pixels from an edge within which the boundary measure of DAVIS-2016 takes a contour for found, at
-the 640x360 that the training pictures have (0.008 of the diagonal)."""
+EDGE_RADIUS = 6
+"""Matching tolerance of the boundary measure of DAVIS-2016 (.008 of the diagonal), pixels, at the
+640x360 of the training images."""
 
 
 def cross_entropy(logits: Any, targets: Any, weights: Any) -> Any:
@@ -24,46 +21,16 @@ def cross_entropy(logits: Any, targets: Any, weights: Any) -> Any:
     Args:
         logits: float32 [B, H, W, 1].
         targets: float32 [B, H, W, 1] in 0..1.
-        weights: float32 [B, H, W, 1], 0 where a pixel does not count.
+        weights: float32 [B, H, W, 1], 0 for void pixels.
 
     Returns:
         Scalar.
     """
-    return ops.sum(_entropies(logits, targets) * weights) / (ops.sum(weights) + 1e-6)
+    return ops.sum(pixel_entropies(logits, targets) * weights) / (ops.sum(weights) + 1e-6)
 
 
-def balanced_cross_entropy(
-    logits: Any, targets: Any, weights: Any, reduction: Reduction = "sum"
-) -> Any:
-    r"""Class-balanced cross-entropy, $\frac{N_-}{N}\sum_+ \ell + \frac{N_+}{N}\sum_- \ell$.
-
-    As in the published code of OSVOS (Caelles et al., CVPR 2017; `osvos.py`) and OSMN (Yang et
-    al., CVPR 2018; `osmn.py:19-44`): pixels are counted over the whole batch, and the loss is
-    their *sum*, which is why the published rates are as small as they are. Where the batch has
-    no pixel of one class, the loss is zero.
-
-    Args:
-        logits: float32 [B, H, W, 1].
-        targets: float32 [B, H, W, 1], 0 or 1; anything above one half counts as object.
-        weights: float32 [B, H, W, 1], 0 where a pixel does not count, else 1.
-        reduction: `sum`, or `mean`: the sum divided by the pixels that count.
-
-    Returns:
-        Scalar.
-    """
-    positive = ops.cast(targets > 0.5, "float32") * weights
-    negative = weights - positive
-    losses = _entropies(logits, ops.cast(targets > 0.5, "float32"))
-    objects, backgrounds = ops.sum(positive), ops.sum(negative)
-    pixels = ops.maximum(objects + backgrounds, 1.0)
-    total = (
-        backgrounds * ops.sum(losses * positive) + objects * ops.sum(losses * negative)
-    ) / pixels
-    return total / pixels if reduction == "mean" else total
-
-
-def _entropies(logits: Any, targets: Any) -> Any:
-    """Binary cross-entropy of every pixel, without overflow."""
+def pixel_entropies(logits: Any, targets: Any) -> Any:
+    """Returns the binary cross-entropy of every pixel, without overflow."""
     return ops.relu(logits) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
 
 
@@ -73,9 +40,9 @@ def soft_dice(logits: Any, targets: Any, weights: Any, smooth: float = 1.0) -> A
     Args:
         logits: float32 [B, H, W, 1].
         targets: float32 [B, H, W, 1] in 0..1.
-        weights: float32 [B, H, W, 1], 0 where a pixel does not count.
-        smooth: Pixels added to both parts, so that an empty target with an empty prediction
-            costs nothing.
+        weights: float32 [B, H, W, 1], 0 for void pixels.
+        smooth: Pixels added to numerator and denominator: the loss of an empty prediction for
+            an empty target is 0.
 
     Returns:
         Scalar in 0..1.
@@ -86,12 +53,14 @@ def soft_dice(logits: Any, targets: Any, weights: Any, smooth: float = 1.0) -> A
     return ops.mean(1.0 - (2.0 * shared + smooth) / (total + smooth))
 
 
-def segmentation_loss(dice: float = 1.0, edge: float = 0.0) -> Callable[[Any, Any], Any]:
-    """Cross-entropy plus weighted soft Dice at the size of the targets.
+def segmentation_loss(
+    dice_weight: float = 1.0, edge_weight: float = 0.0
+) -> Callable[[Any, Any], Any]:
+    """Returns the loss cross-entropy plus weighted soft Dice, at the size of the targets.
 
     Args:
-        dice: Weight of the Dice part.
-        edge: What a pixel by an edge of the targets counts in the cross-entropy beyond others.
+        dice_weight: Weight of the Dice loss.
+        edge_weight: Additional weight of pixels near an edge in the cross-entropy.
 
     Returns:
         `loss(logits, targets)`: logits [B, h, w, 1] are resized bilinearly to the targets' size;
@@ -99,81 +68,39 @@ def segmentation_loss(dice: float = 1.0, edge: float = 0.0) -> Callable[[Any, An
     """
 
     def loss(logits: Any, targets: Any) -> Any:
-        logits, targets, weights = _at_targets(logits, targets)
-        near = weights * (1.0 + edge * edges(targets)) if edge else weights
-        total = cross_entropy(logits, targets, near)
-        return total + dice * soft_dice(logits, targets, weights) if dice else total
+        logits, targets, weights = resize_to_targets(logits, targets)
+        pixel_weights = weights * (1.0 + edge_weight * edges(targets)) if edge_weight else weights
+        total = cross_entropy(logits, targets, pixel_weights)
+        return add_dice(total, logits, targets, weights, dice_weight)
 
     return loss
 
 
+def add_dice(total: Any, logits: Any, targets: Any, weights: Any, dice_weight: float) -> Any:
+    """Adds weighted soft Dice to a loss; without weight the loss is returned."""
+    return total + dice_weight * soft_dice(logits, targets, weights) if dice_weight else total
+
+
 def edges(targets: Any) -> Any:
-    """Marks what lies within `EDGE` pixels of an edge, diagonals not longer than sides.
+    """Marks pixels within `EDGE_RADIUS` of an edge, in the maximum norm.
 
     Args:
         targets: float32 [B, H, W, 1], 0 or 1.
 
     Returns:
-        float32 [B, H, W, 1], 1 by an edge, 0 elsewhere.
+        float32 [B, H, W, 1], 1 near an edge, 0 elsewhere.
     """
 
     def largest(values: Any) -> Any:
-        for size in ((2 * EDGE + 1, 1), (1, 2 * EDGE + 1)):
+        for size in ((2 * EDGE_RADIUS + 1, 1), (1, 2 * EDGE_RADIUS + 1)):
             values = ops.max_pool(values, size, strides=(1, 1), padding="same")
         return values
 
     return largest(targets) + largest(1.0 - targets) - 1.0
 
 
-def balanced_loss(reduction: Reduction = "sum", dice: float = 0.0) -> Callable[[Any, Any], Any]:
-    """Class-balanced cross-entropy plus weighted soft Dice at the size of the targets.
-
-    Args:
-        reduction: Of the cross-entropy; see `balanced_cross_entropy`. The Dice part lies in 0..1
-            and is nothing beside a sum over pixels.
-        dice: Weight of the Dice part; the originals have none.
-
-    Returns:
-        `loss(logits, targets)`, as that of `segmentation_loss`.
-
-    Raises:
-        UsageError: The reduction is neither.
-    """
-    if reduction not in ("sum", "mean"):
-        raise UsageError("A reduction is sum or mean", met=reduction)
-
-    def loss(logits: Any, targets: Any) -> Any:
-        logits, targets, weights = _at_targets(logits, targets)
-        total = balanced_cross_entropy(logits, targets, weights, reduction)
-        return total + dice * soft_dice(logits, targets, weights) if dice else total
-
-    return loss
-
-
-def named_loss(name: str, dice: float = 0.0) -> Callable[[Any, Any], Any]:
-    """Returns the loss that a configuration names.
-
-    Args:
-        name: `balanced-sum`, `balanced-mean`, or `cross-entropy` (the plain mean).
-        dice: Weight of the soft Dice part.
-
-    Returns:
-        `loss(logits, targets)`, as that of `segmentation_loss`.
-
-    Raises:
-        UsageError: There is no loss of this name.
-    """
-    if name == "cross-entropy":
-        return segmentation_loss(dice)
-    if name not in ("balanced-sum", "balanced-mean"):
-        raise UsageError(
-            "A loss is balanced-sum, balanced-mean or cross-entropy", met=name, where="loss"
-        )
-    return balanced_loss(name.removeprefix("balanced-"), dice)
-
-
-def _at_targets(logits: Any, targets: Any) -> tuple[Any, Any, Any]:
-    """Resizes logits to the targets, and makes void targets 0 with weight 0."""
+def resize_to_targets(logits: Any, targets: Any) -> tuple[Any, Any, Any]:
+    """Returns logits at the size of the targets, targets without void, and weights, 0 for void."""
     targets = ops.cast(targets, "float32")
     weights = ops.cast(targets <= 1.0, "float32")
     targets = targets * weights
@@ -183,14 +110,14 @@ def _at_targets(logits: Any, targets: Any) -> tuple[Any, Any, Any]:
 
 
 def l2_sp(variables: list[keras.Variable], weight: float) -> Callable[[list[Any]], Any] | None:
-    """Makes L2-SP: half the squared distance to the values of now, weighted.
+    """Returns L2-SP, the weighted half squared distance to the current values.
 
     Li et al., "Explicit Inductive Bias for Transfer Learning with Convolutional Networks", ICML
     2018.
 
     Args:
-        variables: What is held to its values of now.
-        weight: Factor; 0 holds nothing.
+        variables: Regularized variables; their current values are copied.
+        weight: Factor of the penalty.
 
     Returns:
         `regularizer(values) -> scalar`, values in the order of the variables; None for weight 0.

@@ -14,12 +14,12 @@ from deeplab_gygo.baselines.osmn.config import OsmnOnline, OsmnTraining
 from deeplab_gygo.baselines.osmn.guides import crop_inputs, gaussian_guide
 from deeplab_gygo.baselines.osmn.network import Osmn
 from deeplab_gygo.baselines.shared.fine_tuning import ParameterGroups
+from deeplab_gygo.baselines.shared.losses import named_loss
 from deeplab_gygo.baselines.shared.trainer import BaselineTrainer
 from deeplab_gygo.baselines.shared.trunks import trunk_stage
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.geometry import Geometry
-from deeplab_gygo.models.losses import named_loss
 from deeplab_gygo.training.validation import Validation
 
 

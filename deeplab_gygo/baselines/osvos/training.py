@@ -14,11 +14,11 @@ from deeplab_gygo.baselines.osvos.clips import PlainClipMaker
 from deeplab_gygo.baselines.osvos.config import OsvosOnline, OsvosTraining
 from deeplab_gygo.baselines.osvos.network import FUSED, Osvos
 from deeplab_gygo.baselines.shared.fine_tuning import ParameterGroups
+from deeplab_gygo.baselines.shared.losses import named_loss
 from deeplab_gygo.baselines.shared.trainer import BaselineTrainer
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.geometry import Geometry
-from deeplab_gygo.models.losses import named_loss
 from deeplab_gygo.training.validation import Validation
 
 

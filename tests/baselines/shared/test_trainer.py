@@ -12,9 +12,9 @@ from deeplab_gygo.baselines.osmn.training import OsmnTrainer
 from deeplab_gygo.baselines.osvos.config import OsvosModel, OsvosTraining
 from deeplab_gygo.baselines.osvos.training import OsvosTrainer, deep_supervision
 from deeplab_gygo.baselines.shared.config import PiecewiseConstant
+from deeplab_gygo.baselines.shared.losses import named_loss
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.config import ModelConfig
-from deeplab_gygo.models.losses import balanced_loss
 from deeplab_gygo.models.weight_file import read_parent_file, save_parent, variables_by_name
 from deeplab_gygo.synthesis.config import SourceConfig
 from deeplab_gygo.training.config import ValidationConfig
@@ -253,11 +253,11 @@ def test_osvos_learning_rates_follow_the_multipliers(single, tmp_path):
 
 
 def test_sides_are_weighted_in_the_loss():
-    loss = deep_supervision(balanced_loss("mean"))
+    loss = deep_supervision(named_loss("balanced-mean"))
     mask = np.zeros((1, 4, 4, 1), np.uint8)
     mask[0, 0] = 1
     even, wrong = np.zeros((1, 4, 4, 1), np.float32), np.full((1, 4, 4, 1), 3, np.float32)
-    one, two = (float(balanced_loss("mean")(x, mask)) for x in (even, wrong))
+    one, two = (float(named_loss("balanced-mean")(x, mask)) for x in (even, wrong))
     for weight in (0.0, 0.5, 1.0):
         targets = {"mask": mask, "side_weight": np.array(weight, np.float32)}
         total = loss({"fused": even, "side2": wrong, "side3": wrong}, targets)
