@@ -97,11 +97,7 @@ class CopySegmenter(SegmenterBase):
         pass
 
     def _add_object(
-        self,
-        image: np.ndarray,
-        mask: np.ndarray,
-        label: int,
-        progress: ProgressCallback | None,
+        self, image: np.ndarray, mask: np.ndarray, label: int, progress: ProgressCallback | None
     ) -> tuple[TrackedObject, Adaptation]:
         return TrackedObject(label, (mask == 1).astype(np.float32)), Adaptation()
 
@@ -181,11 +177,7 @@ class GrabCutSegmenter(CopySegmenter):
         super().__init__(config or GrabCutOnline())
 
     def _add_object(
-        self,
-        image: np.ndarray,
-        mask: np.ndarray,
-        label: int,
-        progress: ProgressCallback | None,
+        self, image: np.ndarray, mask: np.ndarray, label: int, progress: ProgressCallback | None
     ) -> tuple[TrackedObject, Adaptation]:
         tracked, adaptation = super()._add_object(image, mask, label, progress)
         inside = mask == 1

@@ -150,48 +150,31 @@ def flips_only() -> AugmentConfig:
 
 @dataclass
 class BaselineTrainConfig:
-    """Offline training, as far as OSMN and OSVOS share it.
+    """Offline training of OSMN and OSVOS; keys that are not listed are those of `TrainConfig`.
 
     Attributes:
-        sources: Training data, as a weighted mix.
         trunk_weights: Initialization of the trunk: `imagenet`, `shipped` (the package's
             DeepLabV3+; `efficientnet_lite0` only), a file, or `none` for random values.
         init_from: Parent file of the same method and architecture to start from instead: the
             previous stage.
-        data_root: As in `TrainConfig`.
-        validation: Sets that are evaluated every `validate_every` steps; never a test set.
         crop: Size (height, width) of training images, pixels, multiples of 16.
         scales: Factors of that size, one of which is sampled per step.
         batch: Images per step.
         accumulate_steps: Number of steps whose gradients are averaged for one update.
         steps: Number of steps; `accumulate_steps` of them update the weights once.
-        seconds: As in `TrainConfig`: the schedule then runs over time instead of steps.
         optimizer: `adam`, or `sgd` with `momentum`.
         learning_rate: Peak learning rate.
         momentum: Momentum of `sgd`.
         learning_rate_schedule: Factors of the learning rate; empty for a cosine decay to zero.
-        warmup: Steps of linear warm-up.
         weight_decay: Factor w of w/2 times the sum of the squared trained kernels, added to the
             loss.
-        grad_clip_norm: Maximum global norm of the gradient of a step; 0: no clipping.
         loss: `balanced-sum` is the originals' class-balanced cross-entropy, `balanced-mean` the
             same divided by the number of pixels, `cross-entropy` the plain mean.
-        dice_weight: Weight of an additional soft Dice loss.
         frozen_stages: The stem and the stages of the trunks up to this one are not trained; 0:
             all are.
         freeze_batch_norm: Run every BatchNorm on its moving statistics and train none of its
             variables. Those of a trunk with ImageNet weights are always frozen.
-        ema_momentum: As in `TrainConfig`; 0 keeps the last weights.
-        augment: Augmentation.
         threshold: Probability above which a pixel is object, in validation.
-        validate_every: Steps between validations.
-        checkpoint_every: Steps between checkpoints.
-        log_every: Steps between log entries.
-        workers: Threads that make examples.
-        worker_processes: Processes that make examples instead of the threads.
-        cache_gb: Memory for decoded images, GB, shared by the processes.
-        precision: Numeric policy.
-        seed: Seed of all randomness.
 
     Raises:
         UsageError: A value is out of range.
