@@ -162,7 +162,7 @@ def _dataset_task(dataset: Dataset, name: str, results: Path, ignore_void: bool)
             "A sequence to evaluate has annotations",
             met="none",
             where=name,
-            remedy="Choose a split whose annotations are published",
+            remedy="Choose a split with published annotations",
         )
     frame_names = [sequence.frame_names[index] for index in indices]
     object_ids = None

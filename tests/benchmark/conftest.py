@@ -1,4 +1,4 @@
-"""A small benchmark whose runner writes shifted annotations."""
+"""A small benchmark with a runner that writes shifted annotations."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_rows_without_weights_name_their_experiment(run, tmp_path, capsys):
 
 
 def test_a_measurement_outlives_its_weights(run, tmp_path):
-    """As after a training on another machine, whose weights stay there."""
+    """As after a training on another machine."""
     weights = tmp_path / "runs" / "parent_other" / "parent.npz"
     weights.parent.mkdir(parents=True)
     _write_parent(weights, "one")

@@ -1,1 +1,1 @@
-"""A small software renderer of product clips: models, textures, lights, camera, rasteriser."""
+"""A small software renderer of product clips: models, textures, lights, camera, rasterizer."""

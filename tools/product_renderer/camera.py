@@ -1,4 +1,4 @@
-"""The way of a handheld phone round a product, fitted so that the product fills the frame."""
+"""Path of a handheld camera around a product that fills the frame."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from product_renderer.raster import View, doubtful_frames, rasterise_view
+from product_renderer.raster import View, doubtful_frames, rasterize_view
 from product_renderer.textures import Generator
 
 _PREVIEW = 112  # Pixels of the longer side of the silhouettes that the distance is fitted on.
@@ -29,7 +29,7 @@ class Shake:
     @classmethod
     def draw(cls, rng: Generator, dimensions: int, strength: float) -> Shake:
         """Draws a motion of `dimensions` values with about `strength` standard deviation."""
-        # Hand tremor lies near 8-12 Hz with small amplitude; sway and steps are below 2 Hz.
+        # Hand tremor is near 8-12 Hz with small amplitude; sway and steps are below 2 Hz.
         bands = np.array([0.25, 0.6, 1.4, 3.0, 8.0])
         frequencies = bands * rng.uniform(0.7, 1.4, (dimensions, len(bands)))
         amplitudes = strength * rng.uniform(0.4, 1.2, frequencies.shape) / (1 + 2 * frequencies)
@@ -43,7 +43,7 @@ class Shake:
 
 @dataclass(frozen=True)
 class Orbit:
-    """Where the camera is and looks at any time.
+    """Position and orientation of the camera over time.
 
     Attributes:
         center: float64 [3], the point it turns about, meters.
@@ -142,7 +142,7 @@ def _extent(orbit: Orbit, times, size, vertices, faces) -> tuple[np.ndarray, flo
     for time in times:
         view = orbit.view(float(time), size).scaled(scale)
         height, width = view.size
-        areas.append(len(rasterise_view(view, vertices, faces).pixels) / (height * width))
+        areas.append(len(rasterize_view(view, vertices, faces).pixels) / (height * width))
         x, y, depth = view.project(vertices).T
         if (depth < 0.05).any():
             reach = max(reach, 4.0)

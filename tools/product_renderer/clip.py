@@ -1,4 +1,4 @@
-"""Rendered product clips with exact masks: a textured thing on a support, filmed by hand.
+"""Rendered product clips with exact masks: a textured object, a handheld camera.
 
 The clips serve as a demonstration, as test material, and as labeled pictures that fine-tuning can
 mix in. They need nothing but numpy and OpenCV, and depend on their seed alone.

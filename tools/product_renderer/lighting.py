@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from product_renderer.raster import rasterise
+from product_renderer.raster import rasterize
 from product_renderer.sampling import sample
 from product_renderer.textures import Generator
 
@@ -67,7 +67,7 @@ def _frame(direction: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class DepthMap:
-    """How near to a distant light the geometry is, along one direction.
+    """Depth of the geometry along the direction of a distant light.
 
     Attributes:
         direction: float64 [3], towards the light.
@@ -107,7 +107,7 @@ class DepthMap:
         corners = np.concatenate(
             [(flat - low) * (pixels / span), (vertices @ direction)[:, None]], axis=1
         )
-        seen = rasterise(corners, faces[:, ::-1], (pixels, pixels))
+        seen = rasterize(corners, faces[:, ::-1], (pixels, pixels))
         image = np.full(pixels * pixels, _EMPTY, np.float32)
         image[seen.pixels] = seen.closeness
         return cls(direction, axes, low, span, image.reshape(pixels, pixels))
@@ -170,7 +170,7 @@ def dome(count: int) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class BakedLight:
-    """What does not change while the camera moves.
+    """Camera-independent part of the shading.
 
     Attributes:
         key_maps: Depth maps of the key light's cone, for shadows on objects.

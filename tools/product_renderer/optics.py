@@ -1,4 +1,4 @@
-"""What a phone makes of the light: exposure, white balance, motion blur, tone, noise, JPEG."""
+"""Camera model of a phone: exposure, white balance, motion blur, tone, noise, JPEG."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def write_text(rng: Generator, image: np.ndarray, text: str, box, color, font=No
     Args:
         rng: Generator to draw from.
         image: uint8 [H, W, 3], written to.
-        text: What to write.
+        text: Text to print.
         box: (x0, y0, x1, y1) in pixels.
         color: sRGB triple.
         font: OpenCV font; drawn when absent.
@@ -109,7 +109,7 @@ def draw_barcode(rng: Generator, image: np.ndarray, box) -> None:
 
 
 def draw_picture(rng: Generator, image: np.ndarray, box, colors) -> None:
-    """Draws a photo-like motif: a soft ground with a few shaded round things on it."""
+    """Draws a photo-like motif: a soft ground with a few shaded round shapes on it."""
     x0, y0, x1, y1 = (int(value) for value in box)
     size = (max(2, y1 - y0), max(2, x1 - x0))
     picture = blend(colors[0], colors[1], noise(rng, size, max(size) / 2, 4))

@@ -1,4 +1,4 @@
-"""Pinhole views and a z-buffer rasteriser in numpy."""
+"""Pinhole views and a z-buffer rasterizer in numpy."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def doubtful_frames(position, target, roll: float, focal: float, size: tuple[int
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a rasterised image shows.
+    """Faces and depths of a rasterized image.
 
     Attributes:
         pixels: int64 [N], flat indices of the covered pixels.
@@ -94,7 +94,7 @@ class Coverage:
     closeness: np.ndarray
 
 
-def rasterise(corners: np.ndarray, faces: np.ndarray, size: tuple[int, int]) -> Coverage:
+def rasterize(corners: np.ndarray, faces: np.ndarray, size: tuple[int, int]) -> Coverage:
     """Finds the frontmost face at every pixel center; faces seen from behind are left out.
 
     Each face is cut into rows and each row into pixels by whole-array operations, so that only
@@ -182,8 +182,8 @@ def _row_ends(x: np.ndarray, y: np.ndarray, height: np.ndarray) -> tuple[np.ndar
     return np.where(left <= right, left, 0.0), np.where(left <= right, right, 0.0)
 
 
-def rasterise_view(view: View, vertices: np.ndarray, faces: np.ndarray) -> Coverage:
-    """Rasterises a mesh through a pinhole camera; closeness is 1 / depth (1 / meters).
+def rasterize_view(view: View, vertices: np.ndarray, faces: np.ndarray) -> Coverage:
+    """Rasterizes a mesh through a pinhole camera; closeness is 1 / depth (1 / meters).
 
     Args:
         view: The camera.
@@ -198,7 +198,7 @@ def rasterise_view(view: View, vertices: np.ndarray, faces: np.ndarray) -> Cover
     ahead = np.flatnonzero(near[faces[:, 0]] & near[faces[:, 1]] & near[faces[:, 2]])
     corners = projected.copy()
     corners[:, 2] = 1 / np.maximum(projected[:, 2], _NEAR)
-    seen = rasterise(corners, faces[ahead], view.size)
+    seen = rasterize(corners, faces[ahead], view.size)
     return Coverage(seen.pixels, ahead[seen.faces], seen.closeness)
 
 
@@ -209,7 +209,7 @@ def barycentric(view: View, vertices: np.ndarray, faces: np.ndarray, seen: Cover
         view: The camera.
         vertices: float [V, 3], meters.
         faces: int [F, 3].
-        seen: Result of `rasterise_view`.
+        seen: Result of `rasterize_view`.
 
     Returns:
         float32 [N, 3], each row of sum 1.

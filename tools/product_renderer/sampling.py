@@ -39,7 +39,7 @@ def sample(image: np.ndarray, u: np.ndarray, v: np.ndarray, border=cv2.BORDER_WR
         image: float32 [H, W] or [H, W, C].
         u: float [N], 0..1 across.
         v: float [N], 0..1 down.
-        border: OpenCV border mode for what lies outside.
+        border: OpenCV border mode outside the image.
 
     Returns:
         float32 [N] or [N, C].

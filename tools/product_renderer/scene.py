@@ -1,4 +1,4 @@
-"""Scenes: a product on a support in a room, things around it, lights, and the camera's way."""
+"""Scenes: a product on a support in a room, objects around it, lights, and the camera path."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from product_renderer.camera import Orbit, fit_distance
 from product_renderer.catalog import KINDS
 from product_renderer.lighting import BakedLight, Lights, bake
 from product_renderer.models import Part, normalized
-from product_renderer.raster import rasterise_view
+from product_renderer.raster import rasterize_view
 from product_renderer.sampling import pyramid
 from product_renderer.surfaces import support_texture, wall_texture
 from product_renderer.textures import Generator, color_in_family
 
-_COVERED = 0.10  # Share of the product that one other thing may hide before it is taken away.
+_COVERED = 0.10  # Share of the product that one other object may hide before it is removed.
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Scene:
     """Everything that a frame is rendered from.
 
     Attributes:
-        geometry: The product and the other things.
+        geometry: The product and the other objects.
         surroundings: Support and room.
         lights: The lights.
         baked: Shadows and ambient occlusion.
@@ -178,7 +178,7 @@ def _draw_model(rng: Generator, length: float, kind: str | None = None) -> tuple
 
 
 def _place_clutter(rng: Generator, product: list[Part], kind: str, length: float, outline):
-    """Draws other things and stands them round the product without touching it or each other.
+    """Draws other objects and places them around the product without touching it or each other.
 
     Returns:
         A list of models; none when the draw is an empty support.
@@ -204,7 +204,7 @@ def _place_clutter(rng: Generator, product: list[Part], kind: str, length: float
 
 
 def _inside(outline: np.ndarray, x: float, y: float) -> bool:
-    """Tells whether a point lies inside a convex, counter-clockwise outline [K, 2]."""
+    """Checks whether a point is inside a convex, counter-clockwise outline [K, 2]."""
     side = np.roll(outline, -1, axis=0) - outline
     away = np.array([x, y]) - outline
     return bool((side[:, 0] * away[:, 1] - side[:, 1] * away[:, 0] > 0).all())
@@ -223,8 +223,8 @@ def _without_occluders(objects: list[list[Part]], orbit: Orbit, times, size) -> 
     bad: set[int] = set()
     for time in times:
         view = orbit.view(float(time), size).scaled(128 / max(size))
-        whole = rasterise_view(view, geometry.vertices, alone).pixels
-        seen = rasterise_view(view, geometry.vertices, geometry.faces)
+        whole = rasterize_view(view, geometry.vertices, alone).pixels
+        seen = rasterize_view(view, geometry.vertices, geometry.faces)
         front = np.full(view.size[0] * view.size[1], -1)
         front[seen.pixels] = owners[seen.faces]
         hidden = np.bincount(front[whole] + 1, minlength=len(objects) + 1)[1:]

@@ -18,7 +18,7 @@ from product_renderer.backdrop import (
     support,
     support_coverage,
 )
-from product_renderer.raster import Coverage, View, barycentric, rasterise_view
+from product_renderer.raster import Coverage, View, barycentric, rasterize_view
 from product_renderer.sampling import lengths, sample_levels
 from product_renderer.scene import Scene
 
@@ -123,7 +123,7 @@ def _mirror_image(scene: Scene, view: View) -> np.ndarray:
     flip = np.array([1.0, 1.0, -1.0])
     below = View(view.position * flip, view.rotation * flip, view.focal, view.size)
     faces = scene.geometry.faces[:, ::-1]
-    seen = rasterise_view(below, scene.geometry.vertices, faces)
+    seen = rasterize_view(below, scene.geometry.vertices, faces)
     image = np.zeros((view.size[0] * view.size[1], 4), np.float32)
     image[seen.pixels, :3] = shade_objects(scene, below, seen, faces)
     image[seen.pixels, 3] = 1
@@ -150,12 +150,12 @@ def _layers(scene: Scene, view: View):
     """Renders the objects with several samples per pixel.
 
     Returns:
-        Premultiplied light and coverage [H, W, 4] of the things behind the product, the same of
+        Premultiplied light and coverage [H, W, 4] of the objects behind the product, the same of
         the product and what is about as near, the mean depth [H, W] of the former, and the mask.
     """
     fine = view.scaled(_SAMPLES)
     geometry = scene.geometry
-    seen = rasterise_view(fine, geometry.vertices, geometry.faces)
+    seen = rasterize_view(fine, geometry.vertices, geometry.faces)
     color = shade_objects(scene, fine, seen, geometry.faces)
     owner = geometry.face_object[seen.faces]
     depth = view.project(geometry.vertices)[:, 2]

@@ -145,7 +145,7 @@ def support_texture(rng: Generator, pixels: int = 1024) -> tuple[np.ndarray, flo
 
 
 def _draw_shelf(rng: Generator, image: np.ndarray, box) -> None:
-    """Draws an open shelf with books and things standing in it, in place."""
+    """Draws an open shelf with books and objects, in place."""
     x0, y0, x1, y1 = box
     side = color_in_family(rng, rng.choice(["white", "muted", "dark"]), 0.08)
     cv2.rectangle(image, (x0, y0), (x1, y1), [int(0.55 * c) for c in side], -1)
@@ -188,7 +188,7 @@ def _draw_window(rng: Generator, image: np.ndarray, box) -> None:
 
 
 def _draw_furniture(rng: Generator, image: np.ndarray) -> None:
-    """Draws one thing that stands or hangs at a wall, in place."""
+    """Draws one object on or at a wall, in place."""
     height, width = image.shape[:2]
     kind = rng.choice(["shelf", "window", "frame", "door", "cabinet", "sofa", "plant"])
     wide = int(width * rng.uniform(0.08, 0.28))

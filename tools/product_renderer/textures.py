@@ -111,7 +111,7 @@ def blend(first, second, weight: np.ndarray) -> np.ndarray:
     """
     weight = weight.astype(np.float32, copy=False)
     first, second = np.asarray(first, np.float32), np.asarray(second, np.float32)
-    # One channel at a time: arrays whose last axis has three entries are slow in numpy.
+    # One channel at a time: arrays with a last axis of three entries are slow in numpy.
     channels = [
         first[..., c] + (second[..., c] - first[..., c]) * weight for c in range(first.shape[-1])
     ]

@@ -1,4 +1,4 @@
-"""Models of turned things: bottles, cans, vases, mugs, bowls."""
+"""Models of solids of revolution: bottles, cans, vases, mugs, bowls."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _vessel(outside: np.ndarray, wall: float, floor: float) -> np.ndarray:
 
 
 def _surface(rng: Generator, printed: float = 0.4) -> np.ndarray:
-    """Draws the texture of a turned thing: with a printed band at the given odds, or a pattern."""
+    """Draws the texture of a solid of revolution: a printed band or a pattern, at random."""
     size = (320, 640)
     return wrapped_label(rng, size) if rng.random() < printed else pattern(rng, size)
 

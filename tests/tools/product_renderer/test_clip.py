@@ -8,7 +8,7 @@ from product_renderer.catalog import KINDS
 from product_renderer.clip import render_product_clip, render_product_still, write_product_clip
 from product_renderer.lighting import DepthMap
 from product_renderer.models import normalized
-from product_renderer.raster import barycentric, doubtful_frames, rasterise_view
+from product_renderer.raster import barycentric, doubtful_frames, rasterize_view
 from product_renderer.sampling import pyramid, sample
 
 from deeplab_gygo.errors import StorageError, UsageError
@@ -127,7 +127,7 @@ def test_unwritable_folder(tmp_path):
         write_product_clip(tmp_path / "file" / "clip", frames=1, size=SMALL)
 
 
-class TestRasteriser:
+class TestRasterizer:
     VIEW = doubtful_frames((0.0, -2.0, 0.0), (0.0, 0.0, 0.0), 0.0, 100.0, (120, 160))
 
     def test_projection_has_right_right_and_up_up(self):
@@ -137,23 +137,23 @@ class TestRasteriser:
     def test_area_of_a_square_facing_the_camera(self):
         square = np.array([[-0.5, 0, -0.5], [0.5, 0, -0.5], [0.5, 0, 0.5], [-0.5, 0, 0.5]])
         faces = np.array([[0, 1, 2], [0, 2, 3]])
-        seen = rasterise_view(self.VIEW, square, faces)
+        seen = rasterize_view(self.VIEW, square, faces)
         assert len(seen.pixels) == 50 * 50
         assert np.allclose(seen.closeness, 0.5)
-        assert len(rasterise_view(self.VIEW, square, faces[:, ::-1]).pixels) == 0
+        assert len(rasterize_view(self.VIEW, square, faces[:, ::-1]).pixels) == 0
 
     def test_the_nearer_face_wins(self):
         triangle = np.array([[-0.5, 0, -0.5], [0.5, 0, -0.5], [0, 0, 0.5]])
         both = np.concatenate([triangle, triangle * 2 - (0, 0.5, 0)])
         faces = np.array([[0, 1, 2], [3, 4, 5]])
-        assert set(rasterise_view(self.VIEW, both, faces).faces) == {1}
-        assert set(rasterise_view(self.VIEW, both, faces[::-1]).faces) == {0}
+        assert set(rasterize_view(self.VIEW, both, faces).faces) == {1}
+        assert set(rasterize_view(self.VIEW, both, faces[::-1]).faces) == {0}
 
     def test_weights_are_perspective_correct(self):
         # A ground that runs away from the camera: the pixel's ray gives the point on it.
         ground = np.array([[-3.0, -1, -1], [3, -1, -1], [3, 5, -1], [-3, 5, -1]])
         faces = np.array([[0, 1, 2], [0, 2, 3]])
-        seen = rasterise_view(self.VIEW, ground, faces)
+        seen = rasterize_view(self.VIEW, ground, faces)
         weights = barycentric(self.VIEW, ground, faces, seen)
         points = (weights[..., None] * ground[faces[seen.faces]]).sum(axis=1)
         rays = self.VIEW.rays().reshape(-1, 3)[seen.pixels]
