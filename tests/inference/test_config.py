@@ -9,7 +9,7 @@ from deeplab_gygo.io.config_file import from_dict, load_yaml, to_plain
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.training.config import TrainConfig
 
-EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("parent_*.yaml"))
+EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("parent_*.yaml"))
 
 
 def test_round_trip_keeps_every_value():
