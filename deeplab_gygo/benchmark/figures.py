@@ -20,7 +20,7 @@ MARKERS = {"zero-shot": "o", "one-shot": "s", "fine-tune": "D", "": "v"}
 _POSITIONS = 41  # of relative time: every 2.5 %
 _COLUMNS = 4  # of small figures
 _GRAY = "#8a8a8a"
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,

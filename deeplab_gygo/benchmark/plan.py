@@ -45,7 +45,7 @@ class BenchmarkDataset:
     note: str = ""
     quoted: list[str] = field(default_factory=list)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_name(self.name)
         _check_known(f"quoted of {self.name}", self.quoted, read_quotations().sets)
 
@@ -100,7 +100,7 @@ class BenchmarkRow:
     made_by: str = ""
     datasets: list[str] = field(default_factory=list)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_name(self.name)
         method, where = find_method(self.method), f"row '{self.name}'"
         if self.mode and self.mode not in method.modes:
@@ -187,7 +187,7 @@ class BenchmarkConfig:
     strips: int = 4
     strip_rows: list[str] = field(default_factory=list)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for kind, items in (("datasets", self.datasets), ("rows", self.rows)):
             names = [item.name for item in items]
             if not names or len(set(names)) < len(names):

@@ -100,8 +100,9 @@ def boundary_measure(
     if not predicted_count or not true_count:
         return float(predicted_count == true_count)
     disk = _disk(radius)
-    precision = np.count_nonzero(predicted & cv2.dilate(true, disk)) / predicted_count
-    recall = np.count_nonzero(true & cv2.dilate(predicted, disk)) / true_count
+    near_true, near_predicted = (np.asarray(cv2.dilate(b, disk)) for b in (true, predicted))
+    precision = np.count_nonzero(np.logical_and(predicted, near_true)) / predicted_count
+    recall = np.count_nonzero(np.logical_and(true, near_predicted)) / true_count
     if precision + recall == 0:
         return 0.0
     return float(2 * precision * recall / (precision + recall))
@@ -134,9 +135,8 @@ def statistics(values: ArrayLike) -> Statistics:
     if not measured.size:
         return Statistics(math.nan, math.nan, math.nan)
     row = row[measured[0] : measured[-1] + 1]
-    edges = np.linspace(1, len(row), DECAY_BINS + 1)
     # The official code adds 1e-10 so that halves are rounded up, as MATLAB does.
-    edges = np.round(edges + 1e-10).astype(np.int64) - 1
+    edges = np.round(np.linspace(1, len(row), DECAY_BINS + 1) + 1e-10).astype(np.int64) - 1
     first, last = row[edges[0] : edges[1] + 1], row[edges[-2] : edges[-1] + 1]
     return Statistics(
         mean=_mean(row),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +59,14 @@ def evaluate_sequence(
     met: list[str] = []
     rows: list[list[tuple[float, float]]] = []
     ids = tuple(sorted(object_ids or ())) if multi_object else (1,)
-    for prediction, truth, is_last in _frames(predictions, truths, name):
-        index = len(rows)
+    absent = ""  # the last frame of the official protocol needs no prediction, others do
+    truth_stream = iter(truths)
+    for index, prediction in enumerate(predictions):
+        truth = next(truth_stream, None)
+        if truth is None:
+            raise _unequal("annotations", name)
+        if absent:
+            raise InputError("Every counted frame needs a prediction", where=absent)
         met.append(names[index] if names and index < len(names) else f"{index:05d}")
         where = f"{name}, frame {met[-1]}"
         ids = ids or _ids_of_first(truth, where)
@@ -69,10 +74,13 @@ def evaluate_sequence(
             _check_prediction(prediction, truth, ids if multi_object else None, where)
             void = None if void_label is None else truth == void_label
             rows.append(_measure(prediction, truth, void, ids if multi_object else None))
-        elif frames == "all" or (index > 0 and not (is_last and frames == "official")):
+        elif frames == "all" or (frames == "drop-first" and index):
             raise InputError("Every counted frame needs a prediction", where=where)
         else:
+            absent = where if index else ""
             rows.append([(math.nan, math.nan)] * len(ids))
+    if next(truth_stream, None) is not None:
+        raise _unequal("predictions", name)
     if not rows:
         raise InputError("A sequence to evaluate has annotated frames", met="none", where=name)
     if names is not None and len(names) != len(rows):
@@ -85,26 +93,9 @@ def evaluate_sequence(
     return SequenceScore(name, tuple(met), ids, values[0], values[1], frames)
 
 
-def _frames(
-    predictions: Iterable[NDArray[np.uint8] | None],
-    truths: Iterable[NDArray[np.uint8]],
-    name: str,
-) -> Iterator[tuple[NDArray[np.uint8] | None, NDArray[np.uint8], bool]]:
-    """Yields prediction, ground truth and whether the frame is the last one."""
-    absent = object()
-    held = None
-    for prediction, truth in itertools.zip_longest(predictions, truths, fillvalue=absent):
-        if prediction is absent or truth is absent:
-            raise InputError(
-                "A sequence has as many predictions as annotations",
-                met="too few " + ("predictions" if prediction is absent else "annotations"),
-                where=name,
-            )
-        if held is not None:
-            yield *held, False
-        held = prediction, truth
-    if held is not None:
-        yield *held, True
+def _unequal(what: str, name: str) -> InputError:
+    rule = "A sequence has as many predictions as annotations"
+    return InputError(rule, met=f"too few {what}", where=name)
 
 
 def _measure(
