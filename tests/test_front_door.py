@@ -29,12 +29,12 @@ def frames(squares) -> list[np.ndarray]:
     return [squares.frame(index).image for index in range(5)]
 
 
-def _same(one, other) -> None:
+def _same(one, other, tolerance: float = 0.0) -> None:
     one, other = list(one), list(other)
     assert [p.name for p in one] == [p.name for p in other]
     for a, b in zip(one, other, strict=True):
-        np.testing.assert_array_equal(a.mask, b.mask)
-        np.testing.assert_array_equal(a.probability, b.probability)
+        np.testing.assert_allclose(a.probability, b.probability, atol=tolerance)
+        assert np.mean(a.mask != b.mask) <= tolerance
 
 
 def test_importing_is_cheap_and_names_are_listed():
@@ -59,7 +59,8 @@ def test_every_kind_of_source_gives_the_same_masks(model, frames, mask, tmp_path
     assert [p.index for p in expected] == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(expected[0].mask, mask)
     _same(expected, model.segment(np.stack(frames), mask, **options))
-    _same(expected, model.segment((frame for frame in frames), {0: mask}, **options))
+    # A stream is encoded frame by frame, which rounds otherwise than a batch.
+    _same(expected, model.segment((frame for frame in frames), {0: mask}, **options), 1e-3)
     _same(expected, model.segment(tmp_path, mask, **options))
     Image.fromarray(mask * 255).save(tmp_path.with_name("first.png"))
     _same(expected, model.segment(str(tmp_path), str(tmp_path.with_name("first.png")), **options))
@@ -69,11 +70,10 @@ def test_without_a_mask_the_salient_object_is_segmented(model, frames):
     expected = list(model.segment(frames, zero_shot_anchor_frames=0))
     assert len(expected) == 5 and expected[0].probability.dtype == np.float32
     # A stream cannot be read twice, so that its frames are segmented independently.
-    _same(expected, model.segment(iter(frames)))
+    _same(expected, model.segment(iter(frames)), 1e-3)
 
 
-def test_a_stream_is_segmented_as_it_comes(model, frames, mask, monkeypatch):
-    monkeypatch.setattr("deeplab_gygo.inference.segmenter.DeepLabSegmenter.batch_size", 1)
+def test_a_stream_is_segmented_as_it_arrives(model, frames, mask):
     read = []
 
     def camera():
@@ -82,7 +82,7 @@ def test_a_stream_is_segmented_as_it_comes(model, frames, mask, monkeypatch):
             yield frame
 
     for prediction in model.segment(camera(), mask, mode="one-shot"):
-        assert max(read) <= prediction.index + 1
+        assert max(read) == prediction.index
 
 
 def test_clips_are_independent_and_the_parent_is_restored(model, frames, mask):

@@ -206,7 +206,9 @@ class SegmenterBase(ABC):
             planes = np.stack([tracked.probability for tracked in self._objects])
             probability = planes[0] if len(planes) == 1 else planes
             yield Prediction(first.index, first.name, probability, mask, 0.0)
-        while batch := list(islice(frames, self.batch_size)):
+        # A stream is segmented as its frames arrive.
+        size = 1 if sequence.read_once else self.batch_size
+        while batch := list(islice(frames, size)):
             yield from self._predict(batch)
 
     def _predict(self, frames: list[Frame]) -> list[Prediction]:
