@@ -20,7 +20,7 @@ from deeplab_gygo.cli.demo import demo_clip
 frames, mask, *rest = sys.argv[1:] or [demo_clip() / "frames", demo_clip() / "masks" / "00000.png"]
 out = Path(rest[0] if rest else "cutouts")
 out.mkdir(parents=True, exist_ok=True)
-pending: deque[np.ndarray] = deque()  # Frames without a prediction: a few are encoded at once.
+pending: deque[np.ndarray] = deque()  # Frames whose prediction is still to come.
 
 
 def camera() -> Iterator[np.ndarray]:
