@@ -1,4 +1,4 @@
-"""The errors of the package: what was expected, what was met, where, and what to do about it.
+"""The errors of the package: the rule, the value found instead, the place, and the remedy.
 
 The library raises these and never prints or exits; the command line turns `exit_status` into the
 status of the process.
@@ -13,10 +13,10 @@ class DeepLabGygoError(Exception):
     """Base of every error that this package raises on purpose.
 
     Args:
-        rule: What must hold, as a sentence without a final full stop.
-        met: What was met instead (a value, a size, a list of names).
+        rule: Condition that must hold, as a sentence without a final full stop.
+        met: Value found instead: a value, a size, a list of names.
         where: The file, option or object concerned.
-        remedy: What the reader can do, as an imperative sentence.
+        remedy: Action for the reader, as an imperative sentence.
     """
 
     exit_status = 1
@@ -42,7 +42,7 @@ class DeepLabGygoError(Exception):
 
 
 class InputError(DeepLabGygoError):
-    """The data is unusable and trying again will not help: a mask, a video, a data set."""
+    """The data is unusable, and a repetition would fail too: a mask, a video, a dataset."""
 
     exit_status = 65  # EX_DATAERR of sysexits.h
 
@@ -63,7 +63,7 @@ class DependencyError(UsageError):
     Args:
         package: Name of the package that failed to import.
         extra: Name of the extra of this distribution that installs it.
-        purpose: What it is needed for.
+        purpose: Feature that needs it.
     """
 
     def __init__(self, package: str, extra: str, purpose: str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deeplab_gygo.cli.options import (
     Request,
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
     from deeplab_gygo.runs.clip import Clip
-    from deeplab_gygo.runs.run_record import RunRecord
     from deeplab_gygo.runs.settings import RunSettings
 
 logger = logging.getLogger(__name__)
@@ -106,14 +105,8 @@ def run(options: Namespace) -> int:
         clip.sequence.frame_names[clip.start], skipped,
     )  # fmt: skip
     record = start_runner(settings, options.debug).run(clip, out)
-    print(json.dumps(summary_of(record, out)))
-    return 0
-
-
-def summary_of(record: RunRecord, out: Path) -> dict[str, Any]:
-    """Returns the summary of a run for a calling program, as plain values."""
     network = record.network_seconds
-    return {
+    summary = {
         "out": str(out),
         "masks": record.masks,
         "first_frame": record.first_frame,
@@ -129,3 +122,5 @@ def summary_of(record: RunRecord, out: Path) -> dict[str, Any]:
         "outputs": record.outputs,
         "warnings": record.warnings,
     }
+    print(json.dumps(summary))
+    return 0

@@ -151,46 +151,8 @@ class RunRecord:
             and self.hashes == hashes_of(clip, settings)
         )
 
-    def to_json(self) -> str:
-        """Returns the record as JSON text, with the derived rates."""
-        values = asdict(self)
-        values["amortized_fps"] = self.amortized_fps
-        values["seconds_per_frame"] = self.seconds_per_frame
-        # Not-a-number is no JSON; a loss that was not finite is written as null.
-        values["losses"] = [x if math.isfinite(x) else None for x in self.losses]
-        return json.dumps(values, indent=1, allow_nan=False) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str, where: str | Path | None = None) -> RunRecord:
-        """Reads a record.
-
-        Args:
-            text: JSON text.
-            where: The file of the text, for messages.
-
-        Raises:
-            InputError: The text is no record of this version.
-        """
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise InputError("A run record is JSON", met=error, where=where) from error
-        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
-            found = values.get("schema") if isinstance(values, dict) else type(values).__name__
-            raise InputError(f"A run record has the schema {SCHEMA}", met=found, where=where)
-        known = {item.name for item in fields(cls)}
-        values = {key: value for key, value in values.items() if key in known}
-        if isinstance(values.get("losses"), list):
-            values["losses"] = [math.nan if x is None else x for x in values["losses"]]
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise InputError("A run record is complete", met=error, where=where) from error
-        except InputError as error:
-            raise InputError(error.rule, met=error.met, where=where) from error
-
     def write(self, folder: str | Path) -> Path:
-        """Writes the record atomically into a folder of results.
+        """Writes the record atomically into a folder of results, with the derived rates.
 
         Returns:
             The file.
@@ -198,9 +160,15 @@ class RunRecord:
         Raises:
             StorageError: The file cannot be written.
         """
+        values = asdict(self)
+        values["amortized_fps"] = self.amortized_fps
+        values["seconds_per_frame"] = self.seconds_per_frame
+        # Not-a-number is no JSON; a loss that was not finite is written as null.
+        values["losses"] = [x if math.isfinite(x) else None for x in self.losses]
         path = Path(folder) / RECORD_NAME
         with replacing(path) as side:
-            side.write_text(self.to_json(), encoding="utf-8")
+            text = json.dumps(values, indent=1, allow_nan=False) + "\n"
+            side.write_text(text, encoding="utf-8")
         return path
 
     @classmethod
@@ -215,12 +183,24 @@ class RunRecord:
         """
         path = Path(folder) / RECORD_NAME
         try:
-            text = path.read_text(encoding="utf-8")
+            values = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError("A run record is readable", met=error, where=path) from error
-        return cls.from_json(text, path)
+        except (OSError, ValueError) as error:
+            raise InputError("A run record is readable JSON", met=error, where=path) from error
+        if not isinstance(values, dict) or values.get("schema") != SCHEMA:
+            found = values.get("schema") if isinstance(values, dict) else type(values).__name__
+            raise InputError(f"A run record has the schema {SCHEMA}", met=found, where=path)
+        known = {item.name for item in fields(cls)}
+        values = {key: value for key, value in values.items() if key in known}
+        if isinstance(values.get("losses"), list):
+            values["losses"] = [math.nan if x is None else x for x in values["losses"]]
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise InputError("A run record is complete", met=error, where=path) from error
+        except InputError as error:
+            raise InputError(error.rule, met=error.met, where=path) from error
 
 
 def finished_record(folder: Path) -> RunRecord | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 from deeplab_gygo.errors import UsageError, WeightsError
 from deeplab_gygo.inference.config import (
@@ -17,7 +17,7 @@ from deeplab_gygo.inference.config import (
     default_preset,
     preset,
 )
-from deeplab_gygo.io.config_file import from_dict, read_yaml, to_plain
+from deeplab_gygo.io.config_file import check_choices, from_dict, read_yaml, to_plain
 from deeplab_gygo.methods import MethodName, find_method, method_of_architecture
 from deeplab_gygo.models.config import Precision
 from deeplab_gygo.models.weight_file import file_hash, read_parent_file, shipped_parent
@@ -78,6 +78,7 @@ class RunSettings:
     engine: Engine = "keras"
 
     def __post_init__(self):
+        check_choices(self)
         options = find_method(self.method).resolve("options")
         if type(self.online) is not options:
             raise UsageError(
@@ -96,16 +97,6 @@ class RunSettings:
                 met=", ".join(unknown) or "none",
                 where="--outputs",
             )
-        for value, kind, where in (
-            (self.precision, Precision, "--precision"),
-            (self.engine, Engine, "--engine"),
-        ):
-            if value not in get_args(kind):
-                raise UsageError(
-                    f"{where[2:].capitalize()} is one of {', '.join(get_args(kind))}",
-                    met=value,
-                    where=where,
-                )
         self._check_engine_and_weights()
 
     @property
@@ -113,7 +104,9 @@ class RunSettings:
         """The parent file; None for a method without weights."""
         if not find_method(self.method).architecture:
             return None
-        return shipped_parent(self.method) if self.weights is None else Path(self.weights)
+        return (
+            shipped_parent(self.method) if self.weights is None else Path(self.weights).expanduser()
+        )
 
     @cached_property
     def weights_hash(self) -> str:
