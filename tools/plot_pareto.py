@@ -3,8 +3,8 @@
     python tools/plot_pareto.py            # docs/pareto.png and the table of docs/results.md
     python tools/plot_pareto.py --check    # writes nothing; status 1 unless every preset is on it
 
-Points are the results of one dataset that `tools/update_results.py add` stored. A result is that of
-a preset if all its options equal those of the preset today. The time is that of one clip of
+Points are the results of one dataset that `tools/update_results.py add` stored. A preset is current
+if all options of its result equal those of the preset today. The time is that of one clip of
 `--frames` frames, the given one included: fine-tuning, then decoding, network and writing of every
 other frame, at the mean speed of the dataset.
 """
@@ -37,6 +37,7 @@ class Point:
     Attributes:
         name: Setting: the part after `--` of the name of the result.
         preset: The measured preset; empty for none.
+        is_current: Whether it was measured with its options of today.
         J: Mean J of the dataset, 0..1.
         F: Mean F, 0..1.
         adaptation_seconds: Fine-tuning of a clip.
@@ -48,6 +49,7 @@ class Point:
 
     name: str
     preset: str
+    is_current: bool
     J: float
     F: float
     adaptation_seconds: float
@@ -107,9 +109,12 @@ def _point(data: dict[str, Any], frames: int) -> Point:
     frame_seconds = (made / mean["amortized_fps"] - clips * adaptation) / made
     seconds = adaptation + (frames - given) * frame_seconds
     worst = data["worst"]
+    changed = {key for key in data.get("changes", {}) if key != "mode"}
+    name = "" if changed else data["preset"] or ""
     return Point(
         name=data["name"].partition("--")[2],
-        preset=preset_of(online),
+        preset=name,
+        is_current=bool(name) and preset_of(online) == name,
         J=mean["J"],
         F=mean["F"],
         adaptation_seconds=adaptation,
@@ -141,7 +146,7 @@ def complaints(points: Sequence[Point]) -> list[str]:
     sentences, beaten = [], dominated(points)
     for name in OnlineConfig.PRESETS:
         own = [point for point in points if point.preset == name]
-        if not own:
+        if not any(point.is_current for point in own):
             sentences.append(f"The preset {name} is not measured with its options of today.")
         for point in own:
             if point.name in beaten:

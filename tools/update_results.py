@@ -141,8 +141,8 @@ def markdown(header: tuple[str, ...], rows: list[list[str]]) -> str:
 
 
 def number(value: float | None, decimals: int) -> str:
-    """Formats a number; a dash for None."""
-    return ABSENT if value is None else f"{value:.{decimals}f}"
+    """Formats a number without a negative zero; a dash for None."""
+    return ABSENT if value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
 def _mode(data: dict[str, Any]) -> str:

@@ -35,6 +35,7 @@ def keep(tmp_path):
             "sequences": [row, {**row, "sequence": "cup", "J": J - 0.1}],
             "worst": {"sequence": "cup", "J": J - 0.1},
             "online": to_plain(online),
+            "preset": name if name in OnlineConfig.PRESETS else None,
             "hardware": {"cpu": cpu},
         }  # fmt: skip
         (tmp_path / "results" / f"davis--{name}.json").write_text(json.dumps(data))
@@ -113,6 +114,13 @@ def test_a_preset_that_is_not_measured_fails_the_check(pareto, all_presets, tmp_
     (tmp_path / "results" / "davis--best.json").unlink()
     assert pareto.main(["--dataset", "davis", "--check"]) == 1
     assert "The preset best is not measured" in capsys.readouterr().err
+
+
+def test_a_preset_with_other_options_than_today_fails_the_check(pareto, all_presets, keep, capsys):
+    keep("best", replace(preset("best"), steps=9), 0.9, adaptation=30.0)
+    assert pareto.main(["--dataset", "davis", "--check"]) == 1
+    message = "The preset best is not measured with its options of today."
+    assert capsys.readouterr().err == f"{message}\n"
 
 
 def test_points_of_different_machines_fail_the_check(pareto, all_presets, keep, capsys):
