@@ -18,7 +18,6 @@ MARKERS = {"zero-shot": "o", "one-shot": "s", "fine-tune": "D", "": "v"}
 """Marker by mode."""
 
 _POSITIONS = 41  # of relative time: every 2.5 %
-_COLUMNS = 4  # of small figures
 _GRAY = "#8a8a8a"
 _SETTINGS: dict[Any, Any] = {
     "font.size": 9,
@@ -154,7 +153,7 @@ def j_of_sequences(
     results: Sequence[CellResult], order: Sequence[str], styles: dict[str, Style]
 ) -> Any:
     """Plots J over the counted frames of every sequence, in one small figure each."""
-    columns = min(_COLUMNS, len(order))
+    columns = min(4, len(order))
     rows = math.ceil(len(order) / columns)
     figure, grid = _figure(9.6, 1.55 * rows + 0.07 * len(results) + 0.5, rows, columns)
     grid = np.atleast_1d(grid)

@@ -98,11 +98,6 @@ class CellResult:
         return mean(record.adaptation_seconds for record in self.records)
 
     @property
-    def seconds_per_frame(self) -> float:
-        """Mean wall time per frame without fine-tuning; NaN without results."""
-        return mean(value for record in self.records for value in record.frame_seconds)
-
-    @property
     def fps(self) -> float:
         """Frames per second over all sequences, fine-tuning included; NaN without results."""
         seconds = sum(record.total_seconds for record in self.records)

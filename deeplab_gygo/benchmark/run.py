@@ -7,20 +7,17 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from deeplab_gygo.benchmark.plan import BenchmarkConfig, BenchmarkRow, Cell
 from deeplab_gygo.benchmark.results import read_scores, write_scores
 from deeplab_gygo.errors import DeepLabGygoError, StorageError, WeightsError
 from deeplab_gygo.evaluation import DatasetScore
-from deeplab_gygo.runs.batch import Batch
+from deeplab_gygo.runs.batch import Batch, Runner
 from deeplab_gygo.runs.plan import Item, plan_dataset
 from deeplab_gygo.runs.run_record import finished_record
 from deeplab_gygo.runs.settings import RunSettings
 
 logger = logging.getLogger(__name__)
-
-RunnerFactory = Callable[[RunSettings], Any]
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def run_missing(
     data_root: str | Path | None,
     *,
     progress: bool = False,
-    make_runner: RunnerFactory | None = None,
+    make_runner: Callable[[RunSettings], Runner] | None = None,
 ) -> list[Trouble]:
     """Runs the unfinished cells; a cell without data or weights is skipped.
 
@@ -97,7 +94,7 @@ def _run_cell(
     config: BenchmarkConfig,
     data_root: str | Path | None,
     progress: bool,
-    make_runner: RunnerFactory | None,
+    make_runner: Callable[[RunSettings], Runner] | None,
 ) -> tuple[str, bool]:
     """Runs a cell; returns why it is unfinished, if it is, and whether it failed."""
     dataset = cell.dataset.open(data_root)

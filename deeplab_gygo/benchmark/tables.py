@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tabulate import LATEX_ESCAPE_RULES, tabulate
 
 from deeplab_gygo.benchmark.plan import BenchmarkDataset
-from deeplab_gygo.benchmark.results import CellResult
+from deeplab_gygo.benchmark.results import CellResult, mean
 from deeplab_gygo.evaluation.quoted import QuotedSource, QuotedValue
 
 MEASURES = ("J", "J_recall", "J_decay", "F", "F_recall", "F_decay")
@@ -166,7 +166,7 @@ def cells_csv(
                 "split": result.dataset.split,
                 "J_with_last_frame": result.with_last[0],
                 "F_with_last_frame": result.with_last[1],
-                "seconds_per_frame": result.seconds_per_frame,
+                "seconds_per_frame": mean(s for r in result.records for s in r.frame_seconds),
                 "sequences": len(result.sequences),
                 "frames_counted": sum(sequence.frame_count for sequence in result.sequences),
                 "weights_sha256": _joined(r.hashes["weights"] for r in result.records),

@@ -34,7 +34,6 @@ def test_times_follow_from_the_records(measured):
     frames, seconds = 7 + 8 + 9, 3 * 2.0 + 0.5 * (7 + 8 + 9)
     assert result.fps == pytest.approx(frames / seconds)
     assert result.adaptation_seconds == pytest.approx(2.0)
-    assert result.seconds_per_frame == pytest.approx(0.5)
 
 
 def test_scores_are_read_without_the_data(measured):
