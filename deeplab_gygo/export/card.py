@@ -1,4 +1,4 @@
-"""The model card of an export: what the network is, how it is called, and where it comes from."""
+"""Model card of an export: architecture, endpoints, provenance, parity, versions."""
 
 from __future__ import annotations
 
@@ -34,17 +34,15 @@ _PROBABILITY = {
 }
 
 _UNLIKE = [
-    "no component filter: parts that do not touch the previous mask stay; the package drops them "
-    "unless its filter_components is off",
+    "no component filter: components that do not touch the previous mask are kept",
     "the caller decides when an object is lost and `guided` is no longer of use; the package does "
-    "by the object's usual area",
-    "no blend of guided and unguided logits, no mirrored frame; a target model guides only an "
-    "export that is fine-tuned on an annotated frame",
-    "only the annotated frame is remembered, and only in an export that is fine-tuned on one; "
-    "nothing is learned from later frames",
-    "one object only: several are merged outside, by soft aggregation",
+    "by the usual area of the object",
+    "no test-time augmentation; a target model guides only an export that is fine-tuned on an "
+    "annotated frame",
+    "only the annotated frame is in the memory, and only of an export that is fine-tuned on one",
+    "one object only: several are merged by the caller, by soft aggregation",
 ]
-"""What the package does around the network and an export does not."""
+"""Steps of the package around the network that an export does not have."""
 
 
 def model_card(
@@ -62,15 +60,15 @@ def model_card(
     """Builds the card of an exported network.
 
     Args:
-        parent: Network that was exported.
-        provenance: Card of the parent's weights: its data, terms and scores, as far as it has them;
-            `adaptation` tells what fine-tuning did.
+        parent: Exported network.
+        provenance: Card of the weights: data, terms and scores, as far as it has them, and the
+            result of fine-tuning as `adaptation`.
         size: Short side at which the network sees frames, pixels.
         threshold: Probability above which a pixel is object.
         sequence_name: Sequence whose first frame the weights were fine-tuned on; None for a parent.
-        target_model: Whether a target model, solved for on that frame, guides every frame.
-        written: The format: `format`, its name; `use`, how a program calls it; `packages`, the
-            versions of what wrote it, by name.
+        target_model: Whether the target model of that frame guides every frame.
+        written: `format`, its name; `use`, an example of a call; `packages`, the versions of the
+            packages that wrote it, by name.
         files: SHA-256 in hexadecimal by path inside the export.
         parity: Result of the comparison with the Python path.
 
@@ -121,9 +119,9 @@ def _signatures(
             "meaning": f"1 where the probability is above {threshold}, else 0",
         },
     }
-    alone = "every frame by itself, without a previous mask; the package's "
+    alone = "every frame independently, without a previous mask; the package's "
     if target_model:
-        alone += "fine-tune mode with guide target, where an object was lost"
+        alone += "fine-tune mode with guide target, after an object was lost"
     else:
         alone += "fine-tune mode with guide none" if fine_tuned else "zero-shot mode"
     signatures = {
@@ -131,15 +129,11 @@ def _signatures(
     }
     if guide:
         use = "target" if target_model else "previous"
-        mode = (
-            f"fine-tune mode with guide {use}"
-            if fine_tuned
-            else "one-shot mode with shot_guide previous"
-        )
+        mode = f"{'fine-tune' if fine_tuned else 'one-shot'} mode with guide {use}"
         signatures["guided"] = {
             "inputs": {"frames": _FRAMES, "previous": _PREVIOUS},
             "outputs": outputs,
-            "use": "propagation, frame after frame, each call given the last call's probability; "
+            "use": "propagation frame by frame, each call with the probability of the call before; "
             f"the package's {mode}",
         }
     return signatures
@@ -155,10 +149,10 @@ def _internal_size(size: int, stride: int) -> dict[str, Any]:
 
 
 def _origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Lifts data, terms and scores out of a parent's card, and keeps the rest."""
+    """Moves data, terms and scores of a card to the top level and keeps the rest."""
     rest = {key: value for key, value in provenance.items() if key != "adaptation"}
     training = dict(rest.pop("training", None) or {})
-    training.pop("data_root", None)  # a path of the machine that trained, of no use to others
+    training.pop("data_root", None)  # a path on the machine that trained
     data = rest.pop("data", None) or training.get("sources")
     scores = rest.pop("scores", None) or rest.pop("validation", None)
     origin = {"data": data, "terms": rest.pop("terms", None), "scores": scores}

@@ -1,34 +1,28 @@
-"""The endpoints of an export as traced TensorFlow functions, from which every format is written."""
+"""Endpoints of an export as traced TensorFlow functions, and the base class of formats."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
-
-from deeplab_gygo.export.parity import Answer, Pictures
+from deeplab_gygo.export.parity import EndpointFn
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
 from deeplab_gygo.models.weight_file import variables_by_name
 
 OUTPUTS = ("probability", "mask")
-"""What every endpoint returns."""
-
-Ask = Callable[[Pictures], Answer]
-"""How an endpoint of a loaded export is called."""
+"""Names of the outputs of every endpoint."""
 
 
 class Endpoints(NamedTuple):
-    """A network from frames to masks, traced for frames of any number and size.
+    """Network from frames to masks, traced for frames of any number and size.
 
     Attributes:
-        module: Holds the variables and, by their names, the endpoints as `tf.function`.
-        signatures: The endpoints as concrete functions, by name: `serving_default` and, where
-            the architecture has a guide, `guided`.
+        module: `tf.Module` with the variables and, by name, the endpoints as `tf.function`.
+        signatures: Endpoints as concrete functions by name: `serving_default` and, where the
+            architecture has a guide, `guided`.
     """
 
     module: Any
@@ -76,14 +70,14 @@ class Endpoints(NamedTuple):
 
 
 class Format(ABC):
-    """One way to write a network down so that it runs without this package.
+    """Format in which a network runs without this package.
 
     Attributes:
-        name: As it is called on the command line.
-        marker: File that every export of the format has; nothing else is ever replaced.
+        name: Name on the command line.
+        marker: File that every export of the format has; a folder without it is never replaced.
         card_file: Path of the model card inside an export.
         any_precision: Whether networks in 16-bit precision can be written.
-        use: How a program calls the export, for the card.
+        use: Example of a call, for the card.
     """
 
     name: ClassVar[str]
@@ -94,7 +88,7 @@ class Format(ABC):
 
     @abstractmethod
     def require(self) -> dict[str, str]:
-        """Returns the versions of the packages that write and run the format.
+        """Returns the versions of the packages that write and run the format, by name.
 
         Raises:
             DependencyError: One of them is missing.
@@ -106,28 +100,20 @@ class Format(ABC):
 
         Args:
             endpoints: Traced network.
-            folder: Is there, and empty.
+            folder: Existing, empty folder.
 
         Raises:
-            StorageError: The folder cannot be written.
+            StorageError, OSError: The folder cannot be written.
         """
 
     @abstractmethod
-    def load(self, folder: Path, names: tuple[str, ...]) -> dict[str, Ask]:
-        """Loads an export afresh, as a program without this package would.
+    def load(self, folder: Path, names: tuple[str, ...]) -> dict[str, EndpointFn]:
+        """Loads an export as a program without this package would.
 
         Args:
-            folder: That `write` filled.
-            names: Of the endpoints in it.
+            folder: Folder that `write` filled.
+            names: Names of its endpoints.
 
         Returns:
-            How to ask each of them.
+            The endpoints by name.
         """
-
-
-def inputs_of(name: str, pictures: Pictures) -> dict[str, np.ndarray]:
-    """Returns what an endpoint is called with: `frames`, and `previous` where it is guided."""
-    inputs = {"frames": pictures.frames}
-    if name == "guided":
-        inputs["previous"] = pictures.previous
-    return inputs

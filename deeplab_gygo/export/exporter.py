@@ -1,4 +1,4 @@
-"""Writes a network in a format that runs without this package, and proves it by numbers."""
+"""Export of a network to a format that runs without this package, verified by a parity check."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from deeplab_gygo.models.weight_file import file_hash
 logger = logging.getLogger(__name__)
 
 FORMATS: dict[str, Format] = {f.name: f for f in (SavedModel(), Onnx(), OpenVino(), LiteRt())}
-"""Everything that a network can be exported to, by name."""
+"""Formats by name."""
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was exported, and how well it agrees with the Python path.
+    """Result of an export: its place, its endpoints and the parity check.
 
     Attributes:
         path: Folder of the export.
         kind: Name of its format.
         signatures: Names of its endpoints.
-        tolerance: Largest difference of probabilities that was let through.
-        checks: Every comparison.
+        tolerance: Largest accepted difference of probabilities.
+        checks: Parity checks.
         size_bytes: Size of all files.
         seconds: Wall time, comparison included.
     """
@@ -89,15 +89,15 @@ def export_model(
     target_model: TargetModel | None = None,
     overwrite: bool = False,
 ) -> ExportReport:
-    """Writes a network, with the weights that it has now, in a format of `FORMATS` and proves it.
+    """Writes a network with its current weights in a format of `FORMATS` and verifies it.
 
     The endpoint `serving_default` takes `frames` uint8 [N, H, W, 3] RGB of any size and returns
-    `probability` float32 [N, H, W] in 0..1 and `mask` uint8 [N, H, W] of 0 and 1; it knows no
+    `probability` float32 [N, H, W] in 0..1 and `mask` uint8 [N, H, W] of 0 and 1, without a
     previous mask. Where the architecture has a guide, the endpoint `guided` takes `previous`
-    float32 [N, H, W] in 0..1 as well: with it a network propagates a mask as the package does.
+    float32 [N, H, W] in 0..1 as well and propagates a mask as the package does.
 
-    The export is written beside its place, loaded again, compared with the Python path on pictures
-    of several sizes, and then renamed; nothing is left of one that fails.
+    The export is written beside its place, loaded again, compared with the Python path on images
+    of several sizes, and then renamed; nothing remains of one that fails.
 
     Args:
         parent: Network; a parent's or fine-tuned.
@@ -108,7 +108,7 @@ def export_model(
         card: Provenance of the weights, for the model card.
         sequence_name: Sequence that the weights are fine-tuned on; None for a parent.
         memory: Memory of the annotated frame, which becomes part of the export; None for none.
-        target_model: What tells the annotated object from its background, likewise.
+        target_model: Target model of the annotated object, likewise.
         overwrite: Replace an export that is there.
 
     Returns:
@@ -162,7 +162,7 @@ def export_model(
 
 
 def check_format(kind: str) -> tuple[Format, dict[str, str]]:
-    """Checks that networks can be written in a format here and now, before work is put into one.
+    """Checks that networks can be written in a format in this process, before any work is done.
 
     Args:
         kind: Name of the format.

@@ -1,12 +1,12 @@
 """Pre- and post-processing as TensorFlow graphs that take frames of any size.
 
-This is `models.geometry.Geometry` once more, for sizes that are known only when the graph runs.
-Resizing is written out as weighted sums over gathered rows and columns, not left to
-`tf.image.resize`: its antialiased `bilinear` filter is another one, its `area` method turns up to
-two values in a thousand by a gray level (one in eight where the scale is 2), and its plain
-`bilinear` method differs from OpenCV's by 1e-3 on logits, because it computes positions in float32.
-Weighted sums in OpenCV's order of operations agree bit by bit with its `INTER_AREA`, do not depend
-on the precision of a device's matrix products, and cost less than those.
+The geometry is that of `inference.geometry.Geometry`, for sizes that are known only when the graph
+runs. Resizing is a weighted sum over gathered rows and columns, not `tf.image.resize`: its
+antialiased `bilinear` filter differs, its `area` method changes up to two values in a thousand by a
+gray level (one in eight at a scale of 2), and its plain `bilinear` method differs from OpenCV's by
+1e-3 on logits, because it computes positions in float32. Weighted sums in OpenCV's order of
+operations agree bit by bit with its `INTER_AREA`, do not depend on the precision of a device's
+matrix products, and are cheaper than those.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from deeplab_gygo.models.memory import Memory, build_reader
 from deeplab_gygo.models.target_model import TargetModel, target_guide
 
 _NEGLIGIBLE = 1000
-"""Parts of a source pixel, of which an overlap up to one is left out by `INTER_AREA` (OpenCV,
+"""Inverse of the fraction of a source pixel below which `INTER_AREA` drops an overlap (OpenCV,
 modules/imgproc/src/resize.cpp, computeResizeAreaTab)."""
 
 
@@ -35,21 +35,21 @@ def segmentation_graph(
     memory: Memory | None = None,
     target_model: TargetModel | None = None,
 ) -> Callable[..., dict[str, tf.Tensor]]:
-    """Makes the whole way from frames to masks a function of tensors, to be traced.
+    """Returns the computation from frames to masks as a function of tensors, to be traced.
 
     Args:
         parent: Network; its variables are captured, not copied.
         size: Short side at which the network sees frames, pixels.
         threshold: Probability above which a pixel is object.
         memory: Keys and values of the annotated frame, float32 [1, M, C] and [1, M, V], which
-            become constants of the graph; None says that nothing is remembered.
-        target_model: What tells the object from its background, constants too: it guides every
-            frame, by itself or together with the previous mask; None for none.
+            become constants of the graph; None for no memory.
+        target_model: Target model of the annotated object, constants too: it guides every frame,
+            alone or together with the previous mask; None for none.
 
     Returns:
         `segment(frames, previous=None)`: uint8 [N, H, W, 3] RGB and float32 [N, H, W] in 0..1 ->
         {"probability": float32 [N, H, W] in 0..1, "mask": uint8 [N, H, W] of 0 and 1}. `previous`
-        is for an architecture with a guide; None says that nothing is known.
+        is for an architecture with a guide; None for unknown.
     """
     encoder, guided = parent.build_encoder(), parent.config.guide
     specs = {"image": tf.TensorSpec([None, None, None, 3], tf.float32)}
@@ -97,10 +97,10 @@ def segmentation_graph(
 
 
 class Taps(NamedTuple):
-    """How one axis is resampled: every new place is a weighted sum over a few old ones.
+    """Resampling of one axis: every new position is a weighted sum over some old ones.
 
     Attributes:
-        index: int32 [new, taps], places on the old axis.
+        index: int32 [new, taps], positions on the old axis.
         weight: float32 [new, taps].
     """
 
@@ -109,12 +109,12 @@ class Taps(NamedTuple):
 
 
 class GraphGeometry(NamedTuple):
-    """Sizes of a frame on its way through the network, as pairs (height, width) of int32 scalars.
+    """Sizes of a frame before and inside the network, pairs (height, width) of int32 scalars.
 
     Attributes:
-        frame: Size of the frames as they are.
-        working: Size at which the network sees them.
-        padded: `working`, grown at the bottom and the right to a multiple of the stride.
+        frame: Original size.
+        working: Size after resizing.
+        padded: `working`, padded at the bottom and the right to a multiple of the stride.
     """
 
     frame: tuple[tf.Tensor, tf.Tensor]
@@ -136,7 +136,7 @@ class GraphGeometry(NamedTuple):
         frame = tf.shape(frames)[1:3]
         least = tf.reduce_min(frame)
         whole, rest = divided(frame * short_side, least)
-        # Halves go to the even number, here and in Geometry.
+        # Halves are rounded to even, here and in Geometry.
         up = (2 * rest > least) | ((2 * rest == least) & (divided(whole, 2)[1] == 1))
         scaled = tf.maximum(1, whole + tf.cast(up, tf.int32))
         working = tf.where(least > short_side, scaled, frame)
@@ -144,7 +144,7 @@ class GraphGeometry(NamedTuple):
         return cls(*((size[0], size[1]) for size in (frame, working, padded)))
 
     def image(self, frames: tf.Tensor) -> tf.Tensor:
-        """Brings frames to the network's input.
+        """Resizes and pads frames to the input of the network.
 
         Args:
             frames: uint8 [N, H, W, 3] RGB.
@@ -158,7 +158,7 @@ class GraphGeometry(NamedTuple):
         return self._padded(whole)
 
     def guide(self, previous: tf.Tensor) -> tf.Tensor:
-        """Codes previous probabilities as the head's guide: -1 background, +1 object.
+        """Codes previous probabilities as the guide of the head: -1 background, +1 object.
 
         Args:
             previous: float32 [N, H, W] in 0..1.
@@ -170,12 +170,12 @@ class GraphGeometry(NamedTuple):
         return guide_at_stride(encode_probability(self._padded(shrunk)), ops=ops)
 
     def no_guide(self, frames: tf.Tensor) -> tf.Tensor:
-        """Returns the guide that says that nothing is known: float32 [N, H'/4, W'/4, 1] zeros."""
+        """Returns the unknown guide: zeros, float32 [N, H'/4, W'/4, 1]."""
         rows, columns = (side // DECODER_STRIDE for side in self.padded)
         return tf.zeros(tf.stack([tf.shape(frames)[0], rows, columns, 1]))
 
     def logits(self, coarse: tf.Tensor) -> tf.Tensor:
-        """Brings logits back to the size of the frames.
+        """Resizes logits to the original size and removes the padding.
 
         Args:
             coarse: float32 [N, H'/s, W'/s, 1], at any stride.
@@ -200,14 +200,14 @@ def shrink(values: tf.Tensor, size: tuple[Any, Any]) -> tuple[tf.Tensor, tf.Tens
         size: New height and width, not larger than H and W; ints or int32 scalars.
 
     Returns:
-        float32 [N, height, width, C], not rounded, and a bool scalar: whether areas are 2x2 pixels.
+        float32 [N, height, width, C], not rounded, and a bool scalar: areas are 2x2 pixels.
     """
     old = tf.shape(values)
     down, down_rest = divided(old[1], size[0])
     across, across_rest = divided(old[2], size[1])
     whole = (down_rest == 0) & (across_rest == 0)
-    # Areas of whole pixels are summed first and divided once, as OpenCV does it: ties between two
-    # gray levels then fall to the same side.
+    # Areas of whole pixels are summed first and divided once, as in OpenCV: ties between two gray
+    # levels are then rounded to the same side.
     factor = tf.where(whole, 1.0 / tf.cast(down * across, tf.float32), 1.0)
     totals = values
     for axis, length in ((2, size[1]), (1, size[0])):
@@ -235,18 +235,18 @@ def enlarge(values: tf.Tensor, size: tuple[Any, Any]) -> tf.Tensor:
 
 
 def divided(numerator: Any, denominator: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Divides whole numbers that are not negative, exactly wherever the graph runs.
+    """Divides non-negative integers exactly on every runtime.
 
     Args:
         numerator: int32.
         denominator: int32, larger than 0.
 
     Returns:
-        The quotient and the rest, int32.
+        Quotient and remainder, int32.
     """
     quotient = numerator // denominator
     rest = numerator - quotient * denominator
-    # OpenVINO divides int32 in float32 on some processors, which is off by one now and then.
+    # OpenVINO divides int32 in float32 on some processors, which can be off by one.
     off = tf.cast(rest >= denominator, tf.int32) - tf.cast(rest < 0, tf.int32)
     return quotient + off, rest - off * denominator
 
@@ -277,7 +277,7 @@ def _linear_taps(old: tf.Tensor, new: tf.Tensor) -> Taps:
 
 
 def _term(values: tf.Tensor, taps: Taps, tap: Any, axis: int) -> tf.Tensor:
-    """Returns what one tap adds to the new places of an axis of [N, H, W, C]."""
+    """Returns the contribution of one tap to the new positions of an axis of [N, H, W, C]."""
     shape = [1, 1, 1, 1]
     shape[axis] = -1
     picked = tf.gather(values, taps.index[:, tap], axis=axis)
@@ -285,7 +285,7 @@ def _term(values: tf.Tensor, taps: Taps, tap: Any, axis: int) -> tf.Tensor:
 
 
 def _summed(values: tf.Tensor, taps: Taps, axis: int) -> tf.Tensor:
-    """Resamples an axis of [N, H, W, C]; tap by tap, so that memory does not grow with them."""
+    """Resamples an axis of [N, H, W, C] tap by tap, so that memory does not grow with the taps."""
     _, total = tf.while_loop(
         lambda tap, _: tap < tf.shape(taps.index)[1],
         lambda tap, total: (tap + 1, total + _term(values, taps, tap, axis)),

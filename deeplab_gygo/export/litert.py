@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from deeplab_gygo.backend.extras import import_extra, save_signatures, unwritable, versions_of
-from deeplab_gygo.export.endpoints import Ask, Endpoints, Format, inputs_of
-from deeplab_gygo.export.parity import Answer, Pictures
+from deeplab_gygo.backend.extras import import_extra, save_signatures, versions_of
+from deeplab_gygo.export.endpoints import Endpoints, Format
+from deeplab_gygo.export.parity import EndpointFn
 
 
 class LiteRt(Format):
@@ -39,23 +39,15 @@ class LiteRt(Format):
             )
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             model = converter.convert()
-        place = folder / self.marker
-        try:
-            place.write_bytes(model)
-        except OSError as error:
-            raise unwritable(error.strerror or error, place) from error
+        (folder / self.marker).write_bytes(model)
 
-    def load(self, folder: Path, names: tuple[str, ...]) -> dict[str, Ask]:
-        """Opens the file with the runtime."""
+    def load(self, folder: Path, names: tuple[str, ...]) -> dict[str, EndpointFn]:
+        """Opens the file with the runtime, once for every endpoint."""
         runtime = import_extra("ai_edge_litert.interpreter", "litert", "ai-edge-litert")
 
-        def asking(name: str) -> Ask:
+        def open_endpoint(name: str) -> EndpointFn:
             interpreter = runtime.Interpreter(str(folder / self.marker), num_threads=1)
             call = interpreter.get_signature_runner(name)
+            return lambda inputs: call(**inputs)
 
-            def ask(pictures: Pictures) -> Answer:
-                return call(**inputs_of(name, pictures))
-
-            return ask
-
-        return {name: asking(name) for name in names}
+        return {name: open_endpoint(name) for name in names}

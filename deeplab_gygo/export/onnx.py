@@ -1,19 +1,15 @@
-"""Export as ONNX, for onnxruntime and everything else that reads it: a file for every endpoint.
-
-The conversion is tf2onnx's. Frames may have any number and size, and the geometry is inside, as in
-the other formats.
-"""
+"""Export as ONNX, one file per endpoint, converted by tf2onnx."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from deeplab_gygo.backend.extras import import_extra, unwritable, versions_of
-from deeplab_gygo.export.endpoints import OUTPUTS, Ask, Endpoints, Format, inputs_of
-from deeplab_gygo.export.parity import Answer, Pictures
+from deeplab_gygo.backend.extras import import_extra, versions_of
+from deeplab_gygo.export.endpoints import OUTPUTS, Endpoints, Format
+from deeplab_gygo.export.parity import EndpointFn
 
 OPSET = 18
-"""Newest version of the operators that tf2onnx 1.17 writes."""
+"""Newest operator set that tf2onnx 1.17 writes."""
 
 
 class Onnx(Format):
@@ -39,25 +35,18 @@ class Onnx(Format):
                 input_signature=[*specs[0], *specs[1].values()],
                 opset=OPSET,
             )
-            place = folder / f"{name}.onnx"
-            try:
-                place.write_bytes(model.SerializeToString())
-            except OSError as error:
-                raise unwritable(error.strerror or error, place) from error
+            (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
 
-    def load(self, folder: Path, names: tuple[str, ...]) -> dict[str, Ask]:
+    def load(self, folder: Path, names: tuple[str, ...]) -> dict[str, EndpointFn]:
         """Opens a session of onnxruntime on the CPU for every endpoint."""
         runtime = import_extra("onnxruntime", "onnx")
 
-        def asking(name: str) -> Ask:
+        def open_endpoint(name: str) -> EndpointFn:
             session = runtime.InferenceSession(
                 str(folder / f"{name}.onnx"), providers=["CPUExecutionProvider"]
             )
+            return lambda inputs: dict(
+                zip(OUTPUTS, session.run(list(OUTPUTS), inputs), strict=True)
+            )
 
-            def ask(pictures: Pictures) -> Answer:
-                answers = session.run(list(OUTPUTS), inputs_of(name, pictures))
-                return dict(zip(OUTPUTS, answers, strict=True))
-
-            return ask
-
-        return {name: asking(name) for name in names}
+        return {name: open_endpoint(name) for name in names}

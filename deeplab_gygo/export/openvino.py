@@ -1,8 +1,7 @@
-"""Export as OpenVINO's intermediate representation: two files, `.xml` and `.bin`, for an endpoint.
+"""Export as OpenVINO's intermediate representation, `.xml` and `.bin` per endpoint.
 
-OpenVINO computes in bfloat16 by itself where a processor has instructions for it, which is fast and
-rounds. The comparison with the Python path asks for float32; a program that wants the same numbers
-asks for it too.
+By default OpenVINO computes in bfloat16 on processors with instructions for it, which is fast and
+rounds. The parity check sets float32; a program that needs the same numbers sets it too.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from deeplab_gygo.backend.extras import import_extra, save_signatures, versions_of
-from deeplab_gygo.export.endpoints import OUTPUTS, Ask, Endpoints, Format, inputs_of
-from deeplab_gygo.export.parity import Answer, Pictures
+from deeplab_gygo.export.endpoints import OUTPUTS, Endpoints, Format
+from deeplab_gygo.export.parity import EndpointFn
 
-EXACTLY = {"INFERENCE_PRECISION_HINT": "f32"}
-"""Property with which a model is compiled to compute in float32 on every processor."""
+EXACT_PRECISION = {"INFERENCE_PRECISION_HINT": "f32"}
+"""Property of a compiled model that computes in float32 on every processor."""
 
 
 class OpenVino(Format):
@@ -28,7 +27,7 @@ class OpenVino(Format):
     use = (
         'openvino.Core().compile_model("FOLDER/SIGNATURE.xml", "CPU")({"frames": ...}); with the '
         'property {"INFERENCE_PRECISION_HINT": "f32"} for the numbers of the parity check, without '
-        "it in bfloat16 on processors that have it"
+        "it in bfloat16 on processors that support it"
     )
 
     def require(self) -> dict[str, str]:
@@ -37,7 +36,7 @@ class OpenVino(Format):
         return versions_of("openvino")
 
     def write(self, endpoints: Endpoints, folder: Path) -> None:
-        """Converts every endpoint from a SavedModel of its own: only the default one is read."""
+        """Converts every endpoint from a SavedModel of its own: only its default is read."""
         openvino = import_extra("openvino", "openvino")
         for name, concrete in endpoints.signatures.items():
             with TemporaryDirectory(dir=folder) as beside:
@@ -45,17 +44,17 @@ class OpenVino(Format):
                 model = openvino.convert_model(beside)
                 openvino.save_model(model, str(folder / f"{name}.xml"), compress_to_fp16=False)
 
-    def load(self, folder: Path, names: tuple[str, ...]) -> dict[str, Ask]:
+    def load(self, folder: Path, names: tuple[str, ...]) -> dict[str, EndpointFn]:
         """Compiles every endpoint for the CPU, to compute in float32."""
         core = import_extra("openvino", "openvino").Core()
 
-        def asking(name: str) -> Ask:
-            compiled = core.compile_model(str(folder / f"{name}.xml"), "CPU", EXACTLY)
+        def open_endpoint(name: str) -> EndpointFn:
+            compiled = core.compile_model(str(folder / f"{name}.xml"), "CPU", EXACT_PRECISION)
 
-            def ask(pictures: Pictures) -> Answer:
-                answers = compiled(inputs_of(name, pictures))
-                return {key: np.array(answers[key]) for key in OUTPUTS}
+            def call(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+                outputs = compiled(inputs)
+                return {key: np.array(outputs[key]) for key in OUTPUTS}
 
-            return ask
+            return call
 
-        return {name: asking(name) for name in names}
+        return {name: open_endpoint(name) for name in names}

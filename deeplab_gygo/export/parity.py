@@ -1,4 +1,4 @@
-"""Does an exported network answer as the Python path does? Compared by numbers, on pictures."""
+"""Parity check: probabilities and masks of an export against those of the Python path."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
 
-Answer = Mapping[str, np.ndarray]
+Outputs = Mapping[str, np.ndarray]
 """`probability` float32 [N, H, W] in 0..1 and `mask` uint8 [N, H, W]."""
 
+EndpointFn = Callable[[dict[str, np.ndarray]], Outputs]
+"""Endpoint of a loaded export; inputs by name: `frames` and, of a guided one, `previous`."""
+
 EXACT = 1e-4
-"""Tolerance on probabilities in float32 on a CPU. Both paths resize bit by bit alike and run the
-same kernels; what is left, about 1e-6, comes from the order of sums in other batch sizes."""
+"""Tolerance on probabilities in float32 on a CPU. Both paths resize identically and run the same
+kernels; differences of about 1e-6 come from the order of sums in other batch sizes."""
 
 ROUNDED = 2e-2
-"""Tolerance on probabilities in 16-bit precision, and on accelerators, whose convolutions keep 10
-bits of a float32 (TF32) and choose their algorithm by batch size."""
+"""Tolerance on probabilities in 16-bit precision and on accelerators, where convolutions have a
+mantissa of 10 bits (TF32) and an algorithm that depends on the batch size."""
 
 
 @dataclass(frozen=True)
 class ParityCheck:
-    """One comparison of an exported network with the Python path.
+    """Comparison of one endpoint with the Python path on one batch.
 
     Attributes:
         signature: Name of the endpoint.
@@ -49,7 +52,7 @@ class ParityCheck:
     unexplained: int
 
     def holds(self, tolerance: float) -> bool:
-        """Tells whether the difference is within a tolerance; NaN is not."""
+        """Returns whether the difference is within a tolerance; NaN is not."""
         return self.difference <= tolerance and not self.unexplained
 
     def to_dict(self) -> dict[str, Any]:
@@ -58,8 +61,8 @@ class ParityCheck:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What a comparison is made on.
+class ParityBatch:
+    """Frames on which an endpoint is compared.
 
     Attributes:
         frames: uint8 [N, H, W, 3] RGB.
@@ -76,10 +79,10 @@ def tolerance() -> float:
     return ROUNDED if rounded else EXACT
 
 
-def parity_pictures(size: int) -> Iterator[Pictures]:
-    """Makes pictures that every branch of the geometry has to work on; always the same ones.
+def parity_batches(size: int) -> Iterator[ParityBatch]:
+    """Yields synthetic batches that cover every branch of the geometry, always the same.
 
-    They are a batch that keeps its size, odd sizes that are padded, a portrait larger than the
+    A batch of two at the working size, odd sizes that are padded, a portrait larger than the
     working size by an odd factor, and a landscape twice as large, which OpenCV averages in
     integers.
 
@@ -87,7 +90,7 @@ def parity_pictures(size: int) -> Iterator[Pictures]:
         size: Short side of the working size, pixels.
 
     Yields:
-        Pictures of four sizes.
+        Batches of four sizes.
     """
     sizes = (
         (2, size, size * 4 // 3),
@@ -97,11 +100,11 @@ def parity_pictures(size: int) -> Iterator[Pictures]:
     )
     rng = np.random.default_rng(0)
     for count, height, width in sizes:
-        drawn = [_picture(height, width, rng) for _ in range(count)]
-        yield Pictures(np.stack([d[0] for d in drawn]), np.stack([d[1] for d in drawn]))
+        drawn = [_image(height, width, rng) for _ in range(count)]
+        yield ParityBatch(np.stack([d[0] for d in drawn]), np.stack([d[1] for d in drawn]))
 
 
-def _picture(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _image(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draws an ellipse of one texture on another, and its soft mask."""
     unit = min(height, width)
     center = (round(width * rng.uniform(0.4, 0.6)), round(height * rng.uniform(0.4, 0.6)))
@@ -121,13 +124,13 @@ def _texture(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 
 class PythonPath:
-    """The package's own way from frames to probabilities, without the component filter.
+    """Probabilities as the package computes them, without the component filter.
 
     Args:
         parent: Network with its current weights.
         size: Short side of the working size, pixels.
         memory: Memory of the annotated frame; None for none.
-        target_model: What tells the annotated object from its background; None for none.
+        target_model: Target model of the annotated object; None for none.
     """
 
     def __init__(
@@ -165,7 +168,7 @@ class PythonPath:
 
 
 def compare(
-    endpoints: Mapping[str, Callable[[Pictures], Answer]],
+    endpoints: Mapping[str, EndpointFn],
     path: Callable[[np.ndarray, np.ndarray | None], np.ndarray],
     *,
     size: int,
@@ -175,28 +178,31 @@ def compare(
     """Compares the endpoints of an exported network with the Python path.
 
     Args:
-        endpoints: By name, how to ask; `guided` is given the previous mask too.
-        path: What is right: a `PythonPath`, or anything called like one.
+        endpoints: Endpoints by name; `guided` is given the previous mask too.
+        path: Reference, called as a `PythonPath`.
         size: Short side of the working size, pixels.
         threshold: Probability above which a pixel is object.
-        tolerance: Difference of probabilities that a mask pixel near the threshold may have.
+        tolerance: Distance of a probability from the threshold below which a mask may differ.
 
     Returns:
-        One check for every endpoint and size.
+        One check per endpoint and size.
     """
     checks = []
-    for pictures in parity_pictures(size):
-        for name, ask in endpoints.items():
-            previous = pictures.previous if name == "guided" else None
-            expected = path(pictures.frames, previous)
-            checks.append(_check(name, ask(pictures), expected, threshold, tolerance))
+    for batch in parity_batches(size):
+        for name, endpoint in endpoints.items():
+            previous = batch.previous if name == "guided" else None
+            inputs = {"frames": batch.frames}
+            if previous is not None:
+                inputs["previous"] = previous
+            expected = path(batch.frames, previous)
+            checks.append(_check(name, endpoint(inputs), expected, threshold, tolerance))
     return checks
 
 
 def _check(
-    name: str, answer: Answer, expected: np.ndarray, threshold: float, tolerance: float
+    name: str, outputs: Outputs, expected: np.ndarray, threshold: float, tolerance: float
 ) -> ParityCheck:
-    probability, mask = answer["probability"], answer["mask"]
+    probability, mask = outputs["probability"], outputs["mask"]
     if probability.shape != expected.shape or mask.shape != expected.shape:
         return ParityCheck(name, expected.shape, float("inf"), 1.0, expected.size)
     differs = mask != (expected > threshold)

@@ -1,18 +1,19 @@
 """Export as a TensorFlow SavedModel.
 
-The folder is a SavedModel itself, so that `tf.saved_model.load(folder)` works as it is:
-`saved_model.pb`, `variables/` and `assets.extra/model_card.json`. TensorFlow Serving wants a
-version number below the model's name: export to `NAME/1` for it.
+The folder is a SavedModel: `saved_model.pb`, `variables/` and `assets.extra/model_card.json`.
+TensorFlow Serving expects a version number below the name of the model: export to `NAME/1` for it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from deeplab_gygo import backend
 from deeplab_gygo.backend.extras import save_signatures
-from deeplab_gygo.export.endpoints import Ask, Endpoints, Format, inputs_of
-from deeplab_gygo.export.parity import Answer, Pictures
+from deeplab_gygo.export.endpoints import Endpoints, Format
+from deeplab_gygo.export.parity import EndpointFn
 
 
 class SavedModel(Format):
@@ -20,33 +21,32 @@ class SavedModel(Format):
 
     name = "saved_model"
     marker = "saved_model.pb"
-    card_file = "assets.extra/model_card.json"  # where servers expect a user's own files
+    card_file = "assets.extra/model_card.json"  # where servers expect additional files
     any_precision = True
     use = "tf.saved_model.load(FOLDER).signatures[SIGNATURE](frames=...)"
 
     def require(self) -> dict[str, str]:
-        """Returns nothing: TensorFlow, whose version every card has, is all that is needed."""
+        """Returns nothing: only TensorFlow is needed, and every card has its version."""
         return {}
 
     def write(self, endpoints: Endpoints, folder: Path) -> None:
         """Writes the SavedModel."""
         save_signatures(endpoints.module, folder, endpoints.signatures)
 
-    def load(self, folder: Path, names: tuple[str, ...]) -> dict[str, Ask]:
+    def load(self, folder: Path, names: tuple[str, ...]) -> dict[str, EndpointFn]:
         """Loads the SavedModel as a server would."""
         import tensorflow as tf
 
         loaded = tf.saved_model.load(str(folder))
 
-        def asking(name: str) -> Ask:
-            call = loaded.signatures[name]
+        def open_endpoint(name: str) -> EndpointFn:
+            signature = loaded.signatures[name]
 
-            def ask(pictures: Pictures) -> Answer:
-                inputs = inputs_of(name, pictures)
+            def call(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
                 tensors = {key: tf.constant(value) for key, value in inputs.items()}
-                return backend.to_numpy(call(**tensors))
+                return backend.to_numpy(signature(**tensors))
 
-            ask.keep = loaded  # signatures do not keep the variables of their model alive
-            return ask
+            call.keep = loaded  # signatures do not keep the variables of their model alive
+            return call
 
-        return {name: asking(name) for name in names}
+        return {name: open_endpoint(name) for name in names}

@@ -44,8 +44,7 @@ class ForwardPass:
         config = parent.config
         self.parent, self.block = parent, config.block_size
         if encode is None and frozen:
-            call, weights = parent.inference_encoder()
-            encode = partial(backend.compiled_function(call), weights)
+            encode = parent.inference_encoder()
         self._encode = encode or backend.compiled(parent.build_encoder())
         self._sizes: set[int] = set()
         self._decode = backend.compiled(parent.head)

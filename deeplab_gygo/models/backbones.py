@@ -1,4 +1,4 @@
-"""Backbones: networks for classification, opened up to give features at four strides."""
+"""Backbones: classification networks that return features at four strides."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INVERTED_RESIDUAL: dict[str, InvertedResidualSpec] = {
     "efficientnet_lite2": efficientnet_lite(1.1, 1.2),
     "mobilenet_v2": mobilenet_v2(),
 }
-"""Backbones that are made of inverted residual blocks."""
+"""Backbones of inverted residual blocks."""
 
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {
     **{name: partial(build_inverted_residual, spec=s) for name, s in INVERTED_RESIDUAL.items()},
@@ -42,7 +42,7 @@ def build_backbone(
     weights: str | Path | None = None,
     input_shape: tuple[int | None, int | None, int] = (None, None, 3),
 ) -> keras.Model:
-    """Build a network that turns an image into features at four strides.
+    """Builds a network that computes features of an image at four strides.
 
     The image is float32 [B, H, W, 3], RGB in 0..255 (another dtype is cast); normalization is part
     of the network. The features are a dict of float arrays [B, H', W', C]:
@@ -55,8 +55,7 @@ def build_backbone(
 
     Features at stride s have ceil(H / s) rows and ceil(W / s) columns.
 
-    Layers are named by their stage: the stem is `stem_...`, and then `stage3_block1_depthwise` and
-    the like; see `layers_up_to`.
+    Layers are named by their stage: `stem_...`, `stage3_block1_depthwise`; see `layers_up_to`.
 
     Args:
         name: One of `BACKBONES`.
@@ -67,10 +66,10 @@ def build_backbone(
         input_shape: Height, width, 3; a size may be None.
 
     Raises:
-        UsageError: an argument has another value.
-        WeightsError: the weights file is damaged or belongs to another network.
-        DependencyError: the package with the weights is not installed.
-        InputError: the weights could not be downloaded.
+        UsageError: An argument has another value.
+        WeightsError: The weights file is damaged or belongs to another network.
+        DependencyError: The package with the weights is not installed.
+        InputError: The weights could not be downloaded.
     """
     if name not in _BUILDERS:
         raise UsageError(f"A backbone must be one of {', '.join(BACKBONES)}", met=name)
@@ -81,7 +80,7 @@ def build_backbone(
 
 
 def layers_up_to(model: keras.Model, stage: int) -> list[keras.layers.Layer]:
-    """List the layers of a backbone from the stem to the end of a stage, for freezing them.
+    """Returns the layers of a backbone from the stem to the end of a stage, for freezing.
 
     EfficientNet-Lite and MobileNetV2 have the stages 1 to 7; strides 4, 8, 16 and 32 begin at the
     stages 2, 3, 4 and 6. ResNet-50 has the stages 2 to 5 (the literature's conv2 to conv5), of
@@ -89,13 +88,13 @@ def layers_up_to(model: keras.Model, stage: int) -> list[keras.layers.Layer]:
 
     Args:
         model: A model of `build_backbone`, or one made of some of its outputs.
-        stage: The last stage to list; 0 lists the stem alone.
+        stage: Last stage; 0 for the stem alone.
 
     Returns:
-        The layers in the order of the model, the input and the normalization among them.
+        The layers in the order of the model, with input and normalization.
 
     Raises:
-        UsageError: the model has no such stage.
+        UsageError: The model has no such stage.
     """
     stages = {layer: _stage_of(layer) for layer in model.layers}
     if not 0 <= stage <= max(stages.values()):
@@ -106,6 +105,6 @@ def layers_up_to(model: keras.Model, stage: int) -> list[keras.layers.Layer]:
 
 
 def _stage_of(layer: keras.layers.Layer) -> int:
-    """Number of the stage that a layer is named by; 0 for the stem and what is before it."""
+    """Returns the stage in the name of a layer; 0 for the stem and the layers before it."""
     match = re.match(r"stage(\d+)_", layer.name)
     return int(match.group(1)) if match else 0

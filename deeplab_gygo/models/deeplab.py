@@ -8,7 +8,7 @@ and cached, and only the head (ASPP and decoder) is fine-tuned, which makes fine
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from deeplab_gygo import backend
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.backbones import build_backbone
 from deeplab_gygo.models.config import KEY_LAYER, ModelConfig
-from deeplab_gygo.models.folding import Weights, folded
 from deeplab_gygo.models.head import build_head, conditioning_inputs
 from deeplab_gygo.models.inference_encoder import InferenceEncoder
 from deeplab_gygo.models.memory import readout_channels
@@ -92,7 +92,7 @@ class DeepLabV3Plus:
     def build_encoder(self) -> keras.Model:
         """Builds the encoder as a Keras model, if it is not yet, and returns it.
 
-        From then on its weights may change, and `inference_encoder` folds the current ones.
+        From then on its weights may change, and `inference_encoder` takes the current ones.
         """
         if self._encoder is None:
             self._encoder = _encoder(self.config, None)
@@ -119,16 +119,23 @@ class DeepLabV3Plus:
             )
         return self._encoder
 
-    def inference_encoder(self) -> tuple[Callable[[Weights, Any], dict[str, Any]], Weights]:
-        """Returns the encoder in inference, with BatchNorm folded into the convolutions.
+    def inference_encoder(self) -> Callable[[Any], dict[str, Any]]:
+        """Returns the compiled encoder in inference, for weights that are constant from now on.
+
+        BatchNorm is folded into the convolutions of backbones with inverted residual blocks.
 
         Returns:
-            `call(weights, images) -> features` as `encoder` computes them, and the weights: copies
-            of the current values.
+            `encode(images) -> features` as `encoder` computes them.
         """
-        if self._inference_encoder is not None:
-            return self._inference_encoder.function()
-        return folded(self.encoder)
+        encoder = self._inference_encoder
+        if encoder is None:
+            values = named_variables(self.encoder).items()
+            arrays = {name: np.array(variable.numpy()) for name, variable in values}
+            encoder = InferenceEncoder.from_arrays(self.config, arrays)
+        if encoder is None:
+            return backend.compiled(self.encoder)
+        call, weights = encoder.function()
+        return partial(backend.compiled_function(call), weights)
 
     @cached_property
     def network(self) -> keras.Model:

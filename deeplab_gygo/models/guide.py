@@ -1,10 +1,10 @@
 """The guide of the decoder: coding of the previous mask, and its augmentation in training.
 
-A network that is trained with the true previous mask trusts it blindly, and online it gets its own
-prediction instead. `deform_guide` draws what such a prediction may look like: displaced, too large
-or too small, coarse, with a part missing or a false positive beside it. Deforming masks to train
-a guided network is due to Perazzi et al., "Learning video object segmentation from static images",
-CVPR 2017; the kinds of deformation here are our own.
+A network trained with the true previous mask relies on it too much, and online it gets its own
+prediction instead. `deform_guide` simulates such predictions: displaced, too large or too small,
+coarse, with a missing part or a false positive. Deforming masks to train a guided network is due to
+Perazzi et al., "Learning video object segmentation from static images", CVPR 2017; the kinds of
+deformation are additions of this package.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ def encode_guide(mask: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
     """Codes a mask as the decoder's guide.
 
     Args:
-        mask: uint8 [height, width], nonzero is the object; None when no mask is known.
+        mask: uint8 [height, width], nonzero is the object; None for unknown.
         size: Height and width of the guide, pixels.
 
     Returns:
-        float32 [height, width, 1]: +1 object, -1 background, all 0 when nothing is known.
+        float32 [height, width, 1]: +1 object, -1 background, all 0 for unknown.
     """
     height, width = size
     if mask is None:
@@ -71,12 +71,12 @@ def mix_guides(score: Any, previous: Any) -> Any:
 
 
 def deform_guide(mask: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
-    """Draws a mask as a previous prediction could have been.
+    """Deforms a mask randomly to simulate a previous prediction.
 
     Args:
         mask: uint8 [height, width], nonzero is the object.
         rng: Source of randomness.
-        strength: Multiplies the displacement and the chance of gross errors; 0 changes nothing.
+        strength: Factor of the displacement and of the probability of gross errors; 0: none.
 
     Returns:
         uint8 [height, width], 0 or 1. Never empty when `mask` is not empty.
@@ -104,7 +104,7 @@ def deform_guide(mask: np.ndarray, rng: np.random.Generator, strength: float = 1
 
 
 def _first_filled(candidate: np.ndarray, fallback: np.ndarray) -> np.ndarray:
-    """Returns `candidate` unless nothing is left in it."""
+    """Returns `candidate` unless it is empty."""
     return candidate if candidate.any() else fallback
 
 
@@ -119,7 +119,7 @@ def _warp(
     rng: np.random.Generator,
     strength: float,
 ) -> np.ndarray:
-    """Shifts, scales, turns and bends the mask in one resampling."""
+    """Shifts, scales, rotates and bends the mask in one resampling."""
     height, width = binary.shape
     left, top, box_width, box_height = box
     center = np.array([left + box_width / 2, top + box_height / 2])
@@ -141,7 +141,7 @@ def _warp(
     field[..., 0] += np.float32(offset[0])
     field[..., 1] += np.float32(linear[1, 0]) * x + np.float32(linear[1, 1]) * y
     field[..., 1] += np.float32(offset[1])
-    # Beyond the picture the object goes on as it does at the border.
+    # Outside the image the object continues as at the border.
     warped = cv2.remap(binary * 255, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return (warped >= 128).astype(np.uint8)
 
@@ -185,7 +185,7 @@ def _coarsen(binary: np.ndarray, root: float, rng: np.random.Generator) -> np.nd
 
 
 def _cut_part(binary: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Removes what lies beyond a line, inside a rectangle or inside an ellipse."""
+    """Removes the part beyond a line, inside a rectangle or inside an ellipse."""
     left, top, box_width, box_height = cv2.boundingRect(binary)
     if box_width == 0:
         return binary

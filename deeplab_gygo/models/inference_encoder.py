@@ -15,15 +15,21 @@ import keras
 import numpy as np
 from keras import ops
 
+from deeplab_gygo import backend
 from deeplab_gygo.models.backbones import INVERTED_RESIDUAL
 from deeplab_gygo.models.config import KEY_LAYER, ModelConfig
-from deeplab_gygo.models.folding import Weights, convolution
 from deeplab_gygo.models.inverted_residual import (
     Builder,
     InvertedResidualSpec,
     apply_inverted_residual,
     named_ends,
 )
+
+Weights = list[tuple[Any, Any]]
+"""Kernel and bias of every convolution, in the order of the network."""
+
+ConvolutionFn = Callable[[tuple[Any, Any], Any], Any]
+"""`call((kernel, bias), images) -> features`, [B, h, w, C] each."""
 
 PREFIX = "encoder/"
 """Beginning of the names of the encoder's variables in a weight file."""
@@ -81,7 +87,7 @@ class InferenceEncoder:
         return cls(config, widths, collector.weights, own)
 
     def function(self) -> tuple[Callable[[Weights, Any], dict[str, Any]], Weights]:
-        """Returns a function of it, as `folding.folded` does of a Keras model.
+        """Returns the computation of the features as a function of weights and images.
 
         Returns:
             `call(weights, images) -> features` as `DeepLabV3Plus.encoder` computes them, and the
@@ -219,3 +225,67 @@ class _FoldedBuilder(Builder):
             dtype=self._dtype,
         )
         return call(next(self._weights), features)
+
+
+def convolution(
+    *,
+    strides: tuple[int, int],
+    rates: tuple[int, int],
+    padding: str,
+    depthwise: bool,
+    activation: str | None,
+    dtype: str,
+) -> ConvolutionFn:
+    """Returns the call of a convolution with bias and activation, channels last.
+
+    Args:
+        strides: Vertical and horizontal stride.
+        rates: Vertical and horizontal dilation.
+        padding: `same` or `valid`.
+        depthwise: Whether it is a depthwise convolution.
+        activation: Name of a function of `keras.ops`; None for none.
+        dtype: Compute dtype, that of kernel and bias.
+
+    Returns:
+        `call((kernel, bias), images)`.
+    """
+    fused = _fused(strides, rates, padding, activation, dtype) if depthwise else None
+    if fused is not None:
+        return fused
+    convolve = ops.depthwise_conv if depthwise else ops.conv
+    activate = getattr(ops, activation) if activation else lambda found: found
+
+    def call(weights: tuple[Any, Any], images: Any) -> Any:
+        kernel, bias = weights
+        found = convolve(
+            ops.cast(images, dtype),
+            kernel,
+            strides=strides,
+            padding=padding,
+            data_format="channels_last",
+            dilation_rate=rates,
+        )
+        return activate(found + bias)
+
+    return call
+
+
+def _fused(
+    strides: tuple[int, int],
+    rates: tuple[int, int],
+    padding: str,
+    activation: str | None,
+    dtype: str,
+) -> ConvolutionFn | None:
+    """Returns the call of a fused kernel, where the backend has one that fits."""
+    kernel_of = backend.fused_depthwise()
+    fits = len(set(strides)) == len(set(rates)) == 1 and padding == "same"
+    if kernel_of is None or not fits or activation not in (None, "relu6"):
+        return None
+    options = {"stride": strides[0], "rate": rates[0], "relu6": activation is not None}
+
+    def call(weights: tuple[Any, Any], images: Any) -> Any:
+        kernel, bias = weights
+        return kernel_of(ops.cast(images, dtype), kernel[..., 0], bias, **options)
+
+    return call

@@ -20,7 +20,7 @@ from deeplab_gygo.models.stride import StridePlan
 
 @dataclass(frozen=True)
 class StageSpec:
-    """One row of the table of a network: blocks of the same kernel, expansion and width.
+    """Stage of a network: blocks of the same kernel size, expansion and width.
 
     Attributes:
         kernel: Side of the depthwise kernel, pixels.
@@ -39,14 +39,14 @@ class StageSpec:
 
 @dataclass(frozen=True)
 class InvertedResidualSpec:
-    """A whole network without its classifier.
+    """Network without its classifier.
 
     Attributes:
-        stages: Its stages in order; numbered from 1 in layer names.
-        image_scale: Factor on the image in 0..255.
-        image_offset: Added after the factor.
-        norm_epsilon: Added to the variance in BatchNorm.
-        norm_momentum: Share of the old moving statistics kept at a training step.
+        stages: Stages in order; numbered from 1 in layer names.
+        image_scale: Factor of the image in 0..255.
+        image_offset: Offset after the factor.
+        norm_epsilon: Epsilon of BatchNorm.
+        norm_momentum: Momentum of BatchNorm.
         stem_channels: Width of the stem.
     """
 
@@ -82,20 +82,20 @@ _MOBILENET_STAGES = (
 
 
 def _round_channels(channels: float, divisor: int = 8) -> int:
-    """Round a scaled width to a multiple of 8, never below nine tenths of it."""
+    """Rounds a scaled width to a multiple of 8, never below nine tenths of it."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
 def efficientnet_lite(width: float, depth: float) -> InvertedResidualSpec:
-    """Describe an EfficientNet-Lite.
+    """Returns the specification of an EfficientNet-Lite.
 
     As in the official `efficientnet_lite_builder.py` (tensorflow/tpu), the stem keeps its width,
     and the first and the last stage keep their depth.
 
     Args:
-        width: Factor on the widths.
-        depth: Factor on the number of blocks of a stage.
+        width: Factor of the widths.
+        depth: Factor of the number of blocks of a stage.
     """
     last = len(_EFFICIENTNET_STAGES) - 1
     stages = tuple(
@@ -119,7 +119,7 @@ def efficientnet_lite(width: float, depth: float) -> InvertedResidualSpec:
 
 
 def mobilenet_v2() -> InvertedResidualSpec:
-    """Describe MobileNetV2 of width 1, with the settings of keras.applications."""
+    """Returns the specification of MobileNetV2 of width 1, as in keras.applications."""
     return InvertedResidualSpec(
         _MOBILENET_STAGES,
         image_scale=1 / 127.5,
@@ -130,11 +130,10 @@ def mobilenet_v2() -> InvertedResidualSpec:
 
 
 class Builder:
-    """Adds layers to a functional model and keeps count of stride and dilation.
+    """Adds layers to a functional model and tracks stride and dilation.
 
-    What a layer is made of is left to four methods, so that others can make something else of the
-    same network (`models.frozen`). Features are tensors [B, h, w, C] of a functional model, or
-    whatever stands for them there.
+    Subclasses override four methods to compute the same network differently
+    (`models.inference_encoder`). Features are tensors [B, h, w, C], or what a subclass uses.
 
     Args:
         spec: The network.
@@ -146,7 +145,7 @@ class Builder:
         self.plan = StridePlan(output_stride)
 
     def normalize_image(self, image: Any) -> Any:
-        """Brings an image to the range that the network was trained in.
+        """Normalizes an image to the range of the training.
 
         Args:
             image: float32 [B, H, W, 3], RGB in 0..255.
@@ -154,7 +153,7 @@ class Builder:
         Returns:
             float32 [B, H, W, 3].
         """
-        # In float32 under every precision policy: 0..255 with fractions does not fit 8 bits.
+        # In float32 under every precision policy: 8-bit mantissas lose fractions of 0..255.
         return layers.Rescaling(
             self.spec.image_scale, self.spec.image_offset, dtype="float32", name="normalization"
         )(image)
@@ -169,15 +168,15 @@ class Builder:
         stride: int = 1,
         activation: bool = True,
     ) -> Any:
-        """Convolves, with BatchNorm and, unless told not to, ReLU6 behind.
+        """Adds a convolution, BatchNorm and optionally ReLU6.
 
         Args:
             features: [B, h, w, C].
-            channels: Of the result.
-            name: Of the layer; those behind it are called after it.
+            channels: Output channels.
+            name: Name of the layer, and prefix of the names of those that follow.
             kernel: Side of the kernel, pixels.
-            stride: Of the convolution.
-            activation: Whether there is a ReLU6.
+            stride: Stride.
+            activation: Whether a ReLU6 follows.
 
         Returns:
             [B, ceil(h/stride), ceil(w/stride), channels].
@@ -195,14 +194,14 @@ class Builder:
         return self._normalize(features, name, activation)
 
     def filter(self, features: Any, kernel: int, stride: int, rate: int, name: str) -> Any:
-        """Filters every channel by itself, with BatchNorm and ReLU6 behind.
+        """Adds a depthwise convolution, BatchNorm and ReLU6.
 
         Args:
             features: [B, h, w, C].
             kernel: Side of the kernel, pixels.
-            stride: Of the convolution; 1 where `rate` is more.
-            rate: Pixels between the places that the kernel reads.
-            name: Of the layer; those behind it are called after it.
+            stride: Stride; 1 where `rate` is larger.
+            rate: Dilation.
+            name: Name of the layer, and prefix of the names of those that follow.
 
         Returns:
             [B, ceil(h/stride), ceil(w/stride), C].
@@ -228,12 +227,12 @@ class Builder:
 
         Args:
             features: [B, h, w, C].
-            stage: What the block is made of.
-            stride: Of this block in the network as published; the plan may dilate instead.
-            name: Of the block; its layers are called after it.
+            stage: Specification of the block.
+            stride: Stride of the block in the published network; the plan may dilate instead.
+            name: Name of the block, prefix of the names of its layers.
 
         Returns:
-            [B, h', w', `stage.channels`], half the size where the plan lets the stride be.
+            [B, h', w', `stage.channels`], half the size where the plan keeps the stride.
         """
         inputs, width = features, features.shape[-1]
         if stage.expansion != 1:
@@ -264,14 +263,14 @@ def build_inverted_residual(
     output_stride: int,
     input_shape: tuple[int | None, int | None, int],
 ) -> keras.Model:
-    """Build the network with random weights; see `backbones.build_backbone` for its interface."""
+    """Builds the network with random weights; see `backbones.build_backbone` for its interface."""
     image = keras.Input(input_shape, name="image", dtype="float32")
     ends = apply_inverted_residual(image, Builder(spec, output_stride))
     return keras.Model(image, named_ends(ends), name=name)
 
 
 def named_ends(ends: list[Any]) -> dict[str, Any]:
-    """Names the ends of the stages that a backbone gives out."""
+    """Names the outputs of the stages that a backbone returns."""
     return {"fine": ends[0], "low": ends[1], "mid": ends[2], "high": ends[-1]}
 
 
@@ -282,18 +281,18 @@ def apply_inverted_residual(
     after: Callable[[Any, str, int], Any] | None = None,
     visible: Any = None,
 ) -> list[Any]:
-    """Apply the network to an image; the weights of a `Builder` are random.
+    """Applies the network to an image; the weights of a `Builder` are random.
 
     Args:
         image: float32 [B, H, W, 3], RGB in 0..255.
-        builder: Makes the layers of a network; serves once.
-        after: `after(features, unit, stage) -> features`, what becomes of the output of every
-            block; units are named `stage3_block1` and the like.
+        builder: Builder of the layers, used once.
+        after: `after(features, unit, stage) -> features`, applied to the output of every block;
+            units are named `stage3_block1` and so on.
         visible: float32 [B, H, W, 1]; the normalized image is multiplied by it, so that hidden
-            pixels are of a middle grey. None shows all.
+            pixels are middle gray. None for all visible.
 
     Returns:
-        The ends of the stages, in order.
+        Outputs of the stages, in order.
     """
     spec = builder.spec
     features = builder.normalize_image(image)
@@ -314,9 +313,9 @@ def apply_inverted_residual(
 
 
 def _fan_out_initializer() -> keras.initializers.Initializer:
-    """A new normal initializer that keeps the variance of gradients (official EfficientNet code).
+    """Returns a normal initializer that keeps gradient variances (official EfficientNet code).
 
-    New for each layer: an initializer of Keras gives the same numbers each time it is called.
+    A new one for each layer: a Keras initializer returns the same numbers at every call.
     """
     return keras.initializers.VarianceScaling(
         scale=2.0, mode="fan_out", distribution="untruncated_normal"

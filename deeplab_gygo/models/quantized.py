@@ -1,25 +1,25 @@
-"""Kernels in eight bits, for weights files that must be small."""
+"""Quantization of kernels to eight bits, for small weight files."""
 
 from __future__ import annotations
 
 import numpy as np
 
 LEVELS = 127
-"""Largest magnitude of an eight-bit kernel; -128 is left out, so that zero lies in the middle."""
+"""Largest magnitude of an eight-bit kernel; without -128 the range is symmetric."""
 
 SCALE = "//scale"
-"""End of the name of the scales that belong to a kernel; no variable's name has it."""
+"""Suffix of the names of scales; variable names never have it."""
 
 
 def quantize(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Turns kernels into eight bits, each of their output channels with a scale of its own.
+    """Quantizes kernels to eight bits with one scale per output channel.
 
     Args:
         arrays: float32, by name.
 
     Returns:
-        Kernels (more than one axis) as int8, and their scales float32 [channels] under the name
-        with `SCALE`; the rest as it is.
+        Kernels (more than one axis) as int8, their scales float32 [channels] under the name with
+        `SCALE`, and the other arrays unchanged.
     """
     stored = {}
     for name, array in arrays.items():
@@ -36,13 +36,13 @@ def quantize(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def dequantize(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Turns back what `quantize` gave; arrays without scales stay as they are.
+    """Reverts `quantize`; arrays without scales are unchanged.
 
     Args:
         arrays: By name.
 
     Returns:
-        Arrays by name; kernels that were in eight bits as float32.
+        Arrays by name; quantized kernels as float32.
 
     Raises:
         KeyError: There are scales without a kernel.
@@ -57,7 +57,7 @@ def dequantize(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _channel_axis(shape: tuple[int, ...]) -> int:
-    """Axis of the output channels: the last, but for depthwise kernels [H, W, C, 1]."""
+    """Returns the axis of output channels: the last, except of depthwise kernels [H, W, C, 1]."""
     return len(shape) - 2 if shape[-1] == 1 and len(shape) == 4 else len(shape) - 1
 
 

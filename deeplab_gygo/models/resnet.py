@@ -1,7 +1,7 @@
 """ResNet-50 as a backbone, with the arithmetic of keras.applications.
 
-https://arxiv.org/abs/1512.03385, table 1. As there (and in the original Caffe release), the stride
-of a stage lies in the first 1x1 convolution of its first block, and convolutions have a bias.
+https://arxiv.org/abs/1512.03385, table 1. As there (and in the original Caffe release), the first
+1x1 convolution of the first block of a stage has its stride, and convolutions have a bias.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _NORM_MOMENTUM = 0.99
 def build_resnet50(
     name: str, output_stride: int, input_shape: tuple[int | None, int | None, int]
 ) -> keras.Model:
-    """Build ResNet-50 with random weights; see `backbones.build_backbone` for its interface."""
+    """Builds ResNet-50 with random weights; see `backbones.build_backbone` for its interface."""
     plan = StridePlan(output_stride)
     image = keras.Input(input_shape, name="image", dtype="float32")
-    # In float32 under every precision policy: 0..255 with fractions does not fit 8 bits.
+    # In float32 under every precision policy: 8-bit mantissas lose fractions of 0..255.
     features = layers.Rescaling(
         1.0, [-mean for mean in _IMAGE_MEAN], dtype="float32", name="normalization"
     )(image)
@@ -48,9 +48,9 @@ def build_resnet50(
 
 
 def _block(inputs, width: int, stride: int, rate: int, widens: bool, name: str):
-    """Add a bottleneck block: 1x1 to `width`, 3x3, 1x1 to four times `width`, plus a shortcut.
+    """Adds a bottleneck block: 1x1 to `width`, 3x3, 1x1 to four times `width`, plus a shortcut.
 
-    The 3x3 convolution lies behind the stride, hence it takes the rate after a stride left out.
+    The 3x3 convolution follows the stride: it takes the dilation rate after a stride left out.
     """
     features = _convolve(inputs, width, f"{name}_reduce", stride=stride)
     features = _convolve(features, width, f"{name}_conv", kernel=3, rate=rate, padding="same")

@@ -1,9 +1,9 @@
-"""Read a PyTorch state dict with NumPy alone, without running anything that the file asks for.
+"""Reader of PyTorch state dicts with NumPy alone, without running code of the file.
 
-A file written by the early `torch.save` is a row of five pickles (magic number, protocol version,
+A file of the legacy `torch.save` is a sequence of five pickles (magic number, protocol version,
 method information, state dict, storage keys) followed by the raw numbers of each storage
-(`torch/serialization.py`, `_legacy_save`). Unpickling can call any function, so the reader here
-knows four names and refuses every other.
+(`torch/serialization.py`, `_legacy_save`). Unpickling can call any function, so the reader
+accepts four names and refuses all others.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _TensorRecord(NamedTuple):
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """An unpickler of numbers, strings and containers: every global is refused."""
+    """Unpickler of numbers, strings and containers: every global is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"the file asks for {module}.{name}")
@@ -49,9 +49,9 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 class _StateDictUnpickler(_PlainUnpickler):
-    """An unpickler that also knows tensors, which it keeps as records of where their numbers are.
+    """Unpickler that also accepts tensors, as records of the positions of their numbers.
 
-    Storage types are handed to the pickle machine as strings, which it can neither call nor change.
+    Storage types are strings, which the pickle machine can neither call nor change.
     """
 
     def find_class(self, module: str, name: str) -> Any:
@@ -81,7 +81,7 @@ class _StateDictUnpickler(_PlainUnpickler):
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the tensors of a PyTorch state dict saved in the legacy (not zip) format.
+    """Reads the tensors of a PyTorch state dict saved in the legacy (not zip) format.
 
     Args:
         path: The file, usually named `.pth`.
@@ -90,7 +90,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         Tensors by name, float32 or int64, in PyTorch's axis order, each contiguous in memory.
 
     Raises:
-        WeightsError: the file cannot be read, is damaged, is of another format, or asks for
+        WeightsError: The file cannot be read, is damaged, is of another format, or asks for
             anything beyond tensors.
     """
     path = Path(path)
@@ -151,7 +151,7 @@ def _read_storages(
 
 
 def _read_tensor(record: _TensorRecord, storage: np.ndarray) -> np.ndarray:
-    """Gather a tensor by its strides: PyTorch may store a kernel in another axis order."""
+    """Gathers a tensor by its strides: PyTorch may store a kernel in another axis order."""
     count = prod(record.shape)
     last = record.offset + sum(
         (size - 1) * stride for size, stride in zip(record.shape, record.strides, strict=True)

@@ -222,11 +222,11 @@ def test_what_a_converter_refuses_leaves_nothing(kind, parent, tmp_path, monkeyp
 @pytest.mark.parametrize("kind", sorted(NEEDS))
 def test_wrong_answers_leave_nothing(kind, parent, tmp_path, monkeypatch, instant):
     def load(self, folder, names):
-        def ask(pictures):
-            shape = pictures.frames.shape[:3]
+        def endpoint(inputs):
+            shape = inputs["frames"].shape[:3]
             return {"probability": np.ones(shape, np.float32), "mask": np.ones(shape, np.uint8)}
 
-        return dict.fromkeys(names, ask)
+        return dict.fromkeys(names, endpoint)
 
     monkeypatch.setattr(type(FORMATS[kind]), "require", lambda self: {})
     monkeypatch.setattr(type(FORMATS[kind]), "write", lambda self, traced, folder: None)

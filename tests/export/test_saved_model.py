@@ -16,7 +16,7 @@ from deeplab_gygo.errors import DeepLabGygoError, StorageError, UsageError
 from deeplab_gygo.export import export_model, exporter
 from deeplab_gygo.export.endpoints import Endpoints
 from deeplab_gygo.export.graph import GraphGeometry, enlarge, shrink
-from deeplab_gygo.export.parity import EXACT, ParityCheck, Pictures, compare
+from deeplab_gygo.export.parity import EXACT, ParityCheck, compare
 from deeplab_gygo.export.saved_model import SavedModel
 from deeplab_gygo.inference.geometry import Geometry, sigmoid
 from deeplab_gygo.models.weight_file import file_hash
@@ -254,9 +254,6 @@ def test_border_is_repeated():
     np.testing.assert_array_equal(found.numpy()[0], geometry.image(image))
 
 
-# === The comparison ===
-
-
 def test_comparison_tells_right_from_wrong():
     def path(frames, previous):  # sensitive to colors, places and the guide, as a network is
         red = frames[..., 0] / np.float32(300.0)
@@ -266,48 +263,45 @@ def test_comparison_tells_right_from_wrong():
         probability = path(frames, previous)
         return {"probability": probability, "mask": (probability > 0.5).astype(np.uint8)}
 
-    def inverted(pictures: Pictures):
-        right = answer(pictures.frames, pictures.previous)
+    def inverted(inputs):
+        right = answer(inputs["frames"], inputs["previous"])
         return {**right, "mask": 1 - right["mask"]}
 
-    def shorter(pictures: Pictures):
-        return {key: value[:, 1:] for key, value in answer(pictures.frames, None).items()}
+    def shorter(inputs):
+        return {key: value[:, 1:] for key, value in answer(inputs["frames"], None).items()}
 
-    def failures(name, ask):
-        checks = compare({name: ask}, path, size=32, threshold=0.5, tolerance=EXACT)
+    def failures(name, endpoint):
+        checks = compare({name: endpoint}, path, size=32, threshold=0.5, tolerance=EXACT)
         assert len(checks) == 4
         return [check for check in checks if not check.holds(EXACT)]
 
-    assert not failures("serving_default", lambda p: answer(p.frames, None))
-    assert not failures("guided", lambda p: answer(p.frames, p.previous))
-    assert len(failures("guided", lambda p: answer(p.frames, None))) == 4
-    assert len(failures("serving_default", lambda p: answer(p.frames[..., ::-1], None))) == 4
+    assert not failures("serving_default", lambda i: answer(i["frames"], None))
+    assert not failures("guided", lambda i: answer(i["frames"], i["previous"]))
+    assert len(failures("guided", lambda i: answer(i["frames"], None))) == 4
+    assert len(failures("serving_default", lambda i: answer(i["frames"][..., ::-1], None))) == 4
     assert len(failures("guided", inverted)) == 4
     assert len(failures("serving_default", shorter)) == 4
 
 
 def test_mask_may_differ_only_near_the_threshold():
-    def ask_with(probability):
-        def ask(pictures: Pictures):
-            values = np.full(pictures.frames.shape[:3], probability, np.float32)
+    def endpoint_with(probability):
+        def endpoint(inputs):
+            values = np.full(inputs["frames"].shape[:3], probability, np.float32)
             return {"probability": values, "mask": np.ones(values.shape, np.uint8)}
 
-        return ask
+        return endpoint
 
     def path(frames, previous):
         return np.full(frames.shape[:3], 0.5, np.float32)
 
-    near = compare({"a": ask_with(0.50001)}, path, size=32, threshold=0.5, tolerance=EXACT)
+    near = compare({"a": endpoint_with(0.50001)}, path, size=32, threshold=0.5, tolerance=EXACT)
     assert all(check.holds(EXACT) and check.mask_share == 1.0 for check in near)
-    far = compare({"a": ask_with(0.51)}, path, size=32, threshold=0.5, tolerance=EXACT)
+    far = compare({"a": endpoint_with(0.51)}, path, size=32, threshold=0.5, tolerance=EXACT)
     assert not any(check.holds(EXACT) for check in far)
 
 
 def test_check_of_nan_does_not_hold():
     assert not ParityCheck("guided", (1, 2, 2), float("nan"), 0.0, 0).holds(EXACT)
-
-
-# === What goes wrong ===
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def test_a_loaded_network_has_no_keras_encoder_until_it_is_built(parent_file):
         )
 
 
-def test_a_built_encoder_is_folded_with_its_current_weights(parent_file):
+def test_a_built_encoder_is_compiled_with_its_current_weights(parent_file):
     parent, _ = load_parent(parent_file)
     before = backend.to_numpy(ForwardPass(parent, frozen=True).encode(_images()))
     for variable in parent.build_encoder().trainable_variables:
@@ -132,3 +132,11 @@ def test_wrong_arrays_are_refused_while_loading(parent_file, tmp_path, lost):
     np.savez(tmp_path / "less.npz", **arrays)
     with pytest.raises(WeightsError, match=lost):
         load_parent(tmp_path / "less.npz")
+
+
+def test_a_backbone_of_another_kind_is_compiled_as_it_is(small_parent):
+    parent = small_parent()
+    found = backend.to_numpy(parent.inference_encoder()(_images()))
+    expected = backend.to_numpy(parent.encoder(_images(), training=False))
+    for key, value in expected.items():
+        np.testing.assert_allclose(found[key], value, atol=1e-4 * np.abs(value).max(), err_msg=key)

@@ -1,41 +1,32 @@
-"""Run by test_in_a_network.py in a process of its own, on JAX: a folded network with kernels.
+"""Run by test_in_a_network.py in a process of its own, on JAX: folded convolutions with kernels.
 
-Prints how far its features are from those of the network, and how many kernels were called.
+Prints the largest difference from the backend's own operations, and how the kernels were called.
 """
 
 import json
 from unittest import mock
 
-import keras
 import numpy as np
-from keras import layers
+from keras import ops
 
-from deeplab_gygo import backend
 from deeplab_gygo.backend.kernels import depthwise as kernels
-from deeplab_gygo.models.folding import folded
+from deeplab_gygo.models.inference_encoder import convolution
 
+CASES = [(1, 1, "relu6"), (2, 1, "relu6"), (1, 2, "relu6"), (1, 1, None)]
+"""Stride, dilation and activation."""
 
-def block(features, name: str, activation: bool = True, **options):
-    features = layers.DepthwiseConv2D(
-        3, padding="same", use_bias=False, name=f"{name}_depthwise", **options
-    )(features)
-    features = layers.BatchNormalization(name=f"{name}_norm")(features)
-    return layers.ReLU(max_value=6, name=f"{name}_relu")(features) if activation else features
-
-
-image = keras.Input((None, None, 5), name="image")
-features = block(image, "plain")
-features = block(features, "strided", strides=2)
-features = block(features, "atrous", dilation_rate=2)
-model = keras.Model(image, block(features, "linear", activation=False))
 rng = np.random.default_rng(0)
-for variable in model.variables:
-    variable.assign(rng.uniform(0.3, 1.3, variable.shape) * rng.choice([1.0], variable.shape))
 images = rng.normal(0, 2, (2, 13, 18, 5)).astype(np.float32)
-expected = backend.to_numpy(backend.compiled(model)(images))
-calls = []
+weights = rng.uniform(0.3, 1.3, (3, 3, 5, 1)).astype(np.float32), rng.normal(size=5).astype("f4")
+calls, gaps = [], []
 original = kernels.depthwise
 with mock.patch.object(kernels, "depthwise", lambda *a, **k: calls.append(k) or original(*a, **k)):
-    call, weights = folded(model)
-    found = backend.to_numpy(backend.compiled_function(call)(weights, images))
-print(json.dumps({"gap": float(np.abs(found - expected).max()), "calls": calls}))
+    for stride, rate, activation in CASES:
+        sizes = {"strides": (stride, stride), "padding": "same"}
+        call = convolution(
+            **sizes, rates=(rate, rate), depthwise=True, activation=activation, dtype="float32"
+        )
+        expected = ops.depthwise_conv(images, weights[0], **sizes, dilation_rate=rate) + weights[1]
+        expected = ops.relu6(expected) if activation else expected
+        gaps.append(float(np.abs(np.asarray(call(weights, images)) - np.asarray(expected)).max()))
+print(json.dumps({"gap": max(gaps), "calls": calls}))

@@ -1,4 +1,4 @@
-"""Kernels take the place of a network's depthwise convolutions, where they are asked for."""
+"""Kernels replace the depthwise convolutions of the encoder where they are selected."""
 
 import json
 import os
