@@ -296,7 +296,8 @@ def _formatted(rows: Sequence[TableRow], style: str) -> str:
     for row in rows:
         method = f"{row.method} ({row.note})" if row.note else row.method
         numbers = [f"**{row.text(c)}**" if c in row.best else row.text(c) for c in COLUMNS]
-        origin = f"quoted [{row.source}]" if row.origin == "quoted" else row.reason or "measured"
+        reason = row.reason if style == "pipe" else row.reason.partition(":")[0]
+        origin = f"quoted [{row.source}]" if row.origin == "quoted" else reason or "measured"
         cells.append([method, row.full_mode, *numbers, row.hardware, origin])
     header = ["method", "mode", *HEADINGS, "hardware", "origin"]
     if style == "pipe":
