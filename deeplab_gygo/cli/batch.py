@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,14 +34,14 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
         help="instead of a dataset: .jsonl or .csv with video, mask and optionally id and frame",
     )  # fmt: skip
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder of results")
-    parser.add_argument(
-        "--num-parts", type=int, default=1, dest="num_parts", metavar="N",
-        help=request.rare("number of parts, for processes or machines that share a batch"),
-    )  # fmt: skip
-    parser.add_argument(
-        "--part-id", type=int, default=0, dest="part_id", metavar="N",
-        help=request.rare("part to segment, from 0"),
-    )  # fmt: skip
+    for flag, default, text in (
+        ("--num-parts", 1, "number of parts, for processes or machines that share a batch"),
+        ("--part-id", 0, "part to segment, from 0"),
+    ):
+        parser.add_argument(
+            flag, type=int, default=default, metavar="N",
+            help=text if request.show_all else argparse.SUPPRESS,
+        )  # fmt: skip
     add_run_options(parser, request)
     add_common(parser)
 

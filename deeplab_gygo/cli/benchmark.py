@@ -11,11 +11,8 @@ from deeplab_gygo.cli.options import Request, add_common, start_runner
 from deeplab_gygo.errors import BatchFailed, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from jsonargparse import ArgumentParser, Namespace
 
-    from deeplab_gygo.benchmark.results import CellResult
     from deeplab_gygo.benchmark.run import Trouble
 
 DATA_VARIABLE = "DEEPLAB_GYGO_DATA"
@@ -50,62 +47,40 @@ def run(options: Namespace) -> int:
     """Measures what is missing and writes everything; status 3 if a sequence failed."""
     from deeplab_gygo.benchmark.plan import BenchmarkConfig, cells_of
     from deeplab_gygo.benchmark.report import render, require_packages
+    from deeplab_gygo.benchmark.tables import dataset_tables, text
     from deeplab_gygo.io.config_file import load_yaml
 
     path, out = Path(options.config).expanduser(), Path(options.out).expanduser()
     config = load_yaml(BenchmarkConfig, path)
-    cells = cells_of(config, out, _only(options))
-    data_root = options.data_root or os.environ.get(DATA_VARIABLE) or None
-    # What the page needs is asked for before hours are spent on it.
-    require_packages()
-    troubles: list[Trouble] = []
-    if not options.render:
-        from deeplab_gygo.benchmark.run import run_missing
-
-        _require_data(data_root)
-        make_runner = partial(start_runner, debug=options.debug)
-        troubles = run_missing(
-            cells, config, data_root, progress=not options.quiet, make_runner=make_runner
-        )
-    results, files = render(config, out, data_root, path.read_text(encoding="utf-8"))
-    _report(results, files[0])
-    _fail(troubles)
-    return 0
-
-
-def _only(options: Namespace) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in (options.only or "").split(",") if name.strip())
-    if names and options.render:
+    only = tuple(name.strip() for name in (options.only or "").split(",") if name.strip())
+    if only and options.render:
         raise UsageError(
             "--only chooses what is measured, and --render measures nothing",
             met="both",
             remedy="Leave one of them out",
         )
-    return names
+    cells = cells_of(config, out, only)
+    data_root = options.data_root or os.environ.get(DATA_VARIABLE) or None
+    require_packages()  # of the page, before hours of measuring
+    troubles: list[Trouble] = []
+    if not options.render:
+        if data_root is None or not Path(data_root).expanduser().is_dir():
+            raise UsageError(
+                f"--data-root, or the environment variable {DATA_VARIABLE}, names a folder",
+                met=data_root or "neither",
+                remedy="Give --data-root, or --render to show existing results",
+            )
+        from deeplab_gygo.benchmark.run import run_missing
 
-
-def _require_data(data_root: str | None) -> None:
-    if data_root is None:
-        raise UsageError(
-            "A benchmark is measured on data",
-            met=f"no --data-root, and no environment variable {DATA_VARIABLE}",
-            remedy="Give --data-root, or --render to show existing results",
+        make_runner = partial(start_runner, debug=options.debug)
+        troubles = run_missing(
+            cells, config, data_root, progress=not options.quiet, make_runner=make_runner
         )
-    if not Path(data_root).expanduser().is_dir():
-        raise UsageError("--data-root is an existing folder", met=data_root)
-
-
-def _report(results: Sequence[CellResult], page: Path) -> None:
-    """Prints a table per dataset, the absent rows with their reasons, and the path of the page."""
-    from deeplab_gygo.benchmark.tables import dataset_tables, text
-
+    results, files = render(config, out, data_root, path.read_text(encoding="utf-8"))
     datasets = list({result.dataset.name: result.dataset for result in results}.values())
     for table in dataset_tables(datasets, results):
         print(text(table), end="\n\n")
-    print(f"page: {page}")
-
-
-def _fail(troubles: Sequence[Trouble]) -> None:
+    print(f"page: {files[0]}")
     failed = [trouble for trouble in troubles if trouble.failed]
     if failed:
         raise BatchFailed(
@@ -113,3 +88,4 @@ def _fail(troubles: Sequence[Trouble]) -> None:
             met="; ".join(f"{trouble.cell.name}: {trouble.message}" for trouble in failed),
             remedy="Correct what is named and run the same command again; finished cells are kept",
         )
+    return 0

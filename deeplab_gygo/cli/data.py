@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from deeplab_gygo.cli.options import Request, add_common, add_dataset_options
+from deeplab_gygo.cli.options import Help, Request, add_common, add_dataset_options
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -13,30 +13,23 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser, request: Request) -> None:
     """Adds the actions and their options."""
-    actions = parser.add_subcommands(dest="action", required=True, metavar="ACTION")
-    _add_verify(actions, request)
-    _add_download(actions)
-
-
-def _add_verify(actions: Any, request: Request) -> None:
     from jsonargparse import ArgumentParser
 
-    verify = ArgumentParser(
-        exit_on_error=False, description="Count, pair and decode the files of a dataset."
+    actions = parser.add_subcommands(dest="action", required=True, metavar="ACTION")
+    verify, download = (
+        ArgumentParser(exit_on_error=False, formatter_class=Help, description=text)
+        for text in (
+            "Count, pair and decode the files of a dataset.",
+            "Download and unpack a dataset.",
+        )
     )
     actions.add_subcommand("verify", verify, help="count, pair and decode everything")
     add_dataset_options(verify, request, required=True, purpose="kind of the dataset")
     verify.add_argument(
         "--no-decode", action="store_true", dest="no_decode", help="read only the headers of images"
     )
-    verify.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    verify.add_argument("--json", action="store_true", help="print the complete report as JSON")
     add_common(verify)
-
-
-def _add_download(actions: Any) -> None:
-    from jsonargparse import ArgumentParser
-
-    download = ArgumentParser(exit_on_error=False, description="Download and unpack a dataset.")
     actions.add_subcommand("download", download, help="download and unpack GyGO")
     download.add_argument("dataset", type=str, choices=["gygo"], help="dataset to download")
     download.add_argument("--root", type=str, required=True, help="folder to make for the dataset")

@@ -75,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         with _terminating():
-            status = _run(words)
+            command, options = _parse(words or ["--help"])
+            with _logging(options):
+                status = import_module(f"deeplab_gygo.cli.{command}").run(options)
             sys.stdout.flush()
             return status
     except KeyboardInterrupt as error:
@@ -84,12 +86,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except Exception as error:
         return _failed(error, debug)
-
-
-def _run(words: list[str]) -> int:
-    command, options = _parse(words or ["--help"])
-    with _logging(options):
-        return import_module(f"deeplab_gygo.cli.{command}").run(options)
 
 
 def _parse(words: list[str]) -> tuple[str, Namespace]:

@@ -9,7 +9,7 @@ import os
 import sys
 import typing
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -53,10 +53,6 @@ class Request:
         methods += [b for a, b in zip(words, words[1:], strict=False) if a == "--method"]
         method = methods[0] if methods and methods[0] in METHODS else "deeplab"
         return cls(words, method, "--help-all" in words)
-
-    def rare(self, text: str) -> str:
-        """Returns the help text of a rarely used option, which `--help` leaves out."""
-        return text if self.show_all else argparse.SUPPRESS
 
 
 class Help(argparse.HelpFormatter):
@@ -143,7 +139,7 @@ def add_dataset_options(
     )
     parser.add_argument(
         "--resolution", type=str, default="480p", metavar="DIR",
-        help=request.rare("folder below JPEGImages of the dataset"),
+        help="folder below JPEGImages of the dataset" if request.show_all else argparse.SUPPRESS,
     )  # fmt: skip
 
 
@@ -241,17 +237,15 @@ def quiet_start(debug: bool) -> Iterator[None]:
         yield
         return
     sys.stderr.flush()
-    kept, discarded = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    stream, sys.stderr = sys.stderr, io.StringIO()
-    messages = sys.stderr
+    kept, discarded, messages = os.dup(2), os.open(os.devnull, os.O_WRONLY), io.StringIO()
     os.dup2(discarded, 2)
     try:
-        yield
+        with redirect_stderr(messages):
+            yield
     finally:
         os.dup2(kept, 2)
-        sys.stderr = stream
-        for descriptor in (kept, discarded):
-            os.close(descriptor)
+        os.close(kept)
+        os.close(discarded)
         sys.stderr.write(messages.getvalue())
 
 
