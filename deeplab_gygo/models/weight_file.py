@@ -188,7 +188,7 @@ def read_parent_file(
         ) from error
     if head.get("format") != FORMAT:
         raise WeightsError(f"Weights have the format {FORMAT}", met=head.get("format"), where=path)
-    method = head["card"].get("method", "deeplab")
+    method = head["card"].get("method", head["card"].get("system", "deeplab"))
     known = [m.name for m in METHODS.values() if m.architecture]
     if method not in known:
         raise WeightsError(f"Weights are of a method of {', '.join(known)}", met=method, where=path)
