@@ -8,6 +8,7 @@ class bodies, lambdas and comprehensions. Example:
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
@@ -65,4 +66,7 @@ def count(words: list[str]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(count(sys.argv[1:]), indent=1))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("clip", help="video, or folder of frames; further options are of `segment`")
+    known, further = parser.parse_known_args()
+    print(json.dumps(count([known.clip, *further]), indent=1))

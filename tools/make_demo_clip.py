@@ -2,12 +2,12 @@
 
 The clip is stored in the package; this program reproduces it:
 
-    PYTHONPATH=tools python tools/make_demo_clip.py deeplab_gygo/cli/demo_clip
+    python tools/make_demo_clip.py deeplab_gygo/cli/demo_clip
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from product_renderer.clip import write_product_clip
@@ -22,4 +22,6 @@ def make(folder: str | Path) -> Path:
 
 
 if __name__ == "__main__":
-    print(make(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="folder to write")
+    print(make(parser.parse_args().folder))
