@@ -91,6 +91,13 @@ def open_clip(
         UsageError: The mask is missing, there is no such frame, or a frame is named without a mask.
     """
     sequence = source if isinstance(source, Sequence) else open_input(source, name=name)
+    if sequence.read_once:
+        raise UsageError(
+            "The frames of a run are read twice, for their hash and for their masks",
+            met="a stream",
+            where=sequence.name,
+            remedy="Give a list, a folder or a video, or segment it with Model.segment",
+        )
     if mask is None:
         if needs_mask:
             raise UsageError(

@@ -12,6 +12,7 @@ import pytest
 
 import deeplab_gygo
 from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io.array_sequence import StreamSequence
 from deeplab_gygo.io.masks import read_mask
 from deeplab_gygo.runs.api import segment
 
@@ -105,6 +106,7 @@ def test_the_process_is_as_before(tmp_path, clip, tiny_parent):
         ({"nonsense": 1}, UsageError, "nonsense"),
         ({"threshold": 7}, UsageError, "threshold"),
         ({"outputs": ["film"]}, UsageError, "film"),
+        ({"source": StreamSequence(np.zeros((2, 64, 96, 3), np.uint8))}, UsageError, "a stream"),
         ({"source": "nowhere.mp4"}, InputError, "nowhere.mp4"),
         ({"source": [np.zeros((4, 4))]}, InputError, "frame"),
         ({"engine": "abacus"}, UsageError, "engine"),
