@@ -173,11 +173,6 @@ class OnlineConfig:
         return self.size or (self.FINE_TUNE_SIZE if self.mode == "fine-tune" else self.DEFAULT_SIZE)
 
     @property
-    def tta_scale(self) -> float:
-        """Relative size of the second view of every frame; 0: none."""
-        return self.zero_shot_tta_scale if self.mode == "zero-shot" else 0.0
-
-    @property
     def flips(self) -> bool:
         """Whether the mirror image of every frame is segmented too."""
         return self.mode == "zero-shot" if self.tta_flip is None else self.tta_flip

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from deeplab_gygo.inference.segmenter_base import TrackedObject
-from deeplab_gygo.models.memory import Memory, remember
+from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
 
 AREA_GROWTH, AREA_SHRINKAGE = 0.2, 0.04
@@ -22,33 +21,22 @@ class MemoryBank:
 
     Args:
         capacity: Number of frames beside the annotated one.
-        block: Side of the block of mask values at one position of the keys.
 
     Attributes:
         first: Memory of the annotated frame; None before `begin`.
     """
 
-    def __init__(self, capacity: int, block: int):
-        self._block = block
+    def __init__(self, capacity: int):
         self.first: Memory | None = None
         self._later: deque[Memory] = deque(maxlen=capacity)
 
-    def begin(self, key: Any, coded: np.ndarray) -> None:
-        """Stores the annotated frame, which stays.
-
-        Args:
-            key: float [1, h, w, C], the encoder's keys.
-            coded: float32 [h * block, w * block, 1], its mask coded as a guide.
-        """
-        self.first = remember(key, coded, self._block)
+    def begin(self, memory: Memory) -> None:
+        """Stores the memory of the annotated frame (`models.memory.remember`), which stays."""
+        self.first = memory
         self._later.clear()
 
-    def add(self, key: Any, coded: np.ndarray) -> None:
-        """Stores a later frame; the oldest one is dropped beyond the capacity."""
-        self.extend(remember(key, coded, self._block))
-
-    def extend(self, memory: Memory) -> None:
-        """Stores the entries of a frame from another bank."""
+    def add(self, memory: Memory) -> None:
+        """Stores the memory of a later frame; the oldest is dropped beyond the capacity."""
         if self._later.maxlen:
             self._later.append(memory)
 

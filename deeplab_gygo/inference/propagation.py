@@ -11,6 +11,7 @@ from deeplab_gygo.inference.config import Guide, OnlineConfig
 from deeplab_gygo.inference.geometry import Geometry, sigmoid
 from deeplab_gygo.inference.network import Features, ForwardPass
 from deeplab_gygo.inference.object_state import ObjectState
+from deeplab_gygo.models.memory import remember
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ class Propagation:
         if tracked.is_lost(config.threshold, config.LOST_AREA_FRACTION):
             return
         mask = (tracked.probability > config.threshold).astype(np.float32)
-        tracked.memory.add(features["key"], self._geometry.guide(mask))
+        coded = self._geometry.guide(mask)
+        tracked.memory.add(remember(features["key"], coded, self._network.block))
 
     def _guides(
         self, view: TTAView, features: Features, tracked: ObjectState, *, lost: bool

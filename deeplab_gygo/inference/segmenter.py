@@ -24,7 +24,7 @@ from deeplab_gygo.inference.views import View, augmented_views
 from deeplab_gygo.inference.zero_shot import TwoPassSegmenter
 from deeplab_gygo.io.sequence import Frame, Sequence
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.memory import Memory
+from deeplab_gygo.models.memory import Memory, remember
 from deeplab_gygo.models.target_model import TargetModel
 
 LOSS_OF_JACCARD = 0.05
@@ -95,9 +95,8 @@ class DeepLabSegmenter(SegmenterBase):
     def _start(self, image: np.ndarray) -> None:
         config = self.config
         self._geometry = Geometry.fit(image.shape[:2], config.short_side, self._parent.stride)
-        self._propagation = Propagation(
-            self._network, config, self._geometry, self._guide, config.tta_scale
-        )
+        scale = 0.0 if self._needs_mask else config.zero_shot_tta_scale
+        self._propagation = Propagation(self._network, config, self._geometry, self._guide, scale)
         self._active = None
 
     def _add_object(
@@ -118,10 +117,10 @@ class DeepLabSegmenter(SegmenterBase):
         elif self._guide == "target":
             adaptation = self._fit_target_model(image, single, tracked)
         if self._parent.config.memory:
-            tracked.memory = MemoryBank(self.config.memory_frames, self._network.block)
+            tracked.memory = MemoryBank(self.config.memory_frames)
             features = self._network.encode(self._geometry.image(image)[None])
             coded = self._geometry.guide(tracked.probability)
-            tracked.memory.begin(features["key"], coded)
+            tracked.memory.begin(remember(features["key"], coded, self._network.block))
         self._active = tracked
         return tracked, adaptation
 

@@ -143,7 +143,14 @@ class SegmenterBase(ABC):
             check_first_mask(mask, size, frame.name)
         self._start(image)
         done = []
-        for label, single in _split_objects(mask if self._needs_mask else None):
+        labels = (
+            [int(i) for i in np.unique(mask) if i not in (0, VOID)] if self._needs_mask else [1]
+        )
+        for label in labels:
+            single = None
+            if self._needs_mask:
+                single = (mask == label).astype(np.uint8)
+                single[mask == VOID] = VOID
             tracked, adaptation = self._add_object(image, single, label, progress)
             self._objects.append(tracked)
             done.append(adaptation)
@@ -294,15 +301,3 @@ def low_jaccard_warning(jaccard: float, label: int) -> list[str]:
 
 LOW_JACCARD = 0.6
 """J on the annotated frame below which a fine-tuning is warned about."""
-
-
-def _split_objects(mask: np.ndarray | None) -> Iterator[tuple[int, np.ndarray | None]]:
-    """Yields the id and the mask uint8 [H, W], 0, 1 or void, of every object."""
-    if mask is None:
-        yield 1, None
-        return
-    void = mask == VOID
-    for label in (int(i) for i in np.unique(mask) if i not in (0, VOID)):
-        single = (mask == label).astype(np.uint8)
-        single[void] = VOID
-        yield label, single

@@ -28,6 +28,7 @@ from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
 from deeplab_gygo.inference.prediction import Prediction
 from deeplab_gygo.inference.propagation import Propagation
 from deeplab_gygo.io.sequence import Frame
+from deeplab_gygo.models.memory import remember
 
 MIN_ANCHOR_AREA = 0.002
 """Fraction of the frame that the object covers at least on an anchor frame."""
@@ -85,7 +86,7 @@ class TwoPassSegmenter:
 
     def __init__(self, network: ForwardPass, config: OnlineConfig, geometry: Geometry):
         self._network, self._config, self._geometry = network, config, geometry
-        self._unguided = Propagation(network, config, geometry, "none", config.tta_scale)
+        self._unguided = Propagation(network, config, geometry, "none", config.zero_shot_tta_scale)
         # The second view stabilizes independent frames and adds nothing with a guide. Without a
         # target model, as here, the guide `target` is `blend`: one fitted to predicted masks gains
         # nothing (held-back sequences: J .763 without, .765 with it).
@@ -177,7 +178,7 @@ class TwoPassSegmenter:
         if not anchors:
             return tracked
         threshold = self._config.threshold
-        memory = MemoryBank(self._config.zero_shot_anchor_frames, self._network.block)
+        memory = MemoryBank(self._config.zero_shot_anchor_frames)
         for position, index in enumerate(anchors):
             features = self._features(chunk.images[index])
             found = self._unguided.probability(features, self._new_object())
@@ -186,12 +187,12 @@ class TwoPassSegmenter:
             if position == 0:
                 tracked.probability = probability
                 tracked.usual_area = float(np.count_nonzero(probability > threshold))
-                memory.begin(features[0]["key"], coded)
+                memory.begin(remember(features[0]["key"], coded, self._network.block))
             else:
-                memory.add(features[0]["key"], coded)
+                memory.add(remember(features[0]["key"], coded, self._network.block))
         if self._anchor is not None and self._anchor.memory is not None:
             # Objects of later chunks must still match the first one.
-            memory.extend(self._anchor.memory.first)
+            memory.add(self._anchor.memory.first)
         tracked.memory = memory
         self._anchor = self._anchor or tracked
         return tracked

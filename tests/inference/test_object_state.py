@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
+from deeplab_gygo.models.memory import remember
 
 SIDE, POSITIONS = 20, 2 * 3
 
@@ -53,12 +54,9 @@ def test_an_object_without_area_is_never_lost():
     assert not ObjectState(1, np.zeros((SIDE, SIDE), np.float32)).is_lost(0.5, 0.25)
 
 
-def _key(value: float) -> np.ndarray:
-    return np.full((1, 2, 3, 5), value, np.float32)
-
-
-def _coded(value: float) -> np.ndarray:
-    return np.full((8, 12, 1), value, np.float32)
+def _memory(value: float) -> tuple[np.ndarray, np.ndarray]:
+    key = np.full((1, 2, 3, 5), value, np.float32)
+    return remember(key, np.full((8, 12, 1), value, np.float32), 4)
 
 
 def _stored(memory: MemoryBank) -> list[float]:
@@ -70,33 +68,26 @@ def _stored(memory: MemoryBank) -> list[float]:
 
 
 def test_the_oldest_later_frame_is_dropped_and_the_annotated_one_never():
-    memory = MemoryBank(capacity=2, block=4)
-    memory.begin(_key(0), _coded(0))
+    memory = MemoryBank(capacity=2)
+    memory.begin(_memory(0))
     seen = [_stored(memory)]
     for index in (1, 2, 3, 4):
-        memory.add(_key(index), _coded(index))
+        memory.add(_memory(index))
         seen.append(_stored(memory))
     assert seen == [[0], [0, 1], [0, 1, 2], [0, 2, 3], [0, 3, 4]]
 
 
 def test_a_memory_without_capacity_holds_the_annotated_frame():
-    memory = MemoryBank(capacity=0, block=4)
-    memory.begin(_key(7), _coded(7))
-    memory.add(_key(1), _coded(1))
+    memory = MemoryBank(capacity=0)
+    memory.begin(_memory(7))
+    memory.add(_memory(1))
     assert _stored(memory) == [7]
 
 
 def test_begin_clears_the_memory():
-    memory = MemoryBank(capacity=3, block=4)
+    memory = MemoryBank(capacity=3)
     assert memory.first is None
-    memory.begin(_key(0), _coded(0))
-    memory.add(_key(1), _coded(1))
-    memory.begin(_key(5), _coded(5))
+    memory.begin(_memory(0))
+    memory.add(_memory(1))
+    memory.begin(_memory(5))
     assert _stored(memory) == [5]
-
-
-@pytest.mark.parametrize("block", [1, 2])
-def test_values_are_blocks_of_the_mask(block):
-    memory = MemoryBank(capacity=1, block=block)
-    memory.begin(_key(0), np.zeros((2 * block, 3 * block, 1), np.float32))
-    assert memory.contents()[1].shape == (1, POSITIONS, block * block)

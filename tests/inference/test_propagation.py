@@ -9,6 +9,7 @@ from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.geometry import Geometry, sigmoid
 from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
 from deeplab_gygo.inference.propagation import Propagation
+from deeplab_gygo.models.memory import remember
 from deeplab_gygo.models.target_model import TargetModel
 
 SIZE = (32, 48)
@@ -45,8 +46,8 @@ class _Network:
 def _object(side: int = 16, usual: int | None = None, target_model: bool = False) -> ObjectState:
     plane = np.zeros(SIZE, np.float32)
     plane[:side, :side] = 1.0
-    memory = MemoryBank(2, 4)
-    memory.begin(np.zeros((1, 2, 3, 5), np.float32), GEOMETRY.guide(plane))
+    memory = MemoryBank(2)
+    memory.begin(remember(np.zeros((1, 2, 3, 5), np.float32), GEOMETRY.guide(plane), 4))
     model = TargetModel(np.zeros(5, np.float32), 0.0) if target_model else None
     area = float((usual or side) ** 2)
     return ObjectState(1, plane, memory=memory, target_model=model, usual_area=area)
