@@ -61,7 +61,7 @@ def depthwise_layers(spec: Any, output_stride: int, size: tuple[int, int]) -> di
     Returns:
         Number of layers by shape, in the order of the network.
     """
-    from deeplab_gygo.models.stride import StridePlan
+    from deeplab_gygo.models.inverted_residual import StridePlan
 
     plan, found = StridePlan(output_stride), {}
     stride = plan.advance(2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from deeplab_gygo.models.stride import StridePlan
+from deeplab_gygo.models.inverted_residual import StridePlan
 
 # Blocks, width inside a block, and stride of the first block of the stages 2 to 5.
 _STAGES = {2: (3, 64, 1), 3: (4, 128, 2), 4: (6, 256, 2), 5: (3, 512, 2)}

@@ -18,10 +18,10 @@ from deeplab_gygo.baselines.shared.vgg import VGG16, UnitHook, VggSpec, apply_vg
 from deeplab_gygo.models.inverted_residual import (
     Builder,
     InvertedResidualSpec,
+    StridePlan,
     apply_inverted_residual,
     efficientnet_lite,
 )
-from deeplab_gygo.models.stride import StridePlan
 
 SPECS: dict[str, VggSpec | InvertedResidualSpec] = {
     "vgg16": VGG16,
