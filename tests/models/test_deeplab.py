@@ -56,17 +56,19 @@ def test_encoder_head_and_refinement_make_the_network(parent):
     inputs = _inputs(parent, 64, 64)
     whole = parent.network(inputs, training=False)
     features = parent.encoder(inputs["image"], training=False)
-    told = parent.head_inputs(features, inputs["guide"], inputs["readout"])
-    parts = parent.refine(features, parent.head(told, training=False))
+    head_inputs = parent.head_inputs(features, inputs["guide"], inputs["readout"])
+    parts = parent.refine(features, parent.head(head_inputs, training=False))
     np.testing.assert_allclose(whole, parts, atol=1e-5)
 
 
 def test_what_is_not_known_is_zero(parent):
     features = parent.encoder(_image(64, 64), training=False)
-    told = parent.head_inputs(features)
-    assert sorted(told) == sorted(parent.head.input)
-    assert tuple(told["guide"].shape) == (1, 16, 16, 1) and not np.any(told["guide"])
-    assert tuple(told["readout"].shape) == (1, 4, 4, 18) and not np.any(told["readout"])
+    head_inputs = parent.head_inputs(features)
+    assert sorted(head_inputs) == sorted(parent.head.input)
+    assert tuple(head_inputs["guide"].shape) == (1, 16, 16, 1) and not np.any(head_inputs["guide"])
+    assert tuple(head_inputs["readout"].shape) == (1, 4, 4, 18) and not np.any(
+        head_inputs["readout"]
+    )
 
 
 def test_an_architecture_has_only_the_parts_that_it_names(small_parent):
@@ -87,8 +89,8 @@ def test_a_memory_that_was_never_trained_does_no_harm(small_parent):
     for name in ("recall_join", "recall_sharp_join"):
         kernel = parent.head.get_layer(name).kernel
         kernel.assign(np.ones(kernel.shape, np.float32))
-        told = np.array(parent.network(inputs, training=False))
-        assert np.abs(told - expected).max() > 1e-4, f"{name} says nothing"
+        logits = np.array(parent.network(inputs, training=False))
+        assert np.abs(logits - expected).max() > 1e-4, f"{name} has no effect"
         kernel.assign(np.zeros(kernel.shape, np.float32))
 
 

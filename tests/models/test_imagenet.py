@@ -85,7 +85,7 @@ def test_a_file_of_another_application_is_refused(tmp_path):
         build_backbone("mobilenet_v2", weights=path)
 
 
-def test_without_network_the_way_out_is_told(monkeypatch):
+def test_without_network_the_error_names_a_remedy(monkeypatch):
     def offline(*, weights, **_):
         assert weights == "imagenet"
         raise Exception("URL fetch failure on https://example.org/no_top.h5")
