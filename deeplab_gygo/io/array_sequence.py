@@ -57,13 +57,8 @@ class ArraySequence(Sequence):
         names = [frame_name(index) for index in range(len(self._frames))]
         super().__init__(name, Path("<memory>"), size, names, annotations)
 
-    def __iter__(self) -> Iterator[Frame]:
-        return (self.frame(index) for index in range(len(self)))
-
-    def frame(self, index: int) -> Frame:
-        """Returns one frame, see `Sequence.frame`."""
-        self._require(index)
-        return Frame(index, self.frame_names[index], decode=self._frames[index].view)
+    def _read(self, index: int) -> np.ndarray:
+        return self._frames[index].view()  # that becomes read-only, the given array does not
 
 
 class StreamSequence(Sequence):
@@ -127,7 +122,7 @@ class StreamSequence(Sequence):
     def __iter__(self) -> Iterator[Frame]:
         frames, self._frames = self._frames, None
         if frames is None:
-            raise self._read_once("a second iteration")
+            raise self._not_again("a second iteration")
         return self._stream(frames)
 
     def _stream(self, frames: Iterator[np.ndarray]) -> Iterator[Frame]:
@@ -137,9 +132,9 @@ class StreamSequence(Sequence):
 
     def frame(self, index: int) -> Frame:
         """Raises `UsageError`: a stream has no random access."""
-        raise self._read_once(f"random access to frame {index}")
+        raise self._not_again(f"random access to frame {index}")
 
-    def _read_once(self, met: str) -> UsageError:
+    def _not_again(self, met: str) -> UsageError:
         return UsageError(
             "The frames of a stream are iterated once",
             met=met,

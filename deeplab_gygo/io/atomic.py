@@ -27,7 +27,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
             of the body the destination is as it was.
     """
     path = Path(path)
-    side = _side_path(path)
+    side = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield side
@@ -55,7 +55,7 @@ def replacing_folder(
         StorageError: The folder cannot be written. After any error the destination is as it was.
     """
     path = Path(path)
-    side = _side_path(path)
+    side = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         shutil.rmtree(side, ignore_errors=True)  # left behind by a killed process of this number
         side.mkdir(parents=True)
@@ -106,7 +106,3 @@ def storage_error(path: str | Path, error: OSError, remedy: str | None = None) -
         where=path,
         remedy=remedy or "Free space, or choose a folder that may be written",
     )
-
-
-def _side_path(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")

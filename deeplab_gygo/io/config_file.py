@@ -70,9 +70,13 @@ def load_yaml(kind: type[Config], path: str | Path) -> Config:
     return from_dict(kind, read_yaml(path), path)
 
 
-def to_plain(config: Any) -> dict[str, Any]:
+def to_plain(config: Any) -> Any:
     """Returns a config dataclass as plain values for YAML or JSON; tuples become lists."""
-    return _plain(asdict(config))
+    if is_dataclass(config) and not isinstance(config, type):
+        config = asdict(config)
+    if isinstance(config, dict):
+        return {key: to_plain(item) for key, item in config.items()}
+    return [to_plain(item) for item in config] if isinstance(config, (list, tuple)) else config
 
 
 def check_range(config: Any, name: str, low: float, high: float = math.inf) -> None:
@@ -120,9 +124,3 @@ def _current_keys(kind: Any, values: Any, where: str | Path) -> Any:
         name = renamed.get(key, key)
         current[name] = _current_keys(hints[name], value, where) if name in hints else value
     return current
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,7 @@ import numpy as np
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.images import image_size, read_image
 from deeplab_gygo.io.listing import is_stray, list_images, number_gaps, shorten
-from deeplab_gygo.io.sequence import Annotations, Frame, Sequence
+from deeplab_gygo.io.sequence import Annotations, Sequence
 
 
 class FolderSequence(Sequence):
@@ -40,15 +38,7 @@ class FolderSequence(Sequence):
         super().__init__(name, source, size, names, annotations, mask_format)
         self._files = files
 
-    def __iter__(self) -> Iterator[Frame]:
-        return (self.frame(index) for index in range(len(self)))
-
-    def frame(self, index: int) -> Frame:
-        """Returns one frame, not decoded yet. See `Sequence.frame`."""
-        self._require(index)
-        return Frame(index, self.frame_names[index], decode=partial(self._decode, index))
-
-    def _decode(self, index: int) -> np.ndarray:
+    def _read(self, index: int) -> np.ndarray:
         image = read_image(self._files[index])
         if image.shape[:2] != self.size:
             raise _mixed_sizes(self._files[index], image.shape[:2], self._files[0], self.size)

@@ -38,8 +38,8 @@ def read_image(path: str | Path) -> np.ndarray:
     """Decodes an image; transparency is dropped, 16 bits are reduced to 8.
 
     OpenCV decodes JPEG about five times faster than Pillow, but fills a truncated file with gray
-    without an error. It decodes only files with the end marker of JPEG; Pillow, which raises on
-    truncation, decodes the others.
+    without an error. It decodes only upright files, gray or YCbCr, with the end marker of JPEG;
+    Pillow, which raises on truncation, decodes the others.
 
     Args:
         path: The image.
@@ -53,14 +53,25 @@ def read_image(path: str | Path) -> np.ndarray:
     try:
         data = Path(path).read_bytes()
         with Image.open(io.BytesIO(data)) as picture:
-            if _is_plain_jpeg(picture) and data.endswith(_JPEG_END):
-                image = _decode_jpeg(data)
+            is_plain = picture.mode in ("RGB", "L") and picture.getexif().get(_ORIENTATION, 1) == 1
+            if picture.format == "JPEG" and is_plain and data.endswith(_JPEG_END):
+                flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+                image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
                 if image is not None and image.shape[:2] == _upright_size(picture):
                     return image
-            _check_not_zero_filled(picture, data)
-            picture.load()
-            return _to_rgb(ImageOps.exif_transpose(picture))
-    except DECODING_ERRORS as error:
+            # Of an aborted transfer into a preallocated file the zeros decode without an error.
+            written = data.rstrip(b"\0")
+            zeros = len(data) - len(written)
+            if picture.format == "JPEG" and zeros >= _ZERO_RUN and not written.endswith(_JPEG_END):
+                raise OSError(f"image file is truncated, zeros follow byte {len(written)}")
+            upright = ImageOps.exif_transpose(picture)
+            if not upright.mode.startswith("I"):
+                return np.array(upright.convert("RGB"))
+            # 16-bit gray; Pillow would clip it at 255 instead of scaling.
+            gray = np.asarray(upright).astype(np.int64)
+            gray = (gray >> 8 if gray.max(initial=0) > 255 else gray).clip(0, 255).astype(np.uint8)
+            return np.repeat(gray[..., None], 3, axis=2)
+    except (*DECODING_ERRORS, cv2.error) as error:
         raise _unreadable(path, error) from error
 
 
@@ -86,49 +97,10 @@ def open_picture(path: str | Path) -> Image.Image:
         raise _unreadable(path, error) from error
 
 
-def _is_plain_jpeg(picture: Image.Image) -> bool:
-    """Checks whether OpenCV decodes it as Pillow does: not rotated, gray or YCbCr, not CMYK."""
-    return (
-        picture.format == "JPEG"
-        and picture.mode in ("RGB", "L")
-        and picture.getexif().get(_ORIENTATION, 1) == 1
-    )
-
-
-def _check_not_zero_filled(picture: Image.Image, data: bytes) -> None:
-    """Detects an aborted transfer into a preallocated file: its zeros decode without an error.
-
-    Raises:
-        OSError: A JPEG ends in zeros that do not follow its end.
-    """
-    written = data.rstrip(b"\0")
-    is_filled = len(data) - len(written) >= _ZERO_RUN and not written.endswith(_JPEG_END)
-    if picture.format == "JPEG" and is_filled:
-        raise OSError(f"image file is truncated, zeros follow byte {len(written)}")
-
-
-def _decode_jpeg(data: bytes) -> np.ndarray | None:
-    try:
-        return cv2.imdecode(
-            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-    except cv2.error:
-        return None  # Pillow raises a clear error
-
-
 def _upright_size(picture: Image.Image) -> tuple[int, int]:
     width, height = picture.size
     turned = picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
-
-
-def _to_rgb(picture: Image.Image) -> np.ndarray:
-    if picture.mode.startswith("I"):
-        # 16-bit gray; Pillow would clip it at 255 instead of scaling.
-        gray = np.asarray(picture).astype(np.int64)
-        gray = (gray >> 8 if gray.max(initial=0) > 255 else gray).clip(0, 255).astype(np.uint8)
-        return np.repeat(gray[..., None], 3, axis=2)
-    return np.array(picture.convert("RGB"))
 
 
 def _unreadable(path: str | Path, error: Exception) -> InputError:

@@ -44,7 +44,11 @@ def decode_picture(picture: Image.Image, mask_format: str, where: Path) -> Decod
     Raises:
         InputError: The image is no mask, or not of the given format.
     """
-    if mask_format == "alpha" or (mask_format != "ids" and _has_alpha(picture)):
+    has_alpha = picture.mode in _ALPHA_MODES
+    if picture.mode == "P" and "transparency" in picture.info:
+        # With few indices the transparency marks the background.
+        has_alpha = len(np.unique(np.asarray(picture))) > _MAX_COLORS
+    if mask_format == "alpha" or (mask_format != "ids" and has_alpha):
         decoded = _decode_alpha(picture, forced=mask_format == "alpha", where=where)
         if decoded is not None:
             return decoded
@@ -63,16 +67,6 @@ def decode_picture(picture: Image.Image, mask_format: str, where: Path) -> Decod
     if mask_format == "binary":
         return _decode_gray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), mask_format, lossy, where)
     return _decode_colors(rgb, where)
-
-
-def _has_alpha(picture: Image.Image) -> bool:
-    if picture.mode == "P":  # with few indices the transparency marks the background
-        return "transparency" in picture.info and len(_levels_of(np.asarray(picture))) > _MAX_COLORS
-    return picture.mode in _ALPHA_MODES
-
-
-def _levels_of(values: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(np.bincount(values.ravel(), minlength=256))
 
 
 def _gray_levels(picture: Image.Image) -> np.ndarray:
@@ -127,7 +121,7 @@ def _decode_palette(picture: Image.Image, mask_format: str) -> Decoded | None:
         return indices.copy(), []
     if mask_format == "binary":
         return (indices != 0).astype(np.uint8), []
-    used = _levels_of(indices)
+    used = np.flatnonzero(np.bincount(indices.ravel()))
     palette = np.zeros((256, 3), np.uint8)
     entries = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
     palette[: len(entries)] = entries

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar
@@ -52,10 +51,11 @@ class Frame:
         return image
 
 
-class Sequence(ABC):
+class Sequence:
     """Frames in temporal order, some with a mask. Iteration streams in constant memory.
 
     All arguments but `mask_format`, the encoding of the masks as in `read_mask`, are attributes.
+    A subclass reads the image of an index in `_read`, or overrides `__iter__` and `frame`.
 
     Attributes:
         name: Name; may contain slashes.
@@ -64,6 +64,7 @@ class Sequence(ABC):
         frame_names: Name of every frame, without suffix.
         annotations: Mask of every annotated frame, by index, in order: a file, or an array. May be
             given as a folder of masks named as the frames.
+        times: Presentation time of each frame in seconds; None where the source has none.
 
     Raises:
         InputError: The folder of masks is absent or has none for these frames.
@@ -87,6 +88,7 @@ class Sequence(ABC):
         self.size = size
         self.frame_names = frame_names
         self.annotations = pair_masks(annotations, frame_names)
+        self.times: list[float] | None = None
         self._mask_format = mask_format
 
     def __repr__(self) -> str:
@@ -96,9 +98,9 @@ class Sequence(ABC):
     def __len__(self) -> int:
         return len(self.frame_names)
 
-    @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
         """Streams the frames from the first; raises `InputError` where the source is damaged."""
+        return (self.frame(index) for index in range(len(self)))
 
     def preview(self, start: int = 0) -> Generator[Frame]:
         """Streams the frames from index `start`, beside the iteration that yields the results.
@@ -107,7 +109,6 @@ class Sequence(ABC):
         """
         yield from islice(iter(self), start, None)
 
-    @abstractmethod
     def frame(self, index: int) -> Frame:
         """Returns the frame of an index from 0; the cost depends on the source.
 
@@ -115,11 +116,12 @@ class Sequence(ABC):
             IndexError: There is no such frame.
             InputError: The source is damaged.
         """
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of a sequence of {len(self)} frames ({self.source})")
+        return Frame(index, self.frame_names[index], decode=partial(self._read, index))
 
-    @property
-    def times(self) -> list[float] | None:
-        """Presentation time of each frame in seconds; None where the source has none."""
-        return None
+    def _read(self, index: int) -> np.ndarray:
+        raise NotImplementedError
 
     @property
     def first_annotated(self) -> int:
@@ -165,10 +167,6 @@ class Sequence(ABC):
         other.annotations = pair_masks(annotations, self.frame_names)
         other._mask_format = "auto"
         return other
-
-    def _require(self, index: int) -> None:
-        if not 0 <= index < len(self):
-            raise IndexError(f"frame {index} of a sequence of {len(self)} frames ({self.source})")
 
 
 def frame_name(index: int) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -43,6 +42,9 @@ class VideoSequence(Sequence):
 
     The number of frames is counted without decoding. In the rare case that the decoder yields
     another number, though nothing is damaged, the first complete iteration corrects the length.
+
+    Attributes:
+        frame_rate: Average frames per second; None if unknown.
     """
 
     def __init__(
@@ -52,21 +54,11 @@ class VideoSequence(Sequence):
         scan = scan_video(path)
         names = [frame_name(index) for index in range(len(scan.times))]
         super().__init__(name or path.stem, path, scan.size, names, annotations)
-        self._times = scan.times
-        self._frame_rate = scan.frame_rate
+        self.times: list[float] = scan.times
+        self.frame_rate = scan.frame_rate
         self._rotation = scan.rotation
         self._warned = False
         self._iterations: WeakSet[Generator[Frame]] = WeakSet()
-
-    @property
-    def frame_rate(self) -> Fraction | None:
-        """Average frames per second; None if unknown."""
-        return self._frame_rate
-
-    @property
-    def times(self) -> list[float]:
-        """Presentation time of each frame in seconds."""
-        return self._times
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +84,7 @@ class VideoSequence(Sequence):
                     raise incomplete(self.source, len(self), index, error) from error
                 if decoded is None:
                     break
-                time = self._times[min(index, len(self._times) - 1)]
+                time = self.times[min(index, len(self.times) - 1)]
                 if decoded.pts is not None:
                     time = float(decoded.time)
                 decode = partial(self._convert, decoded, index)
@@ -102,8 +94,7 @@ class VideoSequence(Sequence):
 
     def frame(self, index: int) -> Frame:
         """Returns one frame; decodes the video from its beginning. See `Sequence.frame`."""
-        self._require(index)
-        for frame in self:
+        for frame in self if 0 <= index < len(self) else ():
             if frame.index == index:
                 return frame
         raise IndexError(f"frame {index} of a video of {len(self)} frames ({self.source})")
@@ -131,13 +122,13 @@ class VideoSequence(Sequence):
         counted = len(self)
         if decoded == counted:
             return
-        if decoded < counted and last_time < self._times[-1] - 1e-6:
+        if decoded < counted and last_time < self.times[-1] - 1e-6:
             raise incomplete(self.source, counted, decoded)
         logger.warning("%s has %d frames, not %d", self.source, decoded, counted)
         self.frame_names = [frame_name(index) for index in range(decoded)]
-        step = float(1 / self._frame_rate) if self._frame_rate else 0.0
+        step = float(1 / self.frame_rate) if self.frame_rate else 0.0
         extra = [last_time + step * k for k in range(1, decoded - counted + 1)]
-        self._times = self._times[:decoded] + extra
+        self.times = self.times[:decoded] + extra
 
 
 def open_video(

@@ -29,6 +29,10 @@ _VP9_OPTIONS = {"crf": "30", "b": "0", "deadline": "good", "cpu-used": "5", "row
 _ALPHA_OPTIONS = {"auto-alt-ref": "0"}  # libvpx does not code alpha with alternate references
 
 
+class _Aborted(Exception):
+    """The body of a writer failed."""
+
+
 class VideoWriter:
     """Writes a video frame by frame. A context manager: an aborted video leaves no file.
 
@@ -60,31 +64,57 @@ class VideoWriter:
         self.path = Path(path)
         self.size = size
         self.frames_written = 0
-        self._alpha = alpha
-        self._format = _container_of(self.path, alpha)
-        self._times = times
-        self._rate = _rate_of(times, frame_rate)
+        suffix = self.path.suffix.lower()
+        if suffix not in _CONTAINERS:
+            raise UsageError(
+                f"A video is written to a file with one of the suffixes {', '.join(_CONTAINERS)}",
+                met=suffix or "none",
+                where=path,
+            )
+        if alpha and suffix != ".webm":
+            raise UsageError("A video with alpha is written as .webm", met=suffix, where=path)
+        self._format, self._alpha = _CONTAINERS[suffix], alpha
+        self._times, self._rate = times, _rate_of(times, frame_rate)
         is_matroska = self._format in ("matroska", "webm")
         self._time_base = _MATROSKA_TIME_BASE if is_matroska else _TIME_BASE
         self._last_stamp = -1
 
     def __enter__(self) -> Self:
-        options = {"movflags": "+faststart"} if self._format in ("mp4", "mov") else {}
+        muxing = {"movflags": "+faststart"} if self._format in ("mp4", "mov") else {}
+        codec, coding = "libx264", _H264_OPTIONS
+        if self._format == "webm":
+            codec, coding = "libvpx-vp9", _VP9_OPTIONS | (_ALPHA_OPTIONS if self._alpha else {})
         with ExitStack() as stack:
             side = stack.enter_context(replacing(self.path))
             with self._storage_errors():
-                self._container = av.open(str(side), "w", format=self._format, options=options)
-                stack.push(self._end)
-                self._stream = self._add_stream()
+                self._container = av.open(str(side), "w", format=self._format, options=muxing)
+                added = self._container.add_stream(codec, rate=self._rate, options=dict(coding))
             self._stack = stack.pop_all()
+        stream = self._stream = cast(av.VideoStream, added)
+        stream.height, stream.width = (length + length % 2 for length in self.size)
+        stream.pix_fmt = "yuva420p" if self._alpha else "yuv420p"
+        context = stream.codec_context
+        context.time_base = 1 / self._rate if self._times is None else self._time_base
+        context.color_primaries = context.color_trc = context.colorspace = _BT709
+        context.color_range = _LIMITED_RANGE
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # Errors of the body pass unchanged: `replacing` would take any OSError for its own.
-        if kind is None:
-            self._stack.__exit__(None, None, None)
-        else:
-            self._stack.__exit__(Exception, Exception("aborted"), None)
+        """Flushes the encoder and writes the index, unless an error ends the video."""
+        with suppress(_Aborted), self._stack:
+            try:
+                if kind is not None:
+                    # Not the error itself: `replacing` would take any OSError for its own.
+                    raise _Aborted
+                if not self.frames_written:
+                    raise UsageError("A video needs at least one frame", where=self.path)
+                with self._storage_errors():
+                    for packet in self._stream.encode():
+                        self._container.mux(packet)
+                    self._container.close()
+            finally:
+                with suppress(av.FFmpegError, OSError, ValueError):
+                    self._container.close()
 
     def write(self, image: np.ndarray) -> None:
         """Appends a frame.
@@ -109,70 +139,32 @@ class VideoWriter:
                 self._container.mux(packet)
         self.frames_written += 1
 
-    def _add_stream(self) -> av.VideoStream:
-        is_vp9 = self._format == "webm"
-        options = dict(_VP9_OPTIONS if is_vp9 else _H264_OPTIONS)
-        if self._alpha:
-            options |= _ALPHA_OPTIONS
-        codec = "libvpx-vp9" if is_vp9 else "libx264"
-        added = self._container.add_stream(codec, rate=self._rate, options=options)
-        stream = cast(av.VideoStream, added)
-        stream.height, stream.width = (length + length % 2 for length in self.size)
-        stream.pix_fmt = "yuva420p" if self._alpha else "yuv420p"
-        context = stream.codec_context
-        context.time_base = 1 / self._rate if self._times is None else self._time_base
-        context.color_primaries = context.color_trc = context.colorspace = _BT709
-        context.color_range = _LIMITED_RANGE
-        return stream
-
-    def _end(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Flushes the encoder and writes the index, unless an error ends the video; closes it."""
-        try:
-            if kind is not None:
-                return
-            if not self.frames_written:
-                raise UsageError("A video needs at least one frame", where=self.path)
-            with self._storage_errors():
-                for packet in self._stream.encode():
-                    self._container.mux(packet)
-                self._container.close()
-        finally:
-            with suppress(av.FFmpegError, OSError, ValueError):
-                self._container.close()
-
     def _frame(self, image: np.ndarray) -> av.VideoFrame:
+        """Returns the next frame, in the format of the stream and with its presentation time."""
         height, width = self.size
         if height % 2 or width % 2:
             image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             if self._alpha:
                 image[height:, :, 3] = 0
                 image[:, width:, 3] = 0
-        frame = av.VideoFrame.from_ndarray(
-            np.ascontiguousarray(image), "rgba" if self._alpha else "rgb24"
-        )
-        frame = frame.reformat(
+        form = "rgba" if self._alpha else "rgb24"
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), form).reformat(
             format=self._stream.pix_fmt,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
             dst_colorspace=Colorspace.ITU709,
         )
-        frame.pts = self._stamp()
-        frame.time_base = self._stream.codec_context.time_base
+        stamp = self.frames_written
+        if self._times is not None:
+            if stamp >= len(self._times):
+                raise UsageError(
+                    "Every frame needs a time", met=f"{len(self._times)} times", where=self.path
+                )
+            # Broken recorders write two frames with one time: the second moves by one unit.
+            stamp = max(round(self._times[stamp] / self._time_base), self._last_stamp + 1)
+            self._last_stamp = stamp
+        frame.pts, frame.time_base = stamp, self._stream.codec_context.time_base
         return frame
-
-    def _stamp(self) -> int:
-        """Returns the presentation time of the next frame in units of the time base."""
-        index = self.frames_written
-        if self._times is None:
-            return index
-        if index >= len(self._times):
-            raise UsageError(
-                "Every frame needs a time", met=f"{len(self._times)} times", where=self.path
-            )
-        # Broken recorders write two frames with one time: the second moves by one unit.
-        stamp = max(round(self._times[index] / self._time_base), self._last_stamp + 1)
-        self._last_stamp = stamp
-        return stamp
 
     @contextmanager
     def _storage_errors(self) -> Iterator[None]:
@@ -182,19 +174,6 @@ class VideoWriter:
             raise storage_error(self.path, error) from error
         except av.FFmpegError as error:
             raise StorageError("A video must be writable", met=error, where=self.path) from error
-
-
-def _container_of(path: Path, alpha: bool) -> str:
-    suffix = path.suffix.lower()
-    if suffix not in _CONTAINERS:
-        raise UsageError(
-            f"A video is written to a file with one of the suffixes {', '.join(_CONTAINERS)}",
-            met=suffix or "none",
-            where=path,
-        )
-    if alpha and suffix != ".webm":
-        raise UsageError("A video with alpha is written as .webm", met=suffix, where=path)
-    return _CONTAINERS[suffix]
 
 
 def _rate_of(times: Sequence[float] | None, frame_rate: Fraction | float | None) -> Fraction:

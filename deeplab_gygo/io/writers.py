@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Self
 
 import cv2
 import numpy as np
@@ -22,81 +22,57 @@ DEPTH = 8
 _PNG_LEVEL = 1
 
 
-class ThreadedWriter:
+class ThreadedWriter(AbstractContextManager):
     """Base of writers: runs tasks in a thread, in the order in which they were submitted.
 
-    A context manager: leaving it waits for all tasks; leaving it with an error cancels those that
-    wait. An error of a task is raised by the next call, or by `close`, and cancels the others.
+    Leaving the context waits for all tasks; leaving it with an error cancels those that wait. An
+    error of a task is raised by a later call, or when the context is left, and cancels the others.
 
     Args:
+        path: Folder or file to write; its folder is made where it is absent.
         depth: Tasks that may wait; a further one blocks until there is room.
     """
 
-    def __init__(self, depth: int = DEPTH):
+    def __init__(self, path: str | Path, depth: int = DEPTH):
         if depth < 1:
             raise UsageError("At least one result may wait to be written", met=f"depth={depth}")
-        self._slots = threading.Semaphore(depth + 1)  # tasks that wait, and the one that runs
+        self.path = Path(path)
+        self._depth = depth
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="writer")
-        self._error: BaseException | None = None
-        self._closed = False
-
-    def __enter__(self) -> Self:
-        return self
+        self._tasks: deque[Future] = deque()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            self.close()
-        else:
-            self.abort()
-
-    def close(self) -> None:
-        """Waits until everything is written; raises `StorageError` if something could not be."""
-        self._closed = True
-        self._pool.shutdown()
-        self._raise_error()
-
-    def abort(self) -> None:
-        """Cancels the tasks that wait and waits for the one that runs. Raises nothing."""
-        self._closed = True
+            self._finish(waiting=0)
         self._pool.shutdown(cancel_futures=True)
 
-    def _submit(self, task: Callable[..., None], *arguments: object) -> None:
-        """Schedules `task(*arguments)`; raises the error of an earlier task."""
-        self._raise_error()
-        if self._closed:
-            raise UsageError("A closed writer takes no more results")
-        self._slots.acquire()
-        self._pool.submit(self._run, task, arguments)
-        self._raise_error()
+    def submit(self, task: Callable[..., None], *arguments: object) -> None:
+        """Schedules `task(*arguments)`; raises the error of an earlier task.
 
-    def _run(self, task: Callable[..., None], arguments: tuple) -> None:
+        Raises:
+            StorageError: An earlier result could not be written.
+            UsageError: The context was left, or an error was raised before.
+        """
+        self._finish(waiting=self._depth)
         try:
-            if self._error is None:
-                task(*arguments)
-        except BaseException as error:  # raised in the thread that submits
-            self._error = error
-        finally:
-            self._slots.release()
+            self._tasks.append(self._pool.submit(task, *arguments))
+        except RuntimeError as error:
+            raise UsageError("A closed writer takes no more results") from error
 
-    def _raise_error(self) -> None:
-        if self._error is None:
-            return
-        self.abort()
-        error, self._error = self._error, None
-        if isinstance(error, OSError):
-            raise storage_error(error.filename or "results", error) from error
-        raise error
-
-
-class _FolderWriter(ThreadedWriter):
-    """Base of writers of one file per frame into a folder, which is made where it is absent."""
-
-    def __init__(self, folder: str | Path, depth: int = DEPTH):
-        super().__init__(depth)
-        self.folder = Path(folder)
+    def _finish(self, waiting: int) -> None:
+        """Waits until at most so many tasks are unfinished; raises the error of a finished one."""
+        try:
+            while self._tasks and (len(self._tasks) > waiting or self._tasks[0].done()):
+                self._tasks.popleft().result()
+        except BaseException as error:
+            self._tasks.clear()
+            self._pool.shutdown(cancel_futures=True)
+            if isinstance(error, OSError):
+                raise storage_error(error.filename or self.path, error) from error
+            raise
 
 
-class MaskWriter(_FolderWriter):
+class MaskWriter(ThreadedWriter):
     """Writes masks as palette PNG files with the DAVIS palette, named as the frames."""
 
     def write(self, name: str, mask: np.ndarray) -> None:
@@ -110,10 +86,10 @@ class MaskWriter(_FolderWriter):
             InputError: The name is no file name, or an earlier array was no mask.
             StorageError: An earlier mask could not be written.
         """
-        self._submit(write_mask, file_of(self.folder, name, ".png"), mask)
+        self.submit(write_mask, file_of(self.path, name, ".png"), mask)
 
 
-class SoftMaskWriter(_FolderWriter):
+class SoftMaskWriter(ThreadedWriter):
     """Writes probabilities as gray PNG files, 0 background to 255 object, named as the frames.
 
     Several objects go to one folder each: `<folder>/<id>/<name>.png`.
@@ -131,22 +107,22 @@ class SoftMaskWriter(_FolderWriter):
             InputError: The array has another form, or the name is no file name.
             StorageError: An earlier picture could not be written.
         """
-        probability = _checked(probability, self.folder / name)
+        probability = _checked(probability, self.path / name)
         if probability.ndim == 2:
-            self._submit(_write_gray, file_of(self.folder, name, ".png"), probability)
+            self.submit(_write_gray, file_of(self.path, name, ".png"), probability)
             return
         ids = list(range(1, len(probability) + 1)) if ids is None else ids
         if len(ids) != len(probability):
             raise InputError(
                 "Every object's probability has an id",
                 met=f"{len(probability)} objects, {len(ids)} ids",
-                where=self.folder / name,
+                where=self.path / name,
             )
         for label, plane in zip(ids, probability, strict=True):
-            self._submit(_write_gray, file_of(self.folder / str(label), name, ".png"), plane)
+            self.submit(_write_gray, file_of(self.path / str(label), name, ".png"), plane)
 
 
-class CutoutWriter(_FolderWriter):
+class CutoutWriter(ThreadedWriter):
     """Writes every frame as RGBA PNG with the probability as straight alpha."""
 
     def write(self, name: str, image: np.ndarray, probability: np.ndarray) -> None:
@@ -162,7 +138,7 @@ class CutoutWriter(_FolderWriter):
             InputError: The arrays do not fit each other, or the name is no file name.
             StorageError: An earlier picture could not be written.
         """
-        path = file_of(self.folder, name, ".png")
+        path = file_of(self.path, name, ".png")
         probability = _checked(probability, path)
         if image.dtype != np.uint8 or image.shape != (*probability.shape[-2:], 3):
             raise InputError(
@@ -170,7 +146,7 @@ class CutoutWriter(_FolderWriter):
                 met=f"{image.dtype} {list(image.shape)} and {list(probability.shape)}",
                 where=path,
             )
-        self._submit(_write_cutout, path, image, probability)
+        self.submit(_write_cutout, path, image, probability)
 
 
 def file_of(folder: Path, name: str, suffix: str) -> Path:

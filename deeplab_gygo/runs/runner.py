@@ -18,7 +18,7 @@ from deeplab_gygo.inference.config import UNLIMITED_STEPS
 from deeplab_gygo.inference.engines import encoder_in
 from deeplab_gygo.inference.prediction import Prediction
 from deeplab_gygo.io.atomic import cache_folder
-from deeplab_gygo.io.overlay import OverlayWriter
+from deeplab_gygo.io.overlay import overlay_writer
 from deeplab_gygo.io.sequence import Frame
 from deeplab_gygo.io.writers import CutoutWriter, MaskWriter, SoftMaskWriter
 from deeplab_gygo.methods import make_segmenter
@@ -235,14 +235,14 @@ def result_writers(
             # The video begins with the annotated frame.
             times = sequence.times and [t - sequence.times[clip.start] for t in sequence.times]
             overlay = stack.enter_context(
-                OverlayWriter(
+                overlay_writer(
                     folder / OVERLAY_NAME,
                     sequence.size,
                     times=times and times[clip.start :],
                     several=len(ids) > 1,
                 )
             )
-            writes.append(lambda frame, p: overlay.write(frame.image, p.mask))
+            writes.append(lambda frame, p: overlay(frame.image, p.mask))
         if "cutout" in outputs:
             cutouts = stack.enter_context(CutoutWriter(folder / CUTOUT_FOLDER))
             writes.append(lambda frame, p: cutouts.write(p.name, frame.image, p.probability))

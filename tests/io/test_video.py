@@ -298,7 +298,7 @@ def test_a_video_that_shrinks_after_it_was_opened(tmp_path):
 def test_a_wrong_count_without_damage_is_corrected(tmp_path, caplog):
     sequence = open_video(make_clip(tmp_path / "clip.mp4"))
     sequence.frame_names = sequence.frame_names + ["00012"]
-    sequence._times = sorted([*sequence.times, 0.01])
+    sequence.times = sorted([*sequence.times, 0.01])
     with caplog.at_level(logging.WARNING):
         assert len(list(sequence)) == 12
     assert len(sequence) == 12 and "has 12 frames, not 13" in caplog.text

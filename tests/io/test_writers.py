@@ -10,7 +10,7 @@ from PIL import Image
 
 from deeplab_gygo.errors import InputError, StorageError, UsageError
 from deeplab_gygo.io.masks import davis_palette, read_mask
-from deeplab_gygo.io.overlay import OverlayWriter, overlay
+from deeplab_gygo.io.overlay import overlay, overlay_writer
 from deeplab_gygo.io.writers import CutoutWriter, MaskWriter, SoftMaskWriter, ThreadedWriter
 
 SIZE = (48, 64)
@@ -33,11 +33,11 @@ def names_in(folder: Path) -> list[str]:
 class TestThreadedWriter:
     class Recorder(ThreadedWriter):
         def __init__(self, task, depth=2):
-            super().__init__(depth)
+            super().__init__("results", depth)
             self.task = task
 
         def write(self, *arguments):
-            self._submit(self.task, *arguments)
+            self.submit(self.task, *arguments)
 
     def test_keeps_the_order(self):
         seen = []
@@ -53,16 +53,15 @@ class TestThreadedWriter:
             gate.wait(5)
             seen.append(number)
 
-        writer = self.Recorder(slow, depth=2)
-        for number in range(3):  # one at work, two in line
-            writer.write(number)
-        blocked = threading.Thread(target=writer.write, args=(3,))
-        blocked.start()
-        blocked.join(0.3)
-        assert blocked.is_alive()
-        gate.set()
-        blocked.join(5)
-        writer.close()
+        with self.Recorder(slow, depth=2) as writer:
+            for number in range(3):  # one at work, two in line
+                writer.write(number)
+            blocked = threading.Thread(target=writer.write, args=(3,))
+            blocked.start()
+            blocked.join(0.3)
+            assert blocked.is_alive()
+            gate.set()
+            blocked.join(5)
         assert seen == [0, 1, 2, 3]
 
     def test_error_surfaces_and_never_blocks(self):
@@ -76,7 +75,7 @@ class TestThreadedWriter:
         with pytest.raises(UsageError):
             writer.write(0)
 
-    def test_error_of_the_last_task_surfaces_at_close(self):
+    def test_error_of_the_last_task_surfaces_at_the_end(self):
         def fail():
             raise OSError(errno.ENOSPC, "No space left on device", "last.png")
 
@@ -84,7 +83,6 @@ class TestThreadedWriter:
         with pytest.raises(StorageError, match="last.png"):
             with writer:
                 writer.write()
-        writer.close()
 
     def test_error_of_the_body_cancels_waiting_tasks(self):
         seen, started, gate = [], threading.Event(), threading.Event()
@@ -205,9 +203,9 @@ class TestOverlay:
     def test_video_keeps_times_and_frames(self, tmp_path):
         times = [0.0, 0.1, 0.4, 0.5]
         path = tmp_path / "overlay.mp4"
-        with OverlayWriter(path, SIZE, times=times) as writer:
+        with overlay_writer(path, SIZE, times=times) as write:
             for shift in range(4):
-                writer.write(picture(), disc(20 + 5 * shift, 24, 8))
+                write(picture(), disc(20 + 5 * shift, 24, 8))
             assert not path.exists()
         with av.open(str(path)) as container:
             decoded = [(f.time, f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
@@ -219,9 +217,9 @@ class TestOverlay:
     @pytest.mark.parametrize("where", ["body", "thread"])
     def test_an_error_leaves_no_video(self, tmp_path, where):
         with pytest.raises((RuntimeError, InputError)):
-            with OverlayWriter(tmp_path / "overlay.mp4", SIZE, frame_rate=5) as writer:
-                writer.write(picture(), disc(20, 24, 8))
+            with overlay_writer(tmp_path / "overlay.mp4", SIZE, frame_rate=5) as write:
+                write(picture(), disc(20, 24, 8))
                 if where == "body":
                     raise RuntimeError
-                writer.write(picture(), np.zeros((4, 4), np.uint8))
+                write(picture(), np.zeros((4, 4), np.uint8))
         assert names_in(tmp_path) == []
