@@ -1,4 +1,4 @@
-"""Writers of masks, probabilities and cut-outs: PNG files, written by a background thread."""
+"""Writing of probabilities and cut-outs as PNG files, and of any result by a background thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.io.atomic import replacing, storage_error
-from deeplab_gygo.io.palette import write_mask
 
 DEPTH = 8
 """Results that may wait to be written; more would only hide that the disk is slower."""
@@ -23,13 +22,13 @@ _PNG_LEVEL = 1
 
 
 class ThreadedWriter(AbstractContextManager):
-    """Base of writers: runs tasks in a thread, in the order in which they were submitted.
+    """Writes results by tasks that run in a thread, in the order in which they were submitted.
 
     Leaving the context waits for all tasks; leaving it with an error cancels those that wait. An
     error of a task is raised by a later call, or when the context is left, and cancels the others.
 
     Args:
-        path: Folder or file to write; its folder is made where it is absent.
+        path: Folder or file that the tasks write, for messages.
         depth: Tasks that may wait; a further one blocks until there is room.
     """
 
@@ -72,81 +71,51 @@ class ThreadedWriter(AbstractContextManager):
             raise
 
 
-class MaskWriter(ThreadedWriter):
-    """Writes masks as palette PNG files with the DAVIS palette, named as the frames."""
+def write_soft_mask(
+    folder: Path, name: str, probability: np.ndarray, ids: list[int] | None = None
+) -> None:
+    """Writes probabilities as gray PNG files, 0 background to 255 object.
 
-    def write(self, name: str, mask: np.ndarray) -> None:
-        """Submits a mask; it must not be changed afterwards.
+    Args:
+        folder: Destination of `<name>.png`; of several objects that of `<id>/<name>.png`.
+        name: Name of the frame, without suffix.
+        probability: float [H, W] of one object or [N, H, W] of several, range 0..1.
+        ids: Object id of every plane of [N, H, W].
 
-        Args:
-            name: Name of the frame, without suffix.
-            mask: uint8 or bool [H, W] of object ids, 0 background.
-
-        Raises:
-            InputError: The name is no file name, or an earlier array was no mask.
-            StorageError: An earlier mask could not be written.
-        """
-        self.submit(write_mask, file_of(self.path, name, ".png"), mask)
-
-
-class SoftMaskWriter(ThreadedWriter):
-    """Writes probabilities as gray PNG files, 0 background to 255 object, named as the frames.
-
-    Several objects go to one folder each: `<folder>/<id>/<name>.png`.
+    Raises:
+        InputError: The array has another form, or the name is no file name.
+        StorageError: A file cannot be written.
     """
-
-    def write(self, name: str, probability: np.ndarray, ids: list[int] | None = None) -> None:
-        """Submits the probability of a frame; it must not be changed afterwards.
-
-        Args:
-            name: Name of the frame, without suffix.
-            probability: float [H, W] of one object or [N, H, W] of several, range 0..1.
-            ids: Object id of every plane of [N, H, W]; by default 1..N.
-
-        Raises:
-            InputError: The array has another form, or the name is no file name.
-            StorageError: An earlier picture could not be written.
-        """
-        probability = _checked(probability, self.path / name)
-        if probability.ndim == 2:
-            self.submit(_write_gray, file_of(self.path, name, ".png"), probability)
-            return
-        ids = list(range(1, len(probability) + 1)) if ids is None else ids
-        if len(ids) != len(probability):
-            raise InputError(
-                "Every object's probability has an id",
-                met=f"{len(probability)} objects, {len(ids)} ids",
-                where=self.path / name,
-            )
-        for label, plane in zip(ids, probability, strict=True):
-            self.submit(_write_gray, file_of(self.path / str(label), name, ".png"), plane)
+    path = file_of(folder, name, ".png")
+    planes = as_bytes(probability, path)
+    if planes.ndim == 2:
+        write_png(path, planes)
+        return
+    for label, plane in zip(ids or range(1, len(planes) + 1), planes, strict=True):
+        write_png(folder / str(label) / path.name, plane)
 
 
-class CutoutWriter(ThreadedWriter):
-    """Writes every frame as RGBA PNG with the probability as straight alpha."""
+def write_cutout(path: Path, image: np.ndarray, probability: np.ndarray) -> None:
+    """Writes a frame as RGBA PNG with the probability as straight alpha.
 
-    def write(self, name: str, image: np.ndarray, probability: np.ndarray) -> None:
-        """Submits a frame; the arrays must not be changed afterwards.
+    Args:
+        path: Destination.
+        image: uint8 [H, W, 3] RGB.
+        probability: float [H, W], or [N, H, W] of several objects, of which the maximum is taken;
+            range 0..1.
 
-        Args:
-            name: Name of the frame, without suffix.
-            image: uint8 [H, W, 3] RGB.
-            probability: float [H, W], or [N, H, W] of several objects, of which the maximum is
-                taken; range 0..1.
-
-        Raises:
-            InputError: The arrays do not fit each other, or the name is no file name.
-            StorageError: An earlier picture could not be written.
-        """
-        path = file_of(self.path, name, ".png")
-        probability = _checked(probability, path)
-        if image.dtype != np.uint8 or image.shape != (*probability.shape[-2:], 3):
-            raise InputError(
-                "The image of a cut-out is uint8 [H, W, 3] of the probability's size",
-                met=f"{image.dtype} {list(image.shape)} and {list(probability.shape)}",
-                where=path,
-            )
-        self.submit(_write_cutout, path, image, probability)
+    Raises:
+        InputError: The arrays do not fit each other.
+        StorageError: The file cannot be written.
+    """
+    alpha = as_bytes(probability, path)
+    if image.dtype != np.uint8 or image.shape != (*alpha.shape[-2:], 3):
+        raise InputError(
+            "The image of a cut-out is uint8 [H, W, 3] of the probability's size",
+            met=f"{image.dtype} {list(image.shape)} and {list(alpha.shape)}",
+            where=path,
+        )
+    write_png(path, np.dstack([image, alpha.max(axis=0) if alpha.ndim == 3 else alpha]))
 
 
 def file_of(folder: Path, name: str, suffix: str) -> Path:
@@ -174,14 +143,12 @@ def write_png(path: Path, image: np.ndarray) -> None:
         side.write_bytes(encoded.tobytes())
 
 
-def as_bytes(probability: np.ndarray) -> np.ndarray:
-    """Rounds probabilities 0..1 to uint8 0..255 of the same shape; NaN becomes 0."""
-    scaled = np.nan_to_num(np.asarray(probability, np.float32)) * 255 + 0.5
-    return np.clip(scaled, 0, 255).astype(np.uint8)
+def as_bytes(probability: np.ndarray, where: Path) -> np.ndarray:
+    """Rounds probabilities 0..1 to uint8 0..255 of the same shape; NaN becomes 0.
 
-
-def _checked(probability: np.ndarray, where: Path) -> np.ndarray:
-    """Returns the probability; raises `InputError` where it has another form."""
+    Raises:
+        InputError: The array is not float [H, W] or [N, H, W].
+    """
     probability = np.asarray(probability)
     if probability.ndim not in (2, 3) or not np.issubdtype(probability.dtype, np.floating):
         raise InputError(
@@ -189,14 +156,5 @@ def _checked(probability: np.ndarray, where: Path) -> np.ndarray:
             met=f"{probability.dtype} {list(probability.shape)}",
             where=where,
         )
-    return probability
-
-
-def _write_gray(path: Path, probability: np.ndarray) -> None:
-    write_png(path, as_bytes(probability))
-
-
-def _write_cutout(path: Path, image: np.ndarray, probability: np.ndarray) -> None:
-    if probability.ndim == 3:
-        probability = probability.max(axis=0)
-    write_png(path, np.dstack([image, as_bytes(probability)]))
+    scaled = np.nan_to_num(probability.astype(np.float32)) * 255 + 0.5
+    return np.clip(scaled, 0, 255).astype(np.uint8)

@@ -19,8 +19,9 @@ from deeplab_gygo.inference.engines import encoder_in
 from deeplab_gygo.inference.prediction import Prediction
 from deeplab_gygo.io.atomic import cache_folder
 from deeplab_gygo.io.overlay import overlay_writer
+from deeplab_gygo.io.palette import write_mask
 from deeplab_gygo.io.sequence import Frame
-from deeplab_gygo.io.writers import CutoutWriter, MaskWriter, SoftMaskWriter
+from deeplab_gygo.io.writers import ThreadedWriter, file_of, write_cutout, write_soft_mask
 from deeplab_gygo.methods import make_segmenter
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.memory import Memory
@@ -227,36 +228,33 @@ def result_writers(
     """
     ids, sequence = clip.object_ids, clip.sequence
     with ExitStack() as stack:
-        writes: list[Callable[[Frame, Prediction], None]] = []
-        if "masks" in outputs:
-            masks = stack.enter_context(MaskWriter(folder / MASK_FOLDER))
-            writes.append(lambda frame, p: masks.write(p.name, p.mask))
+        threads = {
+            kind: stack.enter_context(ThreadedWriter(folder))
+            for kind in ("masks", "cutout", "soft")
+            if kind in outputs
+        }
         if "overlay" in outputs:
             # The video begins with the annotated frame.
             times = sequence.times and [t - sequence.times[clip.start] for t in sequence.times]
+            path, several = folder / OVERLAY_NAME, len(ids) > 1
             overlay = stack.enter_context(
                 overlay_writer(
-                    folder / OVERLAY_NAME,
-                    sequence.size,
-                    times=times and times[clip.start :],
-                    several=len(ids) > 1,
-                )
-            )
-            writes.append(lambda frame, p: overlay(frame.image, p.mask))
-        if "cutout" in outputs:
-            cutouts = stack.enter_context(CutoutWriter(folder / CUTOUT_FOLDER))
-            writes.append(lambda frame, p: cutouts.write(p.name, frame.image, p.probability))
-        if "soft" in outputs:
-            soft = stack.enter_context(SoftMaskWriter(folder / SOFT_FOLDER))
-            writes.append(
-                lambda frame, p: soft.write(
-                    p.name, p.probability, ids if p.probability.ndim == 3 else None
+                    path, sequence.size, times=times and times[clip.start :], several=several
                 )
             )
 
-        def write(frame: Frame, prediction: Prediction) -> None:
-            for each in writes:
-                each(frame, prediction)
+        def write(frame: Frame, p: Prediction) -> None:
+            if "masks" in outputs:
+                path = file_of(folder / MASK_FOLDER, p.name, ".png")
+                threads["masks"].submit(write_mask, path, p.mask)
+            if "overlay" in outputs:
+                overlay(frame.image, p.mask)
+            if "cutout" in outputs:
+                path = file_of(folder / CUTOUT_FOLDER, p.name, ".png")
+                threads["cutout"].submit(write_cutout, path, frame.image, p.probability)
+            if "soft" in outputs:
+                soft = folder / SOFT_FOLDER
+                threads["soft"].submit(write_soft_mask, soft, p.name, p.probability, ids)
 
         yield write
 

@@ -11,7 +11,8 @@ from PIL import Image
 from deeplab_gygo.errors import InputError, StorageError, UsageError
 from deeplab_gygo.io.masks import davis_palette, read_mask
 from deeplab_gygo.io.overlay import overlay, overlay_writer
-from deeplab_gygo.io.writers import CutoutWriter, MaskWriter, SoftMaskWriter, ThreadedWriter
+from deeplab_gygo.io.palette import write_mask
+from deeplab_gygo.io.writers import ThreadedWriter, file_of, write_cutout, write_soft_mask
 
 SIZE = (48, 64)
 
@@ -101,12 +102,12 @@ class TestThreadedWriter:
         assert seen == [0]
 
 
-class TestMaskWriter:
+class TestMasks:
     def test_palette_and_names(self, tmp_path):
         masks = {"00000": disc(20, 20, 9), "00007": disc(30, 24, 8, label=3)}
-        with MaskWriter(tmp_path / "masks") as writer:
+        with ThreadedWriter(tmp_path) as writer:
             for name, mask in masks.items():
-                writer.write(name, mask)
+                writer.submit(write_mask, file_of(tmp_path / "masks", name, ".png"), mask)
         assert names_in(tmp_path / "masks") == ["00000.png", "00007.png"]
         for name, mask in masks.items():
             with Image.open(tmp_path / "masks" / f"{name}.png") as file:
@@ -117,43 +118,39 @@ class TestMaskWriter:
 
     @pytest.mark.parametrize("name", ["", "..", "../outside", "a/b", "/etc/passwd"])
     def test_names_stay_inside(self, tmp_path, name):
-        with pytest.raises(InputError), MaskWriter(tmp_path / "masks") as writer:
-            writer.write(name, disc(9, 9, 3))
-        assert names_in(tmp_path) == []
+        with pytest.raises(InputError):
+            file_of(tmp_path / "masks", name, ".png")
 
     def test_wrong_array_surfaces(self, tmp_path):
-        with pytest.raises(InputError), MaskWriter(tmp_path) as writer:
-            writer.write("00000", np.zeros(SIZE, np.float32))
+        with pytest.raises(InputError), ThreadedWriter(tmp_path) as writer:
+            writer.submit(write_mask, tmp_path / "00000.png", np.zeros(SIZE, np.float32))
 
     def test_folder_that_cannot_be_made(self, tmp_path):
         (tmp_path / "masks").touch()
         with pytest.raises(StorageError, match="00000.png"):
-            with MaskWriter(tmp_path / "masks") as writer:
-                writer.write("00000", disc(9, 9, 3))
+            with ThreadedWriter(tmp_path) as writer:
+                writer.submit(write_mask, tmp_path / "masks" / "00000.png", disc(9, 9, 3))
 
 
-class TestSoftWriters:
+class TestProbabilities:
     def test_probability_survives_within_rounding(self, tmp_path):
         probability = np.random.default_rng(0).random(SIZE, dtype=np.float32)
         probability[0, :2] = 0, 1
-        with SoftMaskWriter(tmp_path) as writer:
-            writer.write("a", probability)
+        write_soft_mask(tmp_path, "a", probability)
         stored = np.array(Image.open(tmp_path / "a.png"))
         assert stored.dtype == np.uint8 and stored[0, 0] == 0 and stored[0, 1] == 255
         assert np.abs(stored / 255 - probability).max() <= 0.5 / 255 + 1e-6
 
     def test_objects_get_folders_of_their_ids(self, tmp_path):
         planes = np.stack([np.full(SIZE, 0.2, np.float32), np.full(SIZE, 0.8, np.float32)])
-        with SoftMaskWriter(tmp_path) as writer:
-            writer.write("a", planes, ids=[2, 5])
+        write_soft_mask(tmp_path, "a", planes, [2, 5])
         assert names_in(tmp_path) == ["2", "5"]
         assert np.array(Image.open(tmp_path / "5" / "a.png"))[0, 0] == 204
 
     def test_cutout_keeps_color_and_carries_alpha(self, tmp_path):
         image = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
         probability = np.linspace(0, 1, SIZE[1], dtype=np.float32) * np.ones(SIZE, np.float32)
-        with CutoutWriter(tmp_path) as writer:
-            writer.write("a", image, probability)
+        write_cutout(tmp_path / "a.png", image, probability)
         with Image.open(tmp_path / "a.png") as file:
             assert file.mode == "RGBA"
             stored = np.array(file)
@@ -162,15 +159,14 @@ class TestSoftWriters:
         assert stored[0, 0, 3] == 0 and stored[0, -1, 3] == 255
 
     def test_cutout_mask_can_be_read_back(self, tmp_path):
-        with CutoutWriter(tmp_path) as writer:
-            writer.write("a", picture(), disc(20, 20, 9).astype(np.float32))
+        write_cutout(tmp_path / "a.png", picture(), disc(20, 20, 9).astype(np.float32))
         assert (read_mask(tmp_path / "a.png") == disc(20, 20, 9)).all()
 
     def test_sizes_must_agree(self, tmp_path):
-        with pytest.raises(InputError), CutoutWriter(tmp_path) as writer:
-            writer.write("a", picture()[:-1], np.zeros(SIZE, np.float32))
-        with pytest.raises(InputError), SoftMaskWriter(tmp_path) as writer:
-            writer.write("a", np.zeros(SIZE, np.uint8))
+        with pytest.raises(InputError):
+            write_cutout(tmp_path / "a.png", picture()[:-1], np.zeros(SIZE, np.float32))
+        with pytest.raises(InputError):
+            write_soft_mask(tmp_path, "a", np.zeros(SIZE, np.uint8))
 
 
 class TestOverlay:
