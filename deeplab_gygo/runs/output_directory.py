@@ -9,8 +9,9 @@ import os
 import shutil
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.atomic import move_folder, storage_error
@@ -22,17 +23,21 @@ _STALE_SECONDS = 3600.0
 """Age from which the side folder of a process that has ended is removed; a younger one may belong
 to a process on another machine that shares the disk."""
 
-_STORAGE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DENIED = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 _in_use: set[Path] = set()
 _in_use_lock = threading.Lock()
 
 
-class OutputDirectory:
+@contextmanager
+def output_directory(
+    path: str | Path, overwrite: bool = False, marker: str = RECORD_NAME
+) -> Iterator[Path]:
     """Yields a hidden side folder to fill; renames it to the target when the body succeeds.
 
-    A context manager. Any error, an interruption from the keyboard included, removes the side
-    folder and leaves the target as it was.
+    Any error, an interruption from the keyboard included, removes the side folder and leaves the
+    target as it was.
 
     Args:
         path: The target folder.
@@ -40,105 +45,37 @@ class OutputDirectory:
             replaced too.
         marker: Name of the file that marks a folder as written by this package.
 
-    Attributes:
-        path: The target folder, absolute, links resolved.
-        folder: The side folder; exists while the context is open.
-
     Raises:
         UsageError: The target is a file, holds other files, or contains the working directory.
+        StorageError: The folder cannot be written.
     """
-
-    def __init__(self, path: str | Path, overwrite: bool = False, marker: str = RECORD_NAME):
-        self.path = Path(path).expanduser().resolve()
-        self.folder = self.path.parent / f".{self.path.name}.partial-{os.getpid()}"
-        self._overwrite, self._marker = overwrite, marker
-        self._check_target()
-
-    def __enter__(self) -> Path:
-        self._check_target()
+    target = _checked_target(path, overwrite, marker)
+    folder = target.parent / f".{target.name}.partial-{os.getpid()}"
+    with _in_use_lock:
+        if folder in _in_use:
+            raise UsageError(
+                "A folder takes the results of one run at a time",
+                met="another run of this process writes to it",
+                where=target,
+            )
+        _in_use.add(folder)
+    in_body = False
+    try:
+        _remove_leftovers(folder)
+        folder.mkdir(parents=True)
+        in_body = True
+        yield folder
+        in_body = False
+        move_folder(folder, target)
+    except OSError as error:
+        is_inside = str(error.filename or "").startswith(str(folder))
+        if in_body and not (error.errno in _FULL or (error.errno in _DENIED and is_inside)):
+            raise  # from reading inputs
+        raise storage_error(error.filename or target, error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
         with _in_use_lock:
-            if self.folder in _in_use:
-                raise UsageError(
-                    "A folder takes the results of one run at a time",
-                    met="another run of this process writes to it",
-                    where=self.path,
-                )
-            _in_use.add(self.folder)
-        try:
-            self._remove_leftovers()
-            self.folder.mkdir(parents=True)
-        except OSError as error:
-            self._release()
-            raise storage_error(error.filename or self.path, error) from error
-        return self.folder
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                move_folder(self.folder, self.path)
-        except OSError as failure:
-            raise storage_error(failure.filename or self.path, failure) from failure
-        finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self._release()
-        if isinstance(error, OSError) and self._is_ours(error):
-            raise storage_error(error.filename or self.path, error) from error
-
-    def _check_target(self) -> None:
-        if not self.path.name:
-            raise UsageError("Results need a folder of their own", met=str(self.path))
-        if not self.path.exists():
-            return
-        if not self.path.is_dir():
-            raise UsageError(
-                "The target of results is a folder",
-                met="a file",
-                where=self.path,
-                remedy="Choose another name, or remove the file",
-            )
-        here = Path.cwd()
-        if self.path in (here, *here.parents, Path(os.path.expanduser("~")).resolve()):
-            raise UsageError(
-                "Results never replace the working directory, the home or a folder around them",
-                where=self.path,
-                remedy="Choose a folder below it",
-            )
-        ours = (self.path / self._marker).is_file()
-        if not ours and not self._overwrite and any(self.path.iterdir()):
-            raise UsageError(
-                f"A folder with other files in it (no {self._marker}) is not replaced",
-                where=self.path,
-                remedy="Choose another folder",
-            )
-
-    def _remove_leftovers(self) -> None:
-        """Removes side folders of runs that were killed."""
-        if self.folder.exists():  # of an earlier process of the same number, as in containers
-            shutil.rmtree(self.folder)
-        prefix = f".{self.path.name}.partial-"
-        if not self.path.parent.is_dir():
-            return
-        for other in self.path.parent.glob(f"{glob.escape(prefix)}*"):
-            number = other.name[len(prefix) :]
-            if number.isdigit() and other != self.folder and _is_stale(other, int(number)):
-                logger.warning("%s: removed, left behind by a killed run", other)
-                shutil.rmtree(other, ignore_errors=True)
-
-    def _is_ours(self, error: OSError) -> bool:
-        """Checks whether an error of the body comes from writing here, not from reading inputs."""
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        name = str(error.filename or "")
-        return error.errno in _STORAGE_ERRNOS and name.startswith(str(self.folder))
-
-    def _release(self) -> None:
-        with _in_use_lock:
-            _in_use.discard(self.folder)
+            _in_use.discard(folder)
 
 
 def check_new_folder(out: Path, overwrite: bool, marker: str = RECORD_NAME) -> None:
@@ -152,7 +89,7 @@ def check_new_folder(out: Path, overwrite: bool, marker: str = RECORD_NAME) -> N
     Raises:
         UsageError: The folder exists and may not be replaced.
     """
-    OutputDirectory(out, marker=marker)  # checks the target, and makes nothing
+    _checked_target(out, False, marker)
     if out.is_dir() and any(out.iterdir()) and not overwrite:
         raise UsageError(
             "--out is a new folder",
@@ -160,6 +97,48 @@ def check_new_folder(out: Path, overwrite: bool, marker: str = RECORD_NAME) -> N
             where=out,
             remedy="Choose another, or give --overwrite to replace it",
         )
+
+
+def _checked_target(path: str | Path, overwrite: bool, marker: str) -> Path:
+    """Returns the absolute path, links resolved; raises `UsageError` if it is not replaced."""
+    target = Path(path).expanduser().resolve()
+    if not target.name:
+        raise UsageError("Results need a folder of their own", met=str(target))
+    if not target.exists():
+        return target
+    if not target.is_dir():
+        raise UsageError(
+            "The target of results is a folder",
+            met="a file",
+            where=target,
+            remedy="Choose another name, or remove the file",
+        )
+    here = Path.cwd()
+    if target in (here, *here.parents, Path(os.path.expanduser("~")).resolve()):
+        raise UsageError(
+            "Results never replace the working directory, the home or a folder around them",
+            where=target,
+            remedy="Choose a folder below it",
+        )
+    if not overwrite and not (target / marker).is_file() and any(target.iterdir()):
+        raise UsageError(
+            f"A folder with other files in it (no {marker}) is not replaced",
+            where=target,
+            remedy="Choose another folder",
+        )
+    return target
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes side folders of runs that were killed, those of this process number first."""
+    if folder.exists():  # of an earlier process of the same number, as in containers
+        shutil.rmtree(folder)
+    prefix = folder.name.rstrip("0123456789")
+    for other in folder.parent.glob(f"{glob.escape(prefix)}*"):
+        number = other.name[len(prefix) :]
+        if number.isdigit() and _is_stale(other, int(number)):
+            logger.warning("%s: removed, left behind by a killed run", other)
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _is_stale(folder: Path, process: int) -> bool:

@@ -29,7 +29,7 @@ from deeplab_gygo.models.target_model import TargetModel
 from deeplab_gygo.models.weight_file import load_parent
 from deeplab_gygo.runs.clip import Clip, ClipStream
 from deeplab_gygo.runs.environment import hardware
-from deeplab_gygo.runs.output_directory import OutputDirectory
+from deeplab_gygo.runs.output_directory import output_directory
 from deeplab_gygo.runs.run_record import MASK_FOLDER, RunRecord, hashes_of
 from deeplab_gygo.runs.settings import RunSettings
 
@@ -87,7 +87,7 @@ class SequenceRunner:
             UsageError: The folder holds other files.
         """
         hashes = hashes_of(clip, self.settings)
-        with OutputDirectory(out) as folder:
+        with output_directory(out) as folder:
             moments, predictions = [time.monotonic()], []
             with (
                 result_writers(self.settings.outputs, folder, clip) as write,

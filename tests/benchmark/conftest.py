@@ -14,7 +14,7 @@ from deeplab_gygo.benchmark.plan import BenchmarkConfig, cells_of
 from deeplab_gygo.benchmark.run import run_missing
 from deeplab_gygo.io.config_file import load_yaml
 from deeplab_gygo.io.masks import write_mask
-from deeplab_gygo.runs.output_directory import OutputDirectory
+from deeplab_gygo.runs.output_directory import output_directory
 from deeplab_gygo.runs.run_record import RunRecord, hashes_of
 
 SEQUENCES = {"shoes/red": 8, "bag": 9, "cup": 10}
@@ -44,7 +44,7 @@ class Oracle:
         shift = FACTORS[key] * SHIFTS[clip.name]
         count = len(clip.sequence)
         given = settings.online.mode != "zero-shot"
-        with OutputDirectory(out) as folder:
+        with output_directory(out) as folder:
             for frame in clip.sequence:
                 moved = 0 if given and frame.index == 0 else shift
                 mask = np.roll(clip.truth(frame.index), moved, axis=1)

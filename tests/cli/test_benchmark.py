@@ -12,7 +12,7 @@ from deeplab_gygo.cli import benchmark
 from deeplab_gygo.cli import main as cli
 from deeplab_gygo.io.config_file import load_yaml
 from deeplab_gygo.io.masks import write_mask
-from deeplab_gygo.runs.output_directory import OutputDirectory
+from deeplab_gygo.runs.output_directory import output_directory
 
 RENDERS_WITHOUT_KERAS = """
 import sys
@@ -36,7 +36,7 @@ class Copier:
         if clip.name == "broken":
             raise RuntimeError("a frame like no other")
         count = len(clip.sequence)
-        with OutputDirectory(out) as folder:
+        with output_directory(out) as folder:
             for frame in clip.sequence:
                 write_mask(folder / "masks" / f"{frame.name}.png", clip.truth(frame.index))
             record = RunRecord(

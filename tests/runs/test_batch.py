@@ -16,7 +16,7 @@ from deeplab_gygo.errors import StorageError
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.runs.batch import Batch
-from deeplab_gygo.runs.output_directory import OutputDirectory
+from deeplab_gygo.runs.output_directory import output_directory
 from deeplab_gygo.runs.plan import plan_dataset
 from deeplab_gygo.runs.run_record import RunRecord, hashes_of
 from deeplab_gygo.runs.settings import RunSettings
@@ -34,7 +34,7 @@ class Oracle:
     def run(self, clip, out, *, keep_bars=True):
         if clip.name in self.trouble:
             raise self.trouble[clip.name]
-        with OutputDirectory(out) as folder:
+        with output_directory(out) as folder:
             for frame in clip.sequence:
                 assert frame.image.shape[:2] == clip.sequence.size
                 truth = clip.mask if clip.truth is None else clip.truth(frame.index)

@@ -14,7 +14,7 @@ from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.inference.config import OnlineConfig, preset
 from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.runs.clip import ClipStream
-from deeplab_gygo.runs.output_directory import OutputDirectory
+from deeplab_gygo.runs.output_directory import output_directory
 from deeplab_gygo.runs.run_record import RunRecord, hashes_of
 
 ROWS = """
@@ -36,7 +36,7 @@ class Oracle:
     def run(self, clip, out, *, keep_bars=True):
         steps = self.settings.online.steps
         shift = 0 if steps == 80 else steps
-        with OutputDirectory(out) as folder, closing(ClipStream(clip, ahead=2)) as stream:
+        with output_directory(out) as folder, closing(ClipStream(clip, ahead=2)) as stream:
             for frame in stream:
                 assert frame.image.shape[:2] == clip.sequence.size
                 mask = np.roll(clip.truth(frame.index), shift, axis=1)
