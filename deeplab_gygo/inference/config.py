@@ -84,7 +84,7 @@ class OnlineConfig:
     # 480 against 400 with it, too slow for what it gained).
     FINE_TUNE_SIZE: ClassVar[int] = 416
     DEFAULT_SIZE: ClassVar[int] = 360
-    # Lucid dreaming (Khoreva et al., 2017) on half of the views: object and background apart.
+    # Lucid Data Dreaming (Khoreva et al., 2017) on half of the views: object on another position.
     LUCID_FRACTION: ClassVar[float] = 0.5
     VIEW_SCALE: ClassVar[tuple[float, float]] = (0.8, 1.3)
     BACKBONE_LEARNING_RATE: ClassVar[float] = 3e-5

@@ -118,7 +118,7 @@ class ThinParent:
 
 
 def clip_report() -> dict:
-    """A clip of two moments: what the memory says, refined logits, steps of training."""
+    """A clip of two frames: memory read-out, refined logits, training steps."""
     parent = ThinParent()
     network = build_training_network(parent)
     fill(network.trainable_variables)

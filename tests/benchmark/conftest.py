@@ -15,7 +15,7 @@ from deeplab_gygo.benchmark.run import run_missing
 from deeplab_gygo.io.config_file import load_yaml
 from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.runs.output_directory import output_directory
-from deeplab_gygo.runs.run_record import RunRecord, hashes_of
+from deeplab_gygo.runs.run_record import RunRecord
 
 SEQUENCES = {"shoes/red": 8, "bag": 9, "cup": 10}
 SHIFTS = {"shoes/red": 1, "bag": 6, "cup": 3}
@@ -53,7 +53,7 @@ class Oracle:
                 command=["/somewhere/deeplab-gygo", "benchmark", "--out", "here"],
                 config=settings.identity,
                 seed=settings.seed,
-                hashes=hashes_of(clip, settings),
+                hashes={**clip.hashes(), "weights": settings.weights_hash},
                 frames=count - given,
                 adaptation_seconds=2.0,
                 steps=3,

@@ -1,4 +1,4 @@
-"""What bad input gets from the real command: a status, a message that helps, and no half files."""
+"""Bad input to the real command: exit status, helpful message, no partial files."""
 
 import json
 import resource

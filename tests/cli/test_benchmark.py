@@ -1,4 +1,4 @@
-"""The command measures what is missing, renders without Keras, and says what is wrong."""
+"""`benchmark` measures missing cells, renders without Keras, and reports errors."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ class Copier:
         self.settings = settings
 
     def run(self, clip, out, *, keep_bars=True):
-        from deeplab_gygo.runs.run_record import RunRecord, hashes_of
+        from deeplab_gygo.runs.run_record import RunRecord
 
         if clip.name == "broken":
             raise RuntimeError("a frame like no other")
@@ -41,7 +41,8 @@ class Copier:
                 write_mask(folder / "masks" / f"{frame.name}.png", clip.truth(frame.index))
             record = RunRecord(
                 command=["deeplab-gygo"], config=self.settings.identity, seed=0,
-                hashes=hashes_of(clip, self.settings), frames=count - 1, adaptation_seconds=0.0,
+                hashes={**clip.hashes(), "weights": self.settings.weights_hash},
+                frames=count - 1, adaptation_seconds=0.0,
                 steps=0, frame_seconds=[0.1] * (count - 1), name=clip.name, masks=count,
                 total_seconds=0.1 * count, method=self.settings.method,
             )  # fmt: skip

@@ -91,7 +91,7 @@ def memory_of(parent, height: int = 70, width: int = 90):
 
 
 def target_model_of(parent, height: int = 70, width: int = 90) -> TargetModel:
-    """What tells the object of one annotated frame from its background."""
+    """Target model of the object on one annotated frame."""
     geometry = Geometry.fit((height, width), SIZE, parent.stride)
     first = geometry.image(scene(height, width, seed=5))[None].astype(np.float32)
     features = parent.encoder(first, training=False)["high"]

@@ -100,18 +100,18 @@ def test_the_memory_tells_which_object_is_meant(parent, clip):
 def test_the_target_model_tells_which_object_is_meant(parent, clip):
     """Without memory, fine-tuning and previous mask: what is solved for on the first frame."""
     config = _config(mode="one-shot", memory_frames=0)
-    told = {}
+    scores = {}
     for left in (20, 58):
         segmenter = DeepLabSegmenter(parent, config)
         first = next(iter(_sequence(clip, _mask(left))))
         assert segmenter.begin(first, _mask(left)).steps == 0 and segmenter.adaptation.seconds > 0
         network, model = segmenter._network, segmenter.target_model
         features = network.encode(segmenter._geometry.image(first.image)[None])
-        told[left] = np.array(network.guide(features, model, None))[..., 0]
+        scores[left] = np.array(network.guide(features, model, None))[..., 0]
     for left, other in ((20, 58), (58, 20)):
         inside = _mask(left)[2::4, 2::4] > 0
-        assert told[left][inside].mean() > told[left][~inside].mean() + 0.3
-        assert told[left][inside].mean() > told[other][inside].mean() + 0.3
+        assert scores[left][inside].mean() > scores[left][~inside].mean() + 0.3
+        assert scores[left][inside].mean() > scores[other][inside].mean() + 0.3
 
 
 def test_no_target_model_where_another_guide_is_asked_for(parent, clip):

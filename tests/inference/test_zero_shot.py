@@ -23,7 +23,7 @@ CONFIG = OnlineConfig(mode="zero-shot", zero_shot_anchor_frames=2, zero_shot_tta
 
 
 class _Network:
-    """Sees logits in the red channel (128 is 0), and believes what a memory says as well."""
+    """Returns the red channel as logits (128 is 0), plus twice the memory read-out."""
 
     parent = SimpleNamespace(stride=16)
     block = 4
@@ -46,8 +46,8 @@ class _Network:
 
     def logits(self, features, guide, readout):
         plane = features["plane"][0]
-        told = 0.0 if readout is None else 2.0 * depth_to_space(np.asarray(readout)[0], 4)
-        return plane + told
+        memory = 0.0 if readout is None else 2.0 * depth_to_space(np.asarray(readout)[0], 4)
+        return plane + memory
 
 
 def _frames(levels: list[int]) -> list[Frame]:

@@ -1,4 +1,4 @@
-"""Reading a memory: what it says by a computation with loops, and what it must say."""
+"""Memory read-out against a computation with loops, and its properties."""
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ def _unit(vector):
 
 
 def _read_place(query, keys, values) -> np.ndarray:
-    """What one place reads, one remembered place after the other."""
+    """Read-out of one position, computed one stored position after the other."""
     cosines = [float(_unit(query) @ _unit(key)) for key in keys]
     odds = [np.exp(TEMPERATURE * cosine) for cosine in cosines]
     mixture = sum(o * v for o, v in zip(odds, values, strict=True)) / sum(odds)
@@ -103,9 +103,6 @@ def test_more_remembered_frames_are_more_places():
     for frame, sign in ((0, -1.0), (1, 1.0)):
         read = _read(keys[frame : frame + 1], *joined)
         np.testing.assert_allclose(read[..., :16], sign, atol=1e-4)
-
-
-# === Cells ===
 
 
 def test_cells_hold_the_blocks_row_by_row():

@@ -80,7 +80,7 @@ def test_what_filters_say_counts_as_far_as_it_is_trusted():
 
 
 def test_an_edge_beside_that_of_the_picture_is_brought_to_it():
-    """What the filters find reaches the logits: trusted, the widest moves an edge."""
+    """With a full gate the widest filter moves a contour."""
     refiner = build_refiner(ModelConfig(refine_channels=8), 6, 8)
     layer = refiner.get_layer("refine_change")
     layer.bias.assign(np.array([0, 0, 1, 0], np.float32))

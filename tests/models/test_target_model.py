@@ -13,7 +13,7 @@ def _scene(seed: int, box: tuple[slice, slice], size=(6, 8), channels: int = 5):
     """Features in which the object's places differ, and the mask of a box of places."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(1, *size, channels)).astype(np.float32)
-    features[..., 2] = 1e3 * features[..., 2] + 5e3  # a loud channel that says nothing
+    features[..., 2] = 1e3 * features[..., 2] + 5e3  # a strong channel without information
     coded = np.full((*size, 1), -1.0, np.float32)
     coded[box] = 1.0
     features[0, ..., :1] += 3.0 * coded

@@ -18,7 +18,7 @@ from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.runs.batch import Batch
 from deeplab_gygo.runs.output_directory import output_directory
 from deeplab_gygo.runs.plan import plan_dataset
-from deeplab_gygo.runs.run_record import RunRecord, hashes_of
+from deeplab_gygo.runs.run_record import RunRecord
 from deeplab_gygo.runs.settings import RunSettings
 
 SEQUENCES = {"shoes/red": 6, "bag": 5, "cup": 4}
@@ -45,7 +45,7 @@ class Oracle:
                 command=["test"],
                 config=self.settings.identity,
                 seed=self.settings.seed,
-                hashes=hashes_of(clip, self.settings),
+                hashes={**clip.hashes(), "weights": self.settings.weights_hash},
                 frames=frames,
                 adaptation_seconds=1.0,
                 steps=2,

@@ -1,4 +1,4 @@
-"""What a batch is to do."""
+"""The plan of a batch."""
 
 import json
 

@@ -15,7 +15,7 @@ from deeplab_gygo.inference.config import OnlineConfig, preset
 from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.runs.clip import ClipStream
 from deeplab_gygo.runs.output_directory import output_directory
-from deeplab_gygo.runs.run_record import RunRecord, hashes_of
+from deeplab_gygo.runs.run_record import RunRecord
 
 ROWS = """
 - {name: base, group: steps}
@@ -44,7 +44,8 @@ class Oracle:
             frames = len(stream) - 1
             record = RunRecord(
                 command=["test"], config=self.settings.identity,
-                seed=self.settings.seed, hashes=hashes_of(clip, self.settings), frames=frames,
+                seed=self.settings.seed, frames=frames,
+                hashes={**clip.hashes(), "weights": self.settings.weights_hash},
                 adaptation_seconds=2.0, steps=steps, name=clip.name, masks=frames + 1,
                 total_seconds=2.0 + 0.5 * frames, preset=self.settings.preset,
             )  # fmt: skip
