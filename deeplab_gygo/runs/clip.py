@@ -59,13 +59,34 @@ class Clip:
         return [1] if self.mask is None else [int(i) for i in np.unique(self.mask) if i]
 
     def hashes(self) -> dict[str, str]:
-        """Returns the SHA-256 of `input` and `mask`, hexadecimal."""
-        mask = hashlib.sha256()
+        """Returns the SHA-256 of `input` and `mask`, hexadecimal.
+
+        That of the input is of a video file, of the names and contents of a folder's frames, or of
+        frames in memory; that of the mask includes the index of its frame.
+
+        Raises:
+            InputError: The input cannot be read.
+        """
+        source, frames, mask = Path(self.sequence.source), hashlib.sha256(), hashlib.sha256()
         if self.mask is not None:
             mask.update(np.array(self.mask.shape, np.int64).tobytes())
             mask.update(np.ascontiguousarray(self.mask).tobytes())
         mask.update(np.array([self.start], np.int64).tobytes())
-        return {"input": _hash_frames(self.sequence), "mask": mask.hexdigest()}
+        if not source.exists():
+            for frame in self.sequence:
+                frames.update(frame.name.encode() + b"\0" + frame.image.tobytes())
+            return {"input": frames.hexdigest(), "mask": mask.hexdigest()}
+        try:
+            for path in list_images(source) if source.is_dir() else [source]:
+                with open(path, "rb") as file:
+                    content = hashlib.file_digest(file, "sha256").digest()
+                frames.update(path.stem.encode() + b"\0" + content)
+        except OSError as error:
+            where = error.filename or source
+            raise InputError(
+                "The input must be readable", met=error.strerror, where=where
+            ) from error
+        return {"input": frames.hexdigest(), "mask": mask.hexdigest()}
 
 
 def open_clip(
@@ -189,25 +210,6 @@ def find_frame(sequence: Sequence, frame: str) -> int:
         where=sequence.source,
         remedy="Give the frame that the mask was drawn on",
     )
-
-
-def _hash_frames(sequence: Sequence) -> str:
-    """Hashes a video file, the names and contents of a folder's frames, or frames in memory."""
-    source, digest = Path(sequence.source), hashlib.sha256()
-    if not source.exists():
-        for frame in sequence:
-            digest.update(frame.name.encode() + b"\0" + frame.image.tobytes())
-        return digest.hexdigest()
-    try:
-        for path in list_images(source) if source.is_dir() else [source]:
-            with open(path, "rb") as file:
-                content = hashlib.file_digest(file, "sha256").digest()
-            digest.update(path.stem.encode() + b"\0" + content)
-    except OSError as error:
-        raise InputError(
-            "The input must be readable", met=error.strerror, where=error.filename or source
-        ) from error
-    return digest.hexdigest()
 
 
 class ClipStream(Sequence):

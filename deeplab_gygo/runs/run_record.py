@@ -148,7 +148,7 @@ class RunRecord:
             self.seed == settings.seed
             and self.versions.get("deeplab-gygo") == deeplab_gygo.__version__
             and self.config == settings.identity
-            and self.hashes == hashes_of(clip, settings)
+            and self.hashes == {**clip.hashes(), "weights": settings.weights_hash}
         )
 
     def write(self, folder: str | Path) -> Path:
@@ -220,11 +220,6 @@ def finished_record(folder: Path) -> RunRecord | None:
         written = sum(1 for _ in (folder / MASK_FOLDER).glob("*.png"))
         return record if written == record.masks else None
     return record
-
-
-def hashes_of(clip: Clip, settings: RunSettings) -> dict[str, str]:
-    """Returns the SHA-256 of `input`, `mask` and `weights`, hexadecimal."""
-    return {**clip.hashes(), "weights": settings.weights_hash}
 
 
 def _reject(name: str, value: object, rule: str) -> None:

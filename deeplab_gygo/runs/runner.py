@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from deeplab_gygo.models.weight_file import load_parent
 from deeplab_gygo.runs.clip import Clip, ClipStream
 from deeplab_gygo.runs.environment import hardware
 from deeplab_gygo.runs.output_directory import output_directory
-from deeplab_gygo.runs.run_record import MASK_FOLDER, RunRecord, hashes_of
+from deeplab_gygo.runs.run_record import MASK_FOLDER, RunRecord
 from deeplab_gygo.runs.settings import RunSettings
 
 OVERLAY_NAME = "overlay.mp4"
@@ -86,15 +86,19 @@ class SequenceRunner:
             StorageError: The folder cannot be written.
             UsageError: The folder holds other files.
         """
-        hashes = hashes_of(clip, self.settings)
+        hashes = {**clip.hashes(), "weights": self.settings.weights_hash}
+        ahead = max(4, 2 * self._segmenter.batch_size)
+        bars = ProgressBars(clip, shown=self.settings.progress, keep=keep_bars)
         with output_directory(out) as folder:
             moments, predictions = [time.monotonic()], []
             with (
                 result_writers(self.settings.outputs, folder, clip) as write,
-                closing(self._segment(clip, keep_bars)) as results,
+                closing(ClipStream(clip, ahead)) as stream,
+                closing(bars),
             ):
-                for frame, prediction in results:
-                    write(frame, prediction)
+                for prediction in self._segmenter.run(stream, bars.tuned):
+                    write(stream.take(prediction.index), prediction)
+                    bars.segmented()
                     moments.append(time.monotonic())
                     # Masks and probabilities are not kept.
                     predictions.append((prediction.name, prediction.seconds, prediction.confidence))
@@ -140,17 +144,6 @@ class SequenceRunner:
     def target_model(self) -> TargetModel | None:
         """The target model of the object given to `adapt`; DeepLabV3+ only."""
         return self._segmenter.target_model
-
-    def _segment(self, clip: Clip, keep_bars: bool) -> Generator[tuple[Frame, Prediction]]:
-        ahead = max(4, 2 * self._segmenter.batch_size)
-        shown = self.settings.progress
-        with (
-            closing(ClipStream(clip, ahead)) as stream,
-            closing(ProgressBars(clip, shown=shown, keep=keep_bars)) as bars,
-        ):
-            for prediction in self._segmenter.run(stream, bars.tuned):
-                yield stream.take(prediction.index), prediction
-                bars.segmented()
 
     def _record(
         self,
@@ -269,8 +262,9 @@ class ProgressBars:
     """
 
     def __init__(self, clip: Clip, *, shown: bool, keep: bool = False):
-        self._clip, self._keep, self._objects = clip, keep, len(clip.object_ids)
-        self._disable = None if shown else True  # None: where there is no terminal
+        self._clip, self._objects = clip, len(clip.object_ids)
+        # None: shown where there is a terminal.
+        self._options = {"leave": keep, "disable": None if shown else True}
         self._tuning: tqdm | None = None
         self._running: tqdm | None = None
         self._object = 0
@@ -284,23 +278,20 @@ class ProgressBars:
     def tuned(self, step: int, steps: int, loss: float) -> None:
         """Shows a step of fine-tuning; the first one of an object begins a bar."""
         if step == 1 or self._tuning is None:
-            if self._tuning is not None:
-                self._tuning.close()
+            self.close()
             self._object += 1
             which = f" object {self._object}/{self._objects}" if self._objects > 1 else ""
             total = steps if steps < UNLIMITED_STEPS else None
-            self._tuning = self._bar(f"fine-tune {self._clip.name}{which}", "step", total)
+            text = f"fine-tune {self._clip.name}{which}"
+            self._tuning = tqdm(total=total, desc=text, unit="step", **self._options)
         self._tuning.set_postfix(loss=f"{loss:.3f}", refresh=False)
         self._tuning.update(step - self._tuning.n)
 
     def segmented(self) -> None:
         """Counts a frame."""
         if self._running is None:
-            if self._tuning is not None:
-                self._tuning.close()
+            self.close()
             total = len(self._clip.sequence) - self._clip.start
-            self._running = self._bar(f"segment {self._clip.name}", "frame", total)
+            text = f"segment {self._clip.name}"
+            self._running = tqdm(total=total, desc=text, unit="frame", **self._options)
         self._running.update()
-
-    def _bar(self, name: str, unit: str, total: int | None) -> tqdm:
-        return tqdm(total=total, desc=name, unit=unit, leave=self._keep, disable=self._disable)

@@ -86,18 +86,46 @@ class RunSettings:
                 met=type(self.online).__name__,
                 where="--method",
             )
-        check_mode(self.method, self.online.mode)
         check_preset(self.preset, self.method)
         if self.seed < 0:
             raise UsageError("A seed is 0 or more", met=self.seed, where="--seed")
         unknown = [name for name in self.outputs if name not in OUTPUTS]
         if unknown or not self.outputs:
+            met = ", ".join(unknown) or "none"
+            raise UsageError(f"Outputs are of {', '.join(OUTPUTS)}", met=met, where="--outputs")
+        if self.engine != "keras" and self.method != "deeplab":
             raise UsageError(
-                f"Outputs are of {', '.join(OUTPUTS)}",
-                met=", ".join(unknown) or "none",
-                where="--outputs",
+                "Another engine than keras runs the encoder of the method deeplab",
+                met=f"--method {self.method}",
+                where="--engine",
+                remedy="Leave --engine out",
             )
-        self._check_engine_and_weights()
+        is_full = self.online.mode == "fine-tune" and getattr(self.online, "adapt", "") == "full"
+        if self.engine != "keras" and is_full:
+            raise UsageError(
+                "Another engine than keras runs an encoder that is not fine-tuned",
+                met="--adapt full",
+                where="--engine",
+                remedy="Leave --engine out, or give --adapt decoder",
+            )
+        path = self.weights_path
+        if path is None and self.weights is not None:
+            raise UsageError(
+                f"The method {self.method} has no weights",
+                met=self.weights,
+                where="--weights",
+                remedy="Leave --weights out",
+            )
+        trained = self.method
+        if path is not None:
+            trained = method_of_architecture(read_parent_file(path, header_only=True)[0]).name
+        if trained != self.method:
+            raise WeightsError(
+                f"Weights are of the method that segments, {self.method}",
+                met=f"weights of {trained}",
+                where=path,
+                remedy=f"Give --method {trained}, or other weights",
+            )
 
     @property
     def weights_path(self) -> Path | None:
@@ -123,41 +151,6 @@ class RunSettings:
             "engine": self.engine,
             "outputs": sorted(self.outputs),
         }
-
-    def _check_engine_and_weights(self) -> None:
-        if self.engine != "keras" and self.method != "deeplab":
-            raise UsageError(
-                "Another engine than keras runs the encoder of the method deeplab",
-                met=f"--method {self.method}",
-                where="--engine",
-                remedy="Leave --engine out",
-            )
-        full = self.engine != "keras" and getattr(self.online, "adapt", "") == "full"
-        if full and self.online.mode == "fine-tune":
-            raise UsageError(
-                "Another engine than keras runs an encoder that is not fine-tuned",
-                met="--adapt full",
-                where="--engine",
-                remedy="Leave --engine out, or give --adapt decoder",
-            )
-        path = self.weights_path
-        if path is None and self.weights is not None:
-            raise UsageError(
-                f"The method {self.method} has no weights",
-                met=self.weights,
-                where="--weights",
-                remedy="Leave --weights out",
-            )
-        if path is None:
-            return
-        trained = method_of_architecture(read_parent_file(path, header_only=True)[0]).name
-        if trained != self.method:
-            raise WeightsError(
-                f"Weights are of the method that segments, {self.method}",
-                met=f"weights of {trained}",
-                where=path,
-                remedy=f"Give --method {trained}, or other weights",
-            )
 
 
 def make_settings(
@@ -195,8 +188,13 @@ def make_settings(
     given = {**(online or {}), **({"mode": mode} if mode else {})}
     written = read_yaml(config) if config else {}
     mode = given.get("mode") or written.get("mode") or ""
-    if mode:
-        check_mode(method, mode)
+    modes = find_method(method).modes
+    if mode and mode not in modes:
+        raise UsageError(
+            f"The method {method} has the mode{'s' * (len(modes) > 1)} {', '.join(modes)}",
+            met=mode,
+            where="--mode",
+        )
     if preset_name is None:
         trunk = ""
         if method in ("osmn", "osvos"):  # their options depend on the trunk of the weights
@@ -212,14 +210,3 @@ def make_settings(
     if given.get("seconds") and "steps" not in given:
         base = replace(base, steps=UNLIMITED_STEPS)
     return RunSettings(base, weights, preset=preset_name, method=method, **others)
-
-
-def check_mode(method: str, mode: str) -> None:
-    """Raises `UsageError` unless a method has a mode."""
-    modes = find_method(method).modes
-    if mode not in modes:
-        raise UsageError(
-            f"The method {method} has the mode{'s' * (len(modes) > 1)} {', '.join(modes)}",
-            met=mode,
-            where="--mode",
-        )
