@@ -6,23 +6,17 @@ import dataclasses
 import inspect
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
-
-from deeplab_gygo.errors import UsageError
-from deeplab_gygo.methods import METHODS, find_method
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
-
-SHORT_ONLINE = ("mode", "steps", "seconds", "adapt", "size")
-"""Online options that have a short flag beside `--online.<name>`."""
 
 _METAVARS = {int: "N", float: "X", str: "TEXT", bool: "{true,false}"}
 
 
 def add_config_options(
-    parser: ArgumentParser, kind: type, group: str, *, prefix: str = "", short: Sequence[str] = ()
+    parser: ArgumentParser, kind: type, group: str, *, prefix: str = "", short: Collection[str] = ()
 ) -> None:
     """Adds an option for every field of a config dataclass, nested ones with dots.
 
@@ -30,12 +24,17 @@ def add_config_options(
 
     Args:
         parser: Parser, or group of one, to add to.
-        kind: Dataclass; the help texts are the first sentences of its documented attributes.
+        kind: Dataclass; the help texts are the first sentences on its attributes in docstrings of
+            Google's style.
         group: Name of the values in the parsed options.
         prefix: Start of the option names, with its dot: `--<prefix><field>`.
         short: Fields with an additional `--<field>`.
     """
-    hints, texts = typing.get_type_hints(kind), _attribute_texts(kind)
+    hints, texts = typing.get_type_hints(kind), {}
+    for base in reversed(kind.__mro__[:-1]):
+        attributes = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2]
+        entries = re.findall(r"^ {4}(\w+): (.*(?:\n {6,}.*)*)", attributes, flags=re.MULTILINE)
+        texts |= {name: " ".join(text.split()).split(". ")[0].rstrip(".") for name, text in entries}
     for field in dataclasses.fields(kind):
         hint, name = hints[field.name], field.name
         if dataclasses.is_dataclass(hint):
@@ -61,49 +60,6 @@ def add_config_options(
         )
 
 
-def add_online_options(parser: ArgumentParser, method: str) -> None:
-    """Adds an option `--online.<name>` for every online option of a method."""
-    kind = find_method(method).resolve("options")
-    add_config_options(parser, kind, "online", prefix="online.", short=SHORT_ONLINE)
-
-
-def check_online_words(words: Sequence[str], method: str) -> None:
-    """Checks the names of the online options on a command line, old and foreign ones included.
-
-    Args:
-        words: Words of the command line.
-        method: Chosen method.
-
-    Raises:
-        UsageError: The method has no such option; the message names what to write instead.
-    """
-    kind = find_method(method).resolve("options")
-    known = [field.name for field in dataclasses.fields(kind)]
-    for word in words:
-        key = word.partition("=")[0].removeprefix("--online.")
-        if not word.startswith("--online.") or key in known:
-            continue
-        renamed, removed = getattr(kind, "RENAMED_KEYS", {}), getattr(kind, "REMOVED_KEYS", {})
-        remedy = f"See: deeplab-gygo segment --method {method} --help"
-        owners = [
-            other.name
-            for other in METHODS.values()
-            if key in (field.name for field in dataclasses.fields(other.resolve("options")))
-        ]
-        if key in renamed:
-            remedy = f"Write --online.{renamed[key]}"
-        elif key in removed:
-            remedy = f"Leave it out: {removed[key]}"
-        elif owners:
-            remedy = f"It is an option of --method {', '.join(owners)}"
-        raise UsageError(
-            f"The method {method} has the options {', '.join(f'--online.{n}' for n in known)}",
-            met=f"--online.{key}",
-            where=f"--method {method}",
-            remedy=remedy,
-        )
-
-
 def given_values(group: Namespace | Mapping[str, Any] | None) -> dict[str, Any]:
     """Returns the options of a group that were given, nested as their names are."""
     values = {}
@@ -122,12 +78,3 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         nested = isinstance(value, dict) and isinstance(result.get(key), dict)
         result[key] = merged(result[key], value) if nested else value
     return result
-
-
-def _attribute_texts(kind: type) -> dict[str, str]:
-    """Reads the first sentence on every attribute in docstrings of Google's style."""
-    entries = []
-    for base in reversed(kind.__mro__[:-1]):
-        attributes = inspect.cleandoc(base.__doc__ or "").partition("Attributes:\n")[2]
-        entries += re.findall(r"^ {4}(\w+): (.*(?:\n {6,}.*)*)", attributes, flags=re.MULTILINE)
-    return {name: " ".join(body.split()).split(". ")[0].rstrip(".") for name, body in entries}

@@ -21,11 +21,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from deeplab_gygo import __version__
-from deeplab_gygo.cli.options import Help, Request, check_words
+from deeplab_gygo.cli.options import Help, Request
 from deeplab_gygo.errors import DeepLabGygoError, StorageError, UsageError
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser, Namespace
+    from jsonargparse import Namespace
 
 PROGRAM = "deeplab-gygo"
 
@@ -89,15 +89,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(words: list[str]) -> tuple[str, Namespace]:
-    from jsonargparse import ArgumentError
+    """Returns the command and its options; the parser has those of this command alone."""
+    from jsonargparse import ArgumentError, ArgumentParser
 
     chosen = ALIASES.get(words[0], words[0])
     # --system is the former name of --method.
     words = [chosen, *(re.sub(r"^--system(?==|$)", "--method", word) for word in words[1:])]
     request = Request.of(words)
-    check_words(request)
+    form: dict[str, Any] = {"exit_on_error": False, "formatter_class": Help}
+    purpose = "One clip, one mask on its first frame, a mask for every frame."
+    parser = ArgumentParser(prog=PROGRAM, description=purpose, **form)
+    parser.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subcommands(dest="command", required=True, metavar="COMMAND")
+    for name, purpose in COMMANDS.items():
+        command = ArgumentParser(description=purpose, **form)
+        commands.add_subcommand(name, command, help=purpose)
+        if name == chosen:
+            module = import_module(f"deeplab_gygo.cli.{name}")
+            command.usage = getattr(module, "USAGE", None)
+            command.add_argument("--help-all", action="help", help="show rarely used options too")
+            module.add_arguments(command, request)
     try:
-        namespace = _make_parser(chosen, request).parse_args(words)
+        namespace = parser.parse_args(words)
     except ArgumentError as error:
         # `--help` leaves by SystemExit, which passes through.
         help_of = f"{PROGRAM} {chosen} --help" if chosen in COMMANDS else f"{PROGRAM} --help"
@@ -120,29 +133,6 @@ def _plain_words(message: str) -> str:
     ):
         message = re.sub(pattern, words, message)
     return " ".join(message.split())
-
-
-def _make_parser(chosen: str, request: Request) -> ArgumentParser:
-    """Builds the parser with the options of the chosen command alone, for a quick start."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(
-        prog=PROGRAM,
-        exit_on_error=False,
-        formatter_class=Help,
-        description="One clip, one mask on its first frame, a mask for every frame.",
-    )
-    parser.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = parser.add_subcommands(dest="command", required=True, metavar="COMMAND")
-    for name, purpose in COMMANDS.items():
-        command = ArgumentParser(exit_on_error=False, formatter_class=Help, description=purpose)
-        commands.add_subcommand(name, command, help=purpose)
-        if name == chosen:
-            module = import_module(f"deeplab_gygo.cli.{name}")
-            command.usage = getattr(module, "USAGE", None)
-            command.add_argument("--help-all", action="help", help="show rarely used options too")
-            module.add_arguments(command, request)
-    return parser
 
 
 class _Handler(logging.Handler):

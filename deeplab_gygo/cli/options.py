@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gc
 import io
 import os
@@ -10,14 +11,13 @@ import sys
 import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from deeplab_gygo.cli.config_options import add_online_options, check_online_words, given_values
+from deeplab_gygo.cli.config_options import add_config_options, given_values
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.config import Engine, default_preset, preset_names
-from deeplab_gygo.methods import METHODS
+from deeplab_gygo.methods import METHODS, find_method
 from deeplab_gygo.models.config import Precision
 
 if TYPE_CHECKING:
@@ -26,40 +26,72 @@ if TYPE_CHECKING:
     from deeplab_gygo.runs.runner import SequenceRunner
     from deeplab_gygo.runs.settings import RunSettings
 
+SHORT_ONLINE = ("mode", "steps", "seconds", "adapt", "size")
+"""Online options that have a short flag beside `--online.<name>`."""
+
 DATASETS = ("gygo", "davis2016", "davis2017")
 
 _OPTIONAL = ("matplotlib", "pandas", "scipy", "jax")
 """Packages that Keras on TensorFlow imports where they are installed, and works without."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Request:
-    """The words that decide which options a command has and shows.
+    """The options that a command has and shows.
 
     Attributes:
-        words: Words of the command line.
-        method: Method that they choose; an unknown one is refused by the parser.
+        method: Chosen method; an unknown one is refused by the parser.
         show_all: Whether the help shows rarely used options and those of other methods.
     """
 
-    words: Sequence[str]
     method: str = "deeplab"
     show_all: bool = False
 
     @classmethod
     def of(cls, words: Sequence[str]) -> Request:
-        """Finds the method and `--help-all` among the words of a command line."""
+        """Finds the method and `--help-all` on a command line, and checks its words.
+
+        Raises:
+            UsageError: An option is repeated, or an online option is not one of the method.
+        """
         methods = [word[9:] for word in words if word.startswith("--method=")]
         methods += [b for a, b in zip(words, words[1:], strict=False) if a == "--method"]
         method = methods[0] if methods and methods[0] in METHODS else "deeplab"
-        return cls(words, method, "--help-all" in words)
+        kind = find_method(method).resolve("options")
+        known = [field.name for field in dataclasses.fields(kind)]
+        seen = set()
+        for word in words:
+            flag = word.partition("=")[0]
+            name, key = flag.replace("--online.", "--"), flag.removeprefix("--online.")
+            if word.startswith("--") and name in seen:
+                raise UsageError("An option is given once", met=f"{flag} again")
+            seen.add(name)
+            if not word.startswith("--online.") or key in known:
+                continue
+            remedy = f"See: deeplab-gygo segment --method {method} --help"
+            renamed, removed = getattr(kind, "RENAMED_KEYS", {}), getattr(kind, "REMOVED_KEYS", {})
+            owners = [
+                other.name
+                for other in METHODS.values()
+                if key in (field.name for field in dataclasses.fields(other.resolve("options")))
+            ]
+            if key in renamed:
+                remedy = f"Write --online.{renamed[key]}"
+            elif key in removed:
+                remedy = f"Leave it out: {removed[key]}"
+            elif owners:
+                remedy = f"It is an option of --method {', '.join(owners)}"
+            raise UsageError(
+                f"The method {method} has the options {', '.join(f'--online.{n}' for n in known)}",
+                met=flag,
+                where=f"--method {method}",
+                remedy=remedy,
+            )
+        return cls(method, "--help-all" in words)
 
 
 class Help(argparse.HelpFormatter):
     """Shows defaults in brackets, and texts of several lines as they are."""
-
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=30)
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text, default = action.help or "", action.default
@@ -116,7 +148,9 @@ def add_run_options(parser: ArgumentParser, request: Request) -> None:
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     title = f"online options of {method} (the defaults are those without a preset)"
-    add_online_options(parser.add_argument_group(title), method)
+    online = parser.add_argument_group(title)
+    kind = find_method(method).resolve("options")
+    add_config_options(online, kind, "online", prefix="online.", short=SHORT_ONLINE)
     if request.show_all:
         parser.epilog = "\n".join(_online_help(name) for name in METHODS if name != method)
 
@@ -125,7 +159,9 @@ def _online_help(method: str) -> str:
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(prog="", usage=argparse.SUPPRESS, add_help=False, formatter_class=Help)
-    add_online_options(parser.add_argument_group(f"online options of --method {method}"), method)
+    online = parser.add_argument_group(f"online options of --method {method}")
+    kind = find_method(method).resolve("options")
+    add_config_options(online, kind, "online", prefix="online.", short=SHORT_ONLINE)
     return parser.format_help()
 
 
@@ -141,21 +177,6 @@ def add_dataset_options(
         "--resolution", type=str, default="480p", metavar="DIR",
         help="folder below JPEGImages of the dataset" if request.show_all else argparse.SUPPRESS,
     )  # fmt: skip
-
-
-def check_words(request: Request) -> None:
-    """Checks a command line before it is parsed.
-
-    Raises:
-        UsageError: An option is repeated, or an online option is not one of the method.
-    """
-    seen = set()
-    for word in request.words:
-        name = word.partition("=")[0].replace("--online.", "--")
-        if word.startswith("--") and name in seen:
-            raise UsageError("An option is given once", met=f"{word.partition('=')[0]} again")
-        seen.add(name)
-    check_online_words(request.words, request.method)
 
 
 def run_settings(options: Namespace) -> RunSettings:
