@@ -23,10 +23,10 @@ runner = SequenceRunner(settings)
 scores = {}
 for clip in sorted(folder.glob("clip*")):
     truth = sorted((clip / "masks").glob("*.png"))
-    out = folder / f"{precision}-{clip.name}"
+    out = folder / f"{precision}-{clip.sequence.name}"
     runner.run(open_clip(clip / "frames", truth[0]), out, keep_bars=False)
     values = [
         jaccard(read_mask(out / "masks" / path.name) > 0, read_mask(path) > 0) for path in truth[1:]
     ]
-    scores[clip.name] = float(np.mean(values))
+    scores[clip.sequence.name] = float(np.mean(values))
 print(json.dumps({"precision": runner.precision, "J": scores}))

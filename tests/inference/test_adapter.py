@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from deeplab_gygo import backend
 from deeplab_gygo.inference.adapter import DecoderTuner, FineTuner
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.network import ForwardPass
@@ -214,3 +215,17 @@ def test_a_time_limit_is_kept_within_half_a_step(monkeypatch, pace, seconds):
     done = tuner.tune(_draw, started=clock.now)
     assert abs(done.seconds - seconds) <= max(0.5 * pace, 0.01 * seconds) + 0.01
     assert done.steps == pytest.approx(seconds / pace, abs=1)
+
+
+def test_the_loss_is_cross_entropy_plus_soft_dice(parent, network):
+    tuner, views = _tuner(parent, network, steps=1), _views(1)
+    (inputs, labels), *_ = tuner._samples(views, np.random.default_rng(0))
+    logits = backend.to_numpy(backend.resize(parent.head(inputs, training=False), *SIZE))
+    x, t = logits.astype(np.float64), labels.astype(np.float64)
+    entropy = np.mean(np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x))))
+    p = 1 / (1 + np.exp(-x))
+    dice = 1 - (2 * np.sum(p * t) + 1) / (np.sum(p) + np.sum(t) + 1)
+    (loss,) = _adapt(tuner, views).losses
+    assert loss == pytest.approx(entropy + dice, rel=1e-4)
+    assert dice > 0.1
+    tuner.reset()

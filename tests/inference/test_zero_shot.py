@@ -16,7 +16,7 @@ from deeplab_gygo.inference.zero_shot import (
     select_anchors,
 )
 from deeplab_gygo.io.sequence import Frame
-from deeplab_gygo.models.memory import depth_to_space
+from deeplab_gygo.models.memory import DepthToSpace
 
 SIZE = (48, 64)
 CONFIG = OnlineConfig(mode="zero-shot", zero_shot_anchor_frames=2, zero_shot_tta_scale=0.0)
@@ -46,8 +46,9 @@ class _Network:
 
     def logits(self, features, guide, readout):
         plane = features["plane"][0]
-        memory = 0.0 if readout is None else 2.0 * depth_to_space(np.asarray(readout)[0], 4)
-        return plane + memory
+        if readout is None:
+            return plane
+        return plane + 2.0 * np.asarray(DepthToSpace(4)(readout))[0, ..., 0]
 
 
 def _frames(levels: list[int]) -> list[Frame]:
