@@ -79,7 +79,7 @@ def run(options: Namespace) -> int:
         size=size,
         threshold=settings.online.threshold,
         card=card,
-        sequence_name=clip.name if clip is not None else None,
+        sequence_name=clip.sequence.name if clip is not None else None,
         memory=runner.memory if clip is not None else None,
         target_model=runner.target_model if clip is not None else None,
         overwrite=settings.overwrite,

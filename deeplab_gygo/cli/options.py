@@ -204,12 +204,7 @@ def run_settings(options: Namespace) -> RunSettings:
 
 
 def start_runner(settings: RunSettings, debug: bool) -> SequenceRunner:
-    """Loads Keras and the network.
-
-    Args:
-        settings: Settings of all runs.
-        debug: Whether to show the messages of TensorFlow's start.
-    """
+    """Loads Keras and the network; `debug` shows the messages of TensorFlow's start."""
     with quiet_start(debug):
         if settings.engine == "keras":  # conversion for other runtimes needs the optional packages
             import_keras()
@@ -249,10 +244,8 @@ def import_keras() -> None:
 def quiet_start(debug: bool) -> Iterator[None]:
     """Discards what C++ code writes to standard error; messages of Python follow afterwards.
 
-    TensorFlow reports missing graphics cards before its log level is in force.
-
-    Args:
-        debug: Discard nothing.
+    TensorFlow reports missing graphics cards before its log level is in force. With `debug` nothing
+    is discarded.
     """
     if debug:
         yield

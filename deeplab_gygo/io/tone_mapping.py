@@ -29,11 +29,6 @@ _BT2020_TO_BT709 = np.array(
 _KNEE = 0.6
 
 
-def is_hdr(transfer: int) -> bool:
-    """Checks whether a transfer characteristic (H.273 code point) needs tone mapping."""
-    return transfer in (PQ, HLG)
-
-
 def tone_map(image: np.ndarray, transfer: int) -> np.ndarray:
     """Maps an HDR frame to the range and primaries of BT.709, coded as sRGB.
 

@@ -20,7 +20,7 @@ from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.frame_folder import sequence_from_folder
 from deeplab_gygo.io.images import IMAGE_SUFFIXES
 from deeplab_gygo.io.sequence import Annotations, Frame, Sequence, frame_name
-from deeplab_gygo.io.tone_mapping import is_hdr, tone_map
+from deeplab_gygo.io.tone_mapping import HLG, PQ, tone_map
 from deeplab_gygo.io.video_reading import (
     decode_frames,
     incomplete,
@@ -90,7 +90,16 @@ class VideoSequence(Sequence):
                 decode = partial(self._convert, decoded, index)
                 yield Frame(index, frame_name(index), time, decode=decode)
                 index += 1
-        self._settle_length(index, time)
+        counted = len(self)
+        if index == counted:
+            return
+        if index < counted and time < self.times[-1] - 1e-6:
+            raise incomplete(self.source, counted, index)
+        logger.warning("%s has %d frames, not %d", self.source, index, counted)
+        self.frame_names = [frame_name(k) for k in range(index)]
+        step = float(1 / self.frame_rate) if self.frame_rate else 0.0
+        extra = [time + step * k for k in range(1, index - counted + 1)]
+        self.times = self.times[:index] + extra
 
     def frame(self, index: int) -> Frame:
         """Returns one frame; decodes the video from its beginning. See `Sequence.frame`."""
@@ -110,25 +119,12 @@ class VideoSequence(Sequence):
                 where=self.source,
                 remedy="Re-encode it to one size with ffmpeg",
             )
-        if is_hdr(decoded.color_trc):
+        if decoded.color_trc in (PQ, HLG):
             if not self._warned:
                 self._warned = True
                 logger.warning("%s is HDR; its frames are tone mapped to BT.709", self.source)
             image = tone_map(image, decoded.color_trc)
         return image
-
-    def _settle_length(self, decoded: int, last_time: float) -> None:
-        """Corrects the length by the number of decoded frames; raises if the end is missing."""
-        counted = len(self)
-        if decoded == counted:
-            return
-        if decoded < counted and last_time < self.times[-1] - 1e-6:
-            raise incomplete(self.source, counted, decoded)
-        logger.warning("%s has %d frames, not %d", self.source, decoded, counted)
-        self.frame_names = [frame_name(index) for index in range(decoded)]
-        step = float(1 / self.frame_rate) if self.frame_rate else 0.0
-        extra = [last_time + step * k for k in range(1, decoded - counted + 1)]
-        self.times = self.times[:decoded] + extra
 
 
 def open_video(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -41,9 +41,10 @@ class VideoScan:
 
 @dataclass
 class _Packets:
-    """Statistics of the packets of a video stream."""
+    """Statistics of the packets of a video stream, and its first frame."""
 
     times: list[float]
+    first: av.VideoFrame | None = None
     total: int = 0
     end: float = 0.0
     last_is_corrupt: bool = False
@@ -137,20 +138,16 @@ def scan_video(path: Path) -> VideoScan:
         rate = stream.average_rate or stream.guessed_rate
         packets = _read_packets(container, stream, float(rate or 25))
         expected = _frames_expected(path, container, stream, packets)
+        times, first = packets.times, packets.first
         if expected is not None:
-            raise incomplete(path, expected, len(packets.times))
-    with open_container(path) as (container, stream):
-        try:
-            first = next(decode_frames(container, stream), None)
-        except av.FFmpegError as error:
-            raise incomplete(path, len(packets.times), 0, error) from error
+            raise incomplete(path, expected, len(times))
         if first is None:
-            raise incomplete(path, len(packets.times), 0)
+            raise incomplete(path, len(times), 0)
         rotation = orientation(first)
         size = (first.width, first.height) if rotation[0] else (first.height, first.width)
         if first.pts is not None:  # packets before the first frame cannot be decoded
-            packets.times = [time for time in packets.times if time >= first.time - 1e-6]
-    return VideoScan(size, packets.times, rate or None, rotation)
+            times = [time for time in times if time >= first.time - 1e-6]
+    return VideoScan(size, times, rate or None, rotation)
 
 
 def incomplete(
@@ -191,6 +188,9 @@ def _read_packets(container: InputContainer, stream: VideoStream, rate: float) -
     try:
         for packet in container.demux(stream):
             packets.total += packet.dts is not None or packet.size > 0
+            if packets.first is None:
+                with suppress(av.error.InvalidDataError):  # as in decode_frames
+                    packets.first = next(iter(packet.decode()), None)
             if not packet.size or packet.is_discard:
                 continue  # the last one; a repeated frame of AVI; frames that an edit list removes
             stamp = packet.pts if packet.pts is not None else packet.dts

@@ -173,11 +173,12 @@ class Batch:
                 finished either. Finished results stay.
         """
         started = time.monotonic()
+        summary_file = self.out / f"summary{self.label}.json"
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             # Files of an earlier run would be taken for those of this one.
             self._failures.unlink(missing_ok=True)
-            (self.out / f"summary{self.label}.json").unlink(missing_ok=True)
+            summary_file.unlink(missing_ok=True)
         except OSError as error:
             raise storage_error(self.out, error) from error
         outcomes = []
@@ -187,7 +188,17 @@ class Batch:
                 outcomes.append(self._try(item))
         failures = self._failures if any(o.status == "failed" for o in outcomes) else None
         result = BatchResult(outcomes, time.monotonic() - started, failures)
-        self._write_summary(result)
+        summary = {
+            "sequences": [outcome.row() for outcome in result.outcomes],
+            "mean": result.mean_row(),
+            "done": result.count("done"),
+            "skipped": result.count("skipped"),
+            "failed": result.count("failed"),
+            "seconds": result.seconds,
+            "settings": {**asdict(self.settings), "weights": str(self.settings.weights_path or "")},
+        }
+        with replacing(summary_file) as side:
+            side.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
         return result
 
     @property
@@ -258,19 +269,6 @@ class Batch:
             raise storage_error(self._failures, problem) from problem
         return Outcome(item.name, "failed", error=failure)
 
-    def _write_summary(self, result: BatchResult) -> None:
-        summary = {
-            "sequences": [outcome.row() for outcome in result.outcomes],
-            "mean": result.mean_row(),
-            "done": result.count("done"),
-            "skipped": result.count("skipped"),
-            "failed": result.count("failed"),
-            "seconds": result.seconds,
-            "settings": {**asdict(self.settings), "weights": str(self.settings.weights_path or "")},
-        }
-        with replacing(self.out / f"summary{self.label}.json") as side:
-            side.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-
 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None and value == value]
@@ -302,7 +300,7 @@ def score_result(clip: Clip, folder: Path) -> SequenceScore | None:
     return evaluate_sequence(
         (read_mask(masks / f"{name}.png", mask_format="ids") for name in names),
         (clip.truth(index) for index in indices),
-        name=clip.name,
+        name=clip.sequence.name,
         frame_names=names,
         multi_object=clip.multi_object,
         object_ids=object_ids,

@@ -49,11 +49,6 @@ class Clip:
     multi_object: bool = False
 
     @property
-    def name(self) -> str:
-        """Name of the sequence."""
-        return self.sequence.name
-
-    @property
     def object_ids(self) -> list[int]:
         """Ids of the objects in the mask; `[1]` without a mask."""
         return [1] if self.mask is None else [int(i) for i in np.unique(self.mask) if i]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import platform
@@ -75,34 +74,11 @@ def hardware(device: str | None = None) -> dict[str, Any]:
 
 
 def peak_memory_mb() -> float:
-    """Returns the largest resident memory of this process so far, MiB."""
+    """Returns the largest resident memory of this process so far, MiB; 0 where it is unknown."""
     try:
         import resource  # absent on Windows
     except ImportError:
-        return _windows_peak_memory() / (1 << 20)
+        return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in KiB, macOS in bytes (getrusage(2) of each).
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-
-
-def _windows_peak_memory() -> int:
-    """Returns the peak working set in bytes; 0 where the system call is missing or fails."""
-
-    class Counters(ctypes.Structure):  # PROCESS_MEMORY_COUNTERS of psapi.h
-        _fields_ = [
-            ("size", ctypes.c_ulong),
-            ("page_faults", ctypes.c_ulong),
-            ("peak_working_set", ctypes.c_size_t),
-            ("others", ctypes.c_size_t * 7),
-        ]
-
-    counters = Counters()
-    counters.size = ctypes.sizeof(counters)
-    try:
-        kernel = ctypes.windll.kernel32
-        kernel.K32GetProcessMemoryInfo(
-            ctypes.c_void_p(kernel.GetCurrentProcess()), ctypes.byref(counters), counters.size
-        )
-    except AttributeError:
-        return 0
-    return counters.peak_working_set

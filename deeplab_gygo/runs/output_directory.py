@@ -31,25 +31,20 @@ _in_use_lock = threading.Lock()
 
 
 @contextmanager
-def output_directory(
-    path: str | Path, overwrite: bool = False, marker: str = RECORD_NAME
-) -> Iterator[Path]:
+def output_directory(path: str | Path) -> Iterator[Path]:
     """Yields a hidden side folder to fill; renames it to the target when the body succeeds.
 
     Any error, an interruption from the keyboard included, removes the side folder and leaves the
     target as it was.
 
     Args:
-        path: The target folder.
-        overwrite: Whether a folder with other files, which this package has not written, is
-            replaced too.
-        marker: Name of the file that marks a folder as written by this package.
+        path: The target folder; an earlier result in it is replaced.
 
     Raises:
         UsageError: The target is a file, holds other files, or contains the working directory.
         StorageError: The folder cannot be written.
     """
-    target = _checked_target(path, overwrite, marker)
+    target = check_new_folder(path, overwrite=True)
     folder = target.parent / f".{target.name}.partial-{os.getpid()}"
     with _in_use_lock:
         if folder in _in_use:
@@ -78,29 +73,20 @@ def output_directory(
             _in_use.discard(folder)
 
 
-def check_new_folder(out: Path, overwrite: bool, marker: str = RECORD_NAME) -> None:
-    """Checks early that a folder of results can be made.
+def check_new_folder(path: str | Path, overwrite: bool, marker: str = RECORD_NAME) -> Path:
+    """Checks that a folder of results can be made.
 
     Args:
-        out: The folder.
+        path: The folder.
         overwrite: Whether an earlier result may be replaced.
-        marker: File in every result of this kind; a folder without it is never replaced.
+        marker: File in every result of this kind; a folder with other files is never replaced.
+
+    Returns:
+        The absolute path, links resolved.
 
     Raises:
         UsageError: The folder exists and may not be replaced.
     """
-    _checked_target(out, False, marker)
-    if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise UsageError(
-            "--out is a new folder",
-            met="an earlier result",
-            where=out,
-            remedy="Choose another, or give --overwrite to replace it",
-        )
-
-
-def _checked_target(path: str | Path, overwrite: bool, marker: str) -> Path:
-    """Returns the absolute path, links resolved; raises `UsageError` if it is not replaced."""
     target = Path(path).expanduser().resolve()
     if not target.name:
         raise UsageError("Results need a folder of their own", met=str(target))
@@ -120,11 +106,20 @@ def _checked_target(path: str | Path, overwrite: bool, marker: str) -> Path:
             where=target,
             remedy="Choose a folder below it",
         )
-    if not overwrite and not (target / marker).is_file() and any(target.iterdir()):
+    if not any(target.iterdir()):
+        return target
+    if not (target / marker).is_file():
         raise UsageError(
             f"A folder with other files in it (no {marker}) is not replaced",
             where=target,
             remedy="Choose another folder",
+        )
+    if not overwrite:
+        raise UsageError(
+            "--out is a new folder",
+            met="an earlier result",
+            where=path,
+            remedy="Choose another, or give --overwrite to replace it",
         )
     return target
 

@@ -137,12 +137,7 @@ class RunRecord:
     def matches(self, clip: Clip, settings: RunSettings) -> bool:
         """Checks whether a run would give these results again.
 
-        Args:
-            clip: The clip to segment.
-            settings: The settings to segment it with.
-
-        Returns:
-            Whether input, mask, weights, settings, seed and version of the package are the same.
+        Input, mask, weights, settings, seed and version of the package must be the same.
         """
         return (
             self.seed == settings.seed

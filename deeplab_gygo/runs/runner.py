@@ -127,7 +127,7 @@ class SequenceRunner:
         with closing(ProgressBars(clip, shown=self.settings.progress, keep=True)) as bars:
             done = self._segmenter.begin(frame, clip.mask, bars.tuned)
         return {
-            "sequence": clip.name,
+            "sequence": clip.sequence.name,
             "frame": frame.name,
             "hashes": clip.hashes(),
             "steps": done.steps,
@@ -163,7 +163,7 @@ class SequenceRunner:
             config=settings.identity,
             seed=settings.seed,
             hashes=hashes,
-            name=clip.name,
+            name=clip.sequence.name,
             source=str(clip.sequence.source),
             mask_source=str(clip.mask_source or ""),
             first_frame=clip.sequence.frame_names[clip.start],
@@ -190,12 +190,7 @@ class SequenceRunner:
 
 
 def _frame_seconds(moments: list[float], batch: int) -> list[float]:
-    """Returns the wall seconds of every frame; frames of a batch get the mean of their batch.
-
-    Args:
-        moments: The time before the first frame and after every frame, seconds.
-        batch: Number of frames segmented together.
-    """
+    """Returns the seconds between moments; frames segmented in one batch get their mean."""
     seconds: list[float] = []
     for first in range(0, len(moments) - 1, batch):
         last = min(first + batch, len(moments) - 1)
@@ -282,7 +277,7 @@ class ProgressBars:
             self._object += 1
             which = f" object {self._object}/{self._objects}" if self._objects > 1 else ""
             total = steps if steps < UNLIMITED_STEPS else None
-            text = f"fine-tune {self._clip.name}{which}"
+            text = f"fine-tune {self._clip.sequence.name}{which}"
             self._tuning = tqdm(total=total, desc=text, unit="step", **self._options)
         self._tuning.set_postfix(loss=f"{loss:.3f}", refresh=False)
         self._tuning.update(step - self._tuning.n)
@@ -292,6 +287,6 @@ class ProgressBars:
         if self._running is None:
             self.close()
             total = len(self._clip.sequence) - self._clip.start
-            text = f"segment {self._clip.name}"
+            text = f"segment {self._clip.sequence.name}"
             self._running = tqdm(total=total, desc=text, unit="frame", **self._options)
         self._running.update()

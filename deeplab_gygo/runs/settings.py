@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from deeplab_gygo.errors import UsageError, WeightsError
 from deeplab_gygo.inference.config import (
@@ -29,15 +29,6 @@ DEFAULT_OUTPUTS = ("masks", "overlay")
 
 NO_WEIGHTS = "none"
 """Entry in the hashes of a record for a method without weights."""
-
-
-class MethodOptions(Protocol):
-    """The online options of a method: a frozen dataclass with a mode."""
-
-    @property
-    def mode(self) -> str:
-        """One of the modes of the method."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class RunSettings:
         360
     """
 
-    online: MethodOptions = field(default_factory=OnlineConfig)
+    online: Any = field(default_factory=OnlineConfig)
     weights: str | Path | None = None
     precision: Precision = "auto"
     seed: int = 0

@@ -38,10 +38,10 @@ class Oracle:
 
     def run(self, clip, out, *, keep_bars=True):
         settings = self.settings
-        if clip.name in self.trouble:
-            raise self.trouble[clip.name]
+        if clip.sequence.name in self.trouble:
+            raise self.trouble[clip.sequence.name]
         key = settings.method if settings.method in FACTORS else settings.online.mode
-        shift = FACTORS[key] * SHIFTS[clip.name]
+        shift = FACTORS[key] * SHIFTS[clip.sequence.name]
         count = len(clip.sequence)
         given = settings.online.mode != "zero-shot"
         with output_directory(out) as folder:
@@ -60,7 +60,7 @@ class Oracle:
                 frame_seconds=[0.5] * (count - given),
                 hardware={"cpu": "Intel(R) Xeon(R) CPU @ 2.20GHz", "cores": 2, "gpu": None},
                 versions={"deeplab-gygo": __version__, "python": "3.11.0", "numpy": "2.0"},
-                name=clip.name,
+                name=clip.sequence.name,
                 outputs=["masks"],
                 masks=count,
                 total_seconds=2.0 + 0.5 * (count - given),
@@ -68,7 +68,7 @@ class Oracle:
                 trunk="" if settings.method == "copy" else "efficientnet_lite0",
             )
             record.write(folder)
-        self.log.append((settings.method, settings.online.mode, clip.name))
+        self.log.append((settings.method, settings.online.mode, clip.sequence.name))
         return record
 
 

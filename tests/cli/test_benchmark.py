@@ -33,7 +33,7 @@ class Copier:
     def run(self, clip, out, *, keep_bars=True):
         from deeplab_gygo.runs.run_record import RunRecord
 
-        if clip.name == "broken":
+        if clip.sequence.name == "broken":
             raise RuntimeError("a frame like no other")
         count = len(clip.sequence)
         with output_directory(out) as folder:
@@ -43,7 +43,7 @@ class Copier:
                 command=["deeplab-gygo"], config=self.settings.identity, seed=0,
                 hashes={**clip.hashes(), "weights": self.settings.weights_hash},
                 frames=count - 1, adaptation_seconds=0.0,
-                steps=0, frame_seconds=[0.1] * (count - 1), name=clip.name, masks=count,
+                steps=0, frame_seconds=[0.1] * (count - 1), name=clip.sequence.name, masks=count,
                 total_seconds=0.1 * count, method=self.settings.method,
             )  # fmt: skip
             record.write(folder)

@@ -32,8 +32,8 @@ class Oracle:
         self.done = []
 
     def run(self, clip, out, *, keep_bars=True):
-        if clip.name in self.trouble:
-            raise self.trouble[clip.name]
+        if clip.sequence.name in self.trouble:
+            raise self.trouble[clip.sequence.name]
         with output_directory(out) as folder:
             for frame in clip.sequence:
                 assert frame.image.shape[:2] == clip.sequence.size
@@ -50,12 +50,12 @@ class Oracle:
                 adaptation_seconds=1.0,
                 steps=2,
                 frame_seconds=[0.5] * frames,
-                name=clip.name,
+                name=clip.sequence.name,
                 masks=frames + 1,
                 total_seconds=1.0 + 0.5 * frames,
             )
             record.write(folder)
-        self.done.append(clip.name)
+        self.done.append(clip.sequence.name)
         return record
 
 

@@ -52,16 +52,13 @@ class TestOutputDirectory:
         assert names_in(target) == ["new", "run.json"]
         assert names_in(tmp_path) == ["result"]
 
-    def test_foreign_folder_is_refused_unless_asked(self, tmp_path):
+    def test_foreign_folder_is_refused(self, tmp_path):
         target = tmp_path / "photos"
         target.mkdir()
         (target / "holiday.jpg").touch()
         with pytest.raises(UsageError, match="photos"), output_directory(target):
             pass
         assert names_in(target) == ["holiday.jpg"]
-        with output_directory(target, overwrite=True) as folder:
-            (folder / "run.json").touch()
-        assert names_in(target) == ["run.json"]
 
     def test_empty_folder_is_taken(self, tmp_path):
         (tmp_path / "result").mkdir()
@@ -71,15 +68,12 @@ class TestOutputDirectory:
 
     def test_file_and_working_directory_are_refused(self, tmp_path, monkeypatch):
         (tmp_path / "file").touch()
-        with (
-            pytest.raises(UsageError),
-            output_directory(tmp_path / "file", overwrite=True),
-        ):
+        with pytest.raises(UsageError), output_directory(tmp_path / "file"):
             pass
         (tmp_path / "work").mkdir()
         monkeypatch.chdir(tmp_path / "work")
         for place in (".", "..", "/"):
-            with pytest.raises(UsageError), output_directory(place, overwrite=True):
+            with pytest.raises(UsageError), output_directory(place):
                 pass
         assert (tmp_path / "work").is_dir()
 

@@ -14,7 +14,12 @@ def test_a_split_is_planned_in_its_order_with_slashes_in_names(tmp_path, make_da
     items = plan_dataset(open_dataset("gygo", root), "VAL")
     assert [item.name for item in items] == ["shoes/red", "bag"]
     clip = items[0].open()
-    assert (clip.name, clip.start, clip.object_ids, len(clip.sequence)) == ("shoes/red", 0, [1], 2)
+    assert (clip.sequence.name, clip.start, clip.object_ids, len(clip.sequence)) == (
+        "shoes/red",
+        0,
+        [1],
+        2,
+    )
     assert set(clip.truth(1).ravel()) == {0, 1}
 
 
@@ -22,7 +27,7 @@ def test_an_absent_sequence_fails_only_when_its_turn_comes(tmp_path, make_datase
     root = make_dataset(tmp_path, {"bag": 2})
     (root / "ImageSets" / "val.txt").write_text("ghost\nbag\n")
     ghost, bag = plan_dataset(open_dataset("gygo", root), "val")
-    assert bag.open().name == "bag"
+    assert bag.open().sequence.name == "bag"
     with pytest.raises(InputError, match=r"ghost.*val\.txt.*remove 'ghost'"):
         ghost.open()
 
@@ -58,7 +63,7 @@ def test_a_list_of_videos_starts_at_its_own_folder(tmp_path, make_clip, kind):
     items = plan_videos(manifest)
     assert [item.name for item in items] == ["one", "shop/2"]
     clips = [item.open() for item in items]
-    assert [(clip.name, clip.start, len(clip.sequence)) for clip in clips] == [
+    assert [(clip.sequence.name, clip.start, len(clip.sequence)) for clip in clips] == [
         ("one", 0, 2),
         ("shop/2", 1, 3),
     ]

@@ -46,7 +46,7 @@ class Oracle:
                 command=["test"], config=self.settings.identity,
                 seed=self.settings.seed, frames=frames,
                 hashes={**clip.hashes(), "weights": self.settings.weights_hash},
-                adaptation_seconds=2.0, steps=steps, name=clip.name, masks=frames + 1,
+                adaptation_seconds=2.0, steps=steps, name=clip.sequence.name, masks=frames + 1,
                 total_seconds=2.0 + 0.5 * frames, preset=self.settings.preset,
             )  # fmt: skip
             record.write(folder)
@@ -179,7 +179,7 @@ def test_a_failed_row_is_reported_and_the_others_are_measured(run, tmp_path, mon
     whole = Oracle.run
 
     def trouble(self, clip, out, **options):
-        if self.settings.online.steps == 7 and clip.name == "bag":
+        if self.settings.online.steps == 7 and clip.sequence.name == "bag":
             raise InputError("A frame is whole", met="half of it")
         return whole(self, clip, out, **options)
 
