@@ -82,9 +82,9 @@ def tasks(options: argparse.Namespace) -> Iterator[Task]:
     if options.interpret:
         yield from depthwise_tasks(Layer(5, 6, 8, 3, 1, 1), 1, options)
         return
-    from deeplab_gygo.models.inverted_residual import efficientnet_lite, mobilenet_v2
+    from deeplab_gygo.models.inverted_residual import MOBILENET_V2, efficientnet_lite
 
-    specs = {"efficientnet_lite0": efficientnet_lite(1.0, 1.0), "mobilenet_v2": mobilenet_v2()}
+    specs = {"efficientnet_lite0": efficientnet_lite(1.0, 1.0), "mobilenet_v2": MOBILENET_V2}
     for batch in options.batches:
         for layer in depthwise_layers(specs[options.backbone], options.output_stride, SIZE):
             yield from depthwise_tasks(layer, batch, options)

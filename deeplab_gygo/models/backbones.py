@@ -12,10 +12,10 @@ import keras
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.imagenet import load_imagenet
 from deeplab_gygo.models.inverted_residual import (
+    MOBILENET_V2,
     InvertedResidualSpec,
     build_inverted_residual,
     efficientnet_lite,
-    mobilenet_v2,
 )
 from deeplab_gygo.models.resnet import build_resnet50
 
@@ -24,7 +24,7 @@ INVERTED_RESIDUAL: dict[str, InvertedResidualSpec] = {
     "efficientnet_lite0": efficientnet_lite(1.0, 1.0),
     "efficientnet_lite1": efficientnet_lite(1.0, 1.1),
     "efficientnet_lite2": efficientnet_lite(1.1, 1.2),
-    "mobilenet_v2": mobilenet_v2(),
+    "mobilenet_v2": MOBILENET_V2,
 }
 """Backbones of inverted residual blocks."""
 

@@ -37,6 +37,7 @@ class DeepLabV3Plus:
             `models.memory.MemoryRead`; 0 unknown) -> logits float32 [B, H/4, W/4, 1].
         refiner: {"logits", "low", "fine"} -> logits float32 [B, H, W, 1]; None where the
             architecture has none.
+        stride: Number that divides height and width of the input.
 
     Args:
         config: Architecture.
@@ -63,6 +64,8 @@ class DeepLabV3Plus:
         self.refiner = (
             build_refiner(config, widths["low"], widths["fine"]) if config.refine else None
         )
+        self.stride = max(config.output_stride, 16)
+        self._decoder = [self.head, self.refiner] if config.refine else [self.head]
 
     @classmethod
     def from_arrays(
@@ -83,7 +86,7 @@ class DeepLabV3Plus:
         """
         encoder = InferenceEncoder.from_arrays(config, arrays)
         network = cls(config, inference_encoder=encoder)
-        built = network.parts if encoder is None else network._decoder_parts
+        built = network.parts if encoder is None else network._decoder
         own = {} if encoder is None else encoder.arrays
         others = {name: array for name, array in arrays.items() if name not in own}
         assign_variables(named_variables(*built), others, config, where)
@@ -151,11 +154,7 @@ class DeepLabV3Plus:
     @property
     def parts(self) -> list[keras.Model]:
         """Models that hold the variables."""
-        return [self.encoder, *self._decoder_parts]
-
-    @property
-    def _decoder_parts(self) -> list[keras.Model]:
-        return [self.head] if self.refiner is None else [self.head, self.refiner]
+        return [self.encoder, *self._decoder]
 
     @staticmethod
     def head_features(features: dict[str, Any]) -> dict[str, Any]:
@@ -205,11 +204,6 @@ class DeepLabV3Plus:
         """Computes refined logits of encoder features in inference; arguments as `head_inputs`."""
         logits = self.head(self.head_inputs(features, guide, readout), training=False)
         return self.refine(features, logits)
-
-    @property
-    def stride(self) -> int:
-        """Number that divides height and width of the input."""
-        return max(self.config.output_stride, 16)
 
 
 def _encoder(config: ModelConfig, weights: str | None) -> keras.Model:

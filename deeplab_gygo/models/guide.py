@@ -86,30 +86,23 @@ def deform_guide(mask: np.ndarray, rng: np.random.Generator, strength: float = 1
         return binary
     if not binary.any():
         if rng.random() < 0.15 * strength:
-            return _add_blob(binary, _frame_box(binary.shape), 0.15 * min(binary.shape), rng)
+            frame_box = (0, 0, binary.shape[1], binary.shape[0])
+            return _add_blob(binary, frame_box, 0.15 * min(binary.shape), rng)
         return binary
     box = cv2.boundingRect(binary)
     root = float(np.sqrt(cv2.countNonZero(binary)))
     guide = _warp(binary, box, root, rng, strength)
-    guide = _first_filled(guide, binary)
-    if rng.random() < min(0.2 * strength, 0.6):
-        guide = _first_filled(_coarsen(guide, root, rng), guide)
-    if rng.random() < 0.6:
-        guide = _first_filled(_grow_or_shrink(guide, root, rng, strength), guide)
-    if rng.random() < min(0.2 * strength, 0.6):
-        guide = _first_filled(_cut_part(guide, rng), guide)
-    if rng.random() < min(0.2 * strength, 0.6):
-        guide = _add_blob(guide, box, root, rng)
+    guide = guide if guide.any() else binary
+    gross = min(0.2 * strength, 0.6)
+    for probability, deform in (
+        (gross, lambda guide: _coarsen(guide, root, rng)),
+        (0.6, lambda guide: _grow_or_shrink(guide, root, rng, strength)),
+        (gross, lambda guide: _cut_part(guide, rng)),
+        (gross, lambda guide: _add_blob(guide, box, root, rng)),
+    ):
+        if rng.random() < probability and (deformed := deform(guide)).any():
+            guide = deformed
     return guide
-
-
-def _first_filled(candidate: np.ndarray, fallback: np.ndarray) -> np.ndarray:
-    """Returns `candidate` unless it is empty."""
-    return candidate if candidate.any() else fallback
-
-
-def _frame_box(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    return 0, 0, shape[1], shape[0]
 
 
 def _warp(

@@ -74,9 +74,6 @@ class GuidedFilter(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (*input_shape[0][:3], 1)
 
-    def compute_output_spec(self, inputs):
-        return keras.KerasTensor(self.compute_output_shape([i.shape for i in inputs]), "float32")
-
     def get_config(self):
         return {**super().get_config(), "radius": self.radius, "epsilon": self.epsilon}
 

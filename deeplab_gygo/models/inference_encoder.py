@@ -28,9 +28,6 @@ from deeplab_gygo.models.inverted_residual import (
 Weights = list[tuple[Any, Any]]
 """Kernel and bias of every convolution, in the order of the network."""
 
-ConvolutionFn = Callable[[tuple[Any, Any], Any], Any]
-"""`call((kernel, bias), images) -> features`, [B, h, w, C] each."""
-
 PREFIX = "encoder/"
 """Beginning of the names of the encoder's variables in a weight file."""
 
@@ -95,15 +92,16 @@ class InferenceEncoder:
         """
         config, names = self.config, tuple(self.widths)
         spec, dtype = INVERTED_RESIDUAL[config.backbone], keras.config.dtype_policy().compute_dtype
-        pointwise = {"strides": (1, 1), "rates": (1, 1), "padding": "valid", "depthwise": False}
-        project_key = convolution(**pointwise, activation=None, dtype=dtype)
 
         def run(weights: Weights, images: Any) -> dict[str, Any]:
-            builder = _FoldedBuilder(spec, config.output_stride, list(weights), dtype)
-            ends = named_ends(apply_inverted_residual(images, builder))
+            builder = FoldedBuilder(spec, config.output_stride, weights, dtype)
+            image = ops.cast(images, "float32") * spec.image_scale + spec.image_offset
+            ends = named_ends(apply_inverted_residual(image, builder))
             features = {name: ends[name] for name in names}
             if config.memory:
-                features["key"] = project_key(weights[-1], ends["high"])
+                features["key"] = builder.convolve(
+                    ends["high"], config.key_channels, KEY_LAYER, activation=False
+                )
             return features
 
         weights = [
@@ -142,47 +140,34 @@ class _WeightCollector(Builder):
         self.taken.add(name)
         return found.astype(np.float32)
 
-    def normalize_image(self, image: _Features) -> _Features:
-        return image
-
     def convolve(
         self,
         features: _Features,
-        channels: int,
+        channels: int | None,
         name: str,
         *,
         kernel: int = 1,
         stride: int = 1,
+        rate: int = 1,
         activation: bool = True,
     ) -> _Features:
-        found = self.take(f"{name}/kernel", (kernel, kernel, features.shape[-1], channels))
-        factor, bias = self._scale(name, channels)
-        self.weights.append((found * factor, bias))
-        return _Features((*features.shape[:-1], channels))
-
-    def filter(
-        self, features: _Features, kernel: int, stride: int, rate: int, name: str
-    ) -> _Features:
-        channels = features.shape[-1]
-        found = self.take(f"{name}/kernel", (kernel, kernel, channels, 1))
-        factor, bias = self._scale(name, channels)
-        self.weights.append((found * factor[:, None], bias))
-        return features
+        inputs = features.shape[-1]
+        width, last = (inputs, 1) if channels is None else (channels, channels)
+        values = self.take(f"{name}/kernel", (kernel, kernel, inputs, last))
+        gamma, beta, mean, variance = (
+            self.take(f"{name}_bn/{part}", (width,))
+            for part in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        factor = gamma / np.sqrt(variance + np.float32(self.spec.norm_epsilon))
+        values = values * (factor[:, None] if channels is None else factor)
+        self.weights.append((values, beta - factor * mean))
+        return _Features((*features.shape[:-1], width))
 
     def add(self, inputs: _Features, features: _Features, name: str) -> _Features:
         return features
 
-    def _scale(self, name: str, channels: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns factor and offset of BatchNorm in inference, float32 [channels] each."""
-        gamma, beta, mean, variance = (
-            self.take(f"{name}_bn/{part}", (channels,))
-            for part in ("gamma", "beta", "moving_mean", "moving_variance")
-        )
-        factor = gamma / np.sqrt(variance + np.float32(self.spec.norm_epsilon))
-        return factor, beta - factor * mean
 
-
-class _FoldedBuilder(Builder):
+class FoldedBuilder(Builder):
     """Applies a network with folded weights to images."""
 
     def __init__(
@@ -192,100 +177,31 @@ class _FoldedBuilder(Builder):
         self._weights = iter(weights)
         self._dtype = dtype
 
-    def normalize_image(self, image: Any) -> Any:
-        return ops.cast(image, "float32") * self.spec.image_scale + self.spec.image_offset
-
     def convolve(
         self,
         features: Any,
-        channels: int,
+        channels: int | None,
         name: str,
         *,
         kernel: int = 1,
         stride: int = 1,
+        rate: int = 1,
         activation: bool = True,
     ) -> Any:
-        return self._apply(features, stride, 1, depthwise=False, activation=activation)
-
-    def filter(self, features: Any, kernel: int, stride: int, rate: int, name: str) -> Any:
-        return self._apply(features, stride, rate, depthwise=True, activation=True)
+        values, bias = next(self._weights)
+        features = ops.cast(features, self._dtype)
+        if channels is None and (fused := backend.fused_depthwise()):
+            return fused(features, values[..., 0], bias, stride=stride, rate=rate, relu6=activation)
+        convolve = ops.depthwise_conv if channels is None else ops.conv
+        features = convolve(
+            features,
+            values,
+            strides=stride,
+            padding="same",
+            data_format="channels_last",
+            dilation_rate=rate,
+        )
+        return ops.relu6(features + bias) if activation else features + bias
 
     def add(self, inputs: Any, features: Any, name: str) -> Any:
         return inputs + features
-
-    def _apply(
-        self, features: Any, stride: int, rate: int, *, depthwise: bool, activation: bool
-    ) -> Any:
-        call = convolution(
-            strides=(stride, stride),
-            rates=(rate, rate),
-            padding="same",
-            depthwise=depthwise,
-            activation="relu6" if activation else None,
-            dtype=self._dtype,
-        )
-        return call(next(self._weights), features)
-
-
-def convolution(
-    *,
-    strides: tuple[int, int],
-    rates: tuple[int, int],
-    padding: str,
-    depthwise: bool,
-    activation: str | None,
-    dtype: str,
-) -> ConvolutionFn:
-    """Returns the call of a convolution with bias and activation, channels last.
-
-    Args:
-        strides: Vertical and horizontal stride.
-        rates: Vertical and horizontal dilation.
-        padding: `same` or `valid`.
-        depthwise: Whether it is a depthwise convolution.
-        activation: Name of a function of `keras.ops`; None for none.
-        dtype: Compute dtype, that of kernel and bias.
-
-    Returns:
-        `call((kernel, bias), images)`.
-    """
-    fused = _fused(strides, rates, padding, activation, dtype) if depthwise else None
-    if fused is not None:
-        return fused
-    convolve = ops.depthwise_conv if depthwise else ops.conv
-    activate = getattr(ops, activation) if activation else lambda found: found
-
-    def call(weights: tuple[Any, Any], images: Any) -> Any:
-        kernel, bias = weights
-        found = convolve(
-            ops.cast(images, dtype),
-            kernel,
-            strides=strides,
-            padding=padding,
-            data_format="channels_last",
-            dilation_rate=rates,
-        )
-        return activate(found + bias)
-
-    return call
-
-
-def _fused(
-    strides: tuple[int, int],
-    rates: tuple[int, int],
-    padding: str,
-    activation: str | None,
-    dtype: str,
-) -> ConvolutionFn | None:
-    """Returns the call of a fused kernel, where the backend has one that fits."""
-    kernel_of = backend.fused_depthwise()
-    fits = len(set(strides)) == len(set(rates)) == 1 and padding == "same"
-    if kernel_of is None or not fits or activation not in (None, "relu6"):
-        return None
-    options = {"stride": strides[0], "rate": rates[0], "relu6": activation is not None}
-
-    def call(weights: tuple[Any, Any], images: Any) -> Any:
-        kernel, bias = weights
-        return kernel_of(ops.cast(images, dtype), kernel[..., 0], bias, **options)
-
-    return call

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -116,15 +116,22 @@ _EFFICIENTNET_STAGES = (
 )
 
 # MobileNetV2: https://arxiv.org/abs/1801.04381, table 2.
-_MOBILENET_STAGES = (
-    StageSpec(kernel=3, blocks=1, stride=1, expansion=1, channels=16),
-    StageSpec(kernel=3, blocks=2, stride=2, expansion=6, channels=24),
-    StageSpec(kernel=3, blocks=3, stride=2, expansion=6, channels=32),
-    StageSpec(kernel=3, blocks=4, stride=2, expansion=6, channels=64),
-    StageSpec(kernel=3, blocks=3, stride=1, expansion=6, channels=96),
-    StageSpec(kernel=3, blocks=3, stride=2, expansion=6, channels=160),
-    StageSpec(kernel=3, blocks=1, stride=1, expansion=6, channels=320),
+MOBILENET_V2 = InvertedResidualSpec(
+    (
+        StageSpec(kernel=3, blocks=1, stride=1, expansion=1, channels=16),
+        StageSpec(kernel=3, blocks=2, stride=2, expansion=6, channels=24),
+        StageSpec(kernel=3, blocks=3, stride=2, expansion=6, channels=32),
+        StageSpec(kernel=3, blocks=4, stride=2, expansion=6, channels=64),
+        StageSpec(kernel=3, blocks=3, stride=1, expansion=6, channels=96),
+        StageSpec(kernel=3, blocks=3, stride=2, expansion=6, channels=160),
+        StageSpec(kernel=3, blocks=1, stride=1, expansion=6, channels=320),
+    ),
+    image_scale=1 / 127.5,
+    image_offset=-1.0,
+    norm_epsilon=1e-3,
+    norm_momentum=0.999,
 )
+"""MobileNetV2 of width 1, as in keras.applications."""
 
 
 def _round_channels(channels: float, divisor: int = 8) -> int:
@@ -143,20 +150,13 @@ def efficientnet_lite(width: float, depth: float) -> InvertedResidualSpec:
         width: Factor of the widths.
         depth: Factor of the number of blocks of a stage.
     """
-    last = len(_EFFICIENTNET_STAGES) - 1
-    stages = tuple(
-        StageSpec(
-            kernel=stage.kernel,
-            blocks=stage.blocks if index in (0, last) else math.ceil(stage.blocks * depth),
-            stride=stage.stride,
-            expansion=stage.expansion,
-            channels=_round_channels(stage.channels * width),
-        )
-        for index, stage in enumerate(_EFFICIENTNET_STAGES)
-    )
+    stages = [
+        replace(s, channels=_round_channels(s.channels * width)) for s in _EFFICIENTNET_STAGES
+    ]
+    stages[1:-1] = [replace(s, blocks=math.ceil(s.blocks * depth)) for s in stages[1:-1]]
     # (x - 127) / 128, epsilon and momentum: efficientnet_lite_builder.py.
     return InvertedResidualSpec(
-        stages,
+        tuple(stages),
         image_scale=1 / 128,
         image_offset=-127 / 128,
         norm_epsilon=1e-3,
@@ -164,21 +164,10 @@ def efficientnet_lite(width: float, depth: float) -> InvertedResidualSpec:
     )
 
 
-def mobilenet_v2() -> InvertedResidualSpec:
-    """Returns the specification of MobileNetV2 of width 1, as in keras.applications."""
-    return InvertedResidualSpec(
-        _MOBILENET_STAGES,
-        image_scale=1 / 127.5,
-        image_offset=-1.0,
-        norm_epsilon=1e-3,
-        norm_momentum=0.999,
-    )
-
-
 class Builder:
     """Adds layers to a functional model and tracks stride and dilation.
 
-    Subclasses override four methods to compute the same network differently
+    Subclasses override two methods to compute the same network differently
     (`models.inference_encoder`). Features are tensors [B, h, w, C], or what a subclass uses.
 
     Args:
@@ -190,79 +179,53 @@ class Builder:
         self.spec = spec
         self.plan = StridePlan(output_stride)
 
-    def normalize_image(self, image: Any) -> Any:
-        """Normalizes an image to the range of the training.
-
-        Args:
-            image: float32 [B, H, W, 3], RGB in 0..255.
-
-        Returns:
-            float32 [B, H, W, 3].
-        """
-        # In float32 under every precision policy: 8-bit mantissas lose fractions of 0..255.
-        return layers.Rescaling(
-            self.spec.image_scale, self.spec.image_offset, dtype="float32", name="normalization"
-        )(image)
-
     def convolve(
         self,
         features: Any,
-        channels: int,
+        channels: int | None,
         name: str,
         *,
         kernel: int = 1,
         stride: int = 1,
+        rate: int = 1,
         activation: bool = True,
     ) -> Any:
         """Adds a convolution, BatchNorm and optionally ReLU6.
 
         Args:
             features: [B, h, w, C].
-            channels: Output channels.
+            channels: Output channels; None for a depthwise convolution.
             name: Name of the layer, and prefix of the names of those that follow.
             kernel: Side of the kernel, pixels.
-            stride: Stride.
+            stride: Stride; 1 where `rate` is larger.
+            rate: Dilation.
             activation: Whether a ReLU6 follows.
 
         Returns:
             [B, ceil(h/stride), ceil(w/stride), channels].
         """
-        features = layers.Conv2D(
-            channels,
-            kernel,
-            strides=stride,
-            padding="same",
-            use_bias=False,
-            data_format="channels_last",
-            kernel_initializer=_fan_out_initializer(),
-            name=name,
-        )(features)
-        return self._normalize(features, name, activation)
-
-    def filter(self, features: Any, kernel: int, stride: int, rate: int, name: str) -> Any:
-        """Adds a depthwise convolution, BatchNorm and ReLU6.
-
-        Args:
-            features: [B, h, w, C].
-            kernel: Side of the kernel, pixels.
-            stride: Stride; 1 where `rate` is larger.
-            rate: Dilation.
-            name: Name of the layer, and prefix of the names of those that follow.
-
-        Returns:
-            [B, ceil(h/stride), ceil(w/stride), C].
-        """
-        features = layers.DepthwiseConv2D(
-            kernel,
-            strides=stride,
-            dilation_rate=rate,
-            padding="same",
-            use_bias=False,
-            data_format="channels_last",
-            depthwise_initializer=_fan_out_initializer(),
-            name=name,
-        )(features)
-        return self._normalize(features, name, activation=True)
+        options = {
+            "strides": stride,
+            "padding": "same",
+            "dilation_rate": rate,
+            "use_bias": False,
+            "data_format": "channels_last",
+            "name": name,
+        }
+        # Keeps gradient variances (official EfficientNet code). A new one for each layer: a Keras
+        # initializer returns the same numbers at every call.
+        initial = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+        if channels is None:
+            layer = layers.DepthwiseConv2D(kernel, depthwise_initializer=initial, **options)
+        else:
+            layer = layers.Conv2D(channels, kernel, kernel_initializer=initial, **options)
+        features = layers.BatchNormalization(
+            axis=-1,
+            epsilon=self.spec.norm_epsilon,
+            momentum=self.spec.norm_momentum,
+            name=f"{name}_bn",
+        )(layer(features))
+        return layers.ReLU(max_value=6, name=f"{name}_relu")(features) if activation else features
 
     def add(self, inputs: Any, features: Any, name: str) -> Any:
         """Adds the input of a block to its output, [B, h, w, C] both."""
@@ -287,20 +250,13 @@ class Builder:
         # keeps the rate from before, and only the layers behind it take the new one.
         rate = self.plan.rate
         here = self.plan.advance(stride)
-        features = self.filter(features, stage.kernel, here, rate, f"{name}_depthwise")
+        features = self.convolve(
+            features, None, f"{name}_depthwise", kernel=stage.kernel, stride=here, rate=rate
+        )
         features = self.convolve(features, stage.channels, f"{name}_project", activation=False)
         if stride == 1 and width == stage.channels:
             features = self.add(inputs, features, f"{name}_add")
         return features
-
-    def _normalize(self, features: Any, name: str, activation: bool) -> Any:
-        features = layers.BatchNormalization(
-            axis=-1,
-            epsilon=self.spec.norm_epsilon,
-            momentum=self.spec.norm_momentum,
-            name=f"{name}_bn",
-        )(features)
-        return layers.ReLU(max_value=6, name=f"{name}_relu")(features) if activation else features
 
 
 def build_inverted_residual(
@@ -311,8 +267,16 @@ def build_inverted_residual(
 ) -> keras.Model:
     """Builds the network with random weights; see `backbones.build_backbone` for its interface."""
     image = keras.Input(input_shape, name="image", dtype="float32")
-    ends = apply_inverted_residual(image, Builder(spec, output_stride))
+    ends = apply_inverted_residual(normalize_image(image, spec), Builder(spec, output_stride))
     return keras.Model(image, named_ends(ends), name=name)
+
+
+def normalize_image(image: Any, spec: InvertedResidualSpec) -> Any:
+    """Adds the normalization of an image float32 [B, H, W, 3], RGB in 0..255."""
+    # In float32 under every precision policy: 8-bit mantissas lose fractions of 0..255.
+    return layers.Rescaling(
+        spec.image_scale, spec.image_offset, dtype="float32", name="normalization"
+    )(image)
 
 
 def named_ends(ends: list[Any]) -> dict[str, Any]:
@@ -325,27 +289,21 @@ def apply_inverted_residual(
     builder: Builder,
     *,
     after: Callable[[Any, str, int], Any] | None = None,
-    visible: Any = None,
 ) -> list[Any]:
     """Applies the network to an image; the weights of a `Builder` are random.
 
     Args:
-        image: float32 [B, H, W, 3], RGB in 0..255.
+        image: float32 [B, H, W, 3], normalized.
         builder: Builder of the layers, used once.
         after: `after(features, unit, stage) -> features`, applied to the output of every block;
             units are named `stage3_block1` and so on.
-        visible: float32 [B, H, W, 1]; the normalized image is multiplied by it, so that hidden
-            pixels are middle gray. None for all visible.
 
     Returns:
         Outputs of the stages, in order.
     """
     spec = builder.spec
-    features = builder.normalize_image(image)
-    if visible is not None:
-        features = layers.Multiply(dtype="float32", name="visible")([features, visible])
     features = builder.convolve(
-        features, spec.stem_channels, "stem_conv", kernel=3, stride=builder.plan.advance(2)
+        image, spec.stem_channels, "stem_conv", kernel=3, stride=builder.plan.advance(2)
     )
     ends = []
     for number, stage in enumerate(spec.stages, start=1):
@@ -356,13 +314,3 @@ def apply_inverted_residual(
             features = features if after is None else after(features, unit, number)
         ends.append(features)
     return ends
-
-
-def _fan_out_initializer() -> keras.initializers.Initializer:
-    """Returns a normal initializer that keeps gradient variances (official EfficientNet code).
-
-    A new one for each layer: a Keras initializer returns the same numbers at every call.
-    """
-    return keras.initializers.VarianceScaling(
-        scale=2.0, mode="fan_out", distribution="untruncated_normal"
-    )

@@ -21,15 +21,6 @@ class ResizeToFeatures(keras.layers.Layer):
         shape = ops.shape(reference)
         return backend.resize(features, shape[1], shape[2])
 
-    def compute_output_shape(self, input_shape):
-        features, reference = input_shape
-        return (features[0], reference[1], reference[2], features[3])
-
-    def compute_output_spec(self, inputs):
-        features, _ = inputs
-        shape = self.compute_output_shape([i.shape for i in inputs])
-        return keras.KerasTensor(shape, dtype=features.dtype)
-
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
 class BroadcastLike(keras.layers.Layer):
@@ -41,10 +32,6 @@ class BroadcastLike(keras.layers.Layer):
     def call(self, inputs):
         pooled, reference = inputs
         return pooled * ops.ones_like(reference[..., :1])
-
-    def compute_output_shape(self, input_shape):
-        pooled, reference = input_shape
-        return (*reference[:3], pooled[3])
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
@@ -67,6 +54,3 @@ class GuideMatching(keras.layers.Layer):
             prototype = ops.sum(weight * embedding, axis=(1, 2), keepdims=True)
             similarities.append(ops.sum(unit(prototype) * embedding, axis=-1, keepdims=True))
         return ops.cast(ops.concatenate(similarities, axis=-1), self.compute_dtype)
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[0][:3], 2)

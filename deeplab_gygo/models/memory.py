@@ -44,14 +44,6 @@ def space_to_depth(coded: np.ndarray, block_size: int) -> np.ndarray:
     return np.ascontiguousarray(blocks.reshape(height, width, block_size * block_size))
 
 
-def depth_to_space(readout: np.ndarray, block_size: int) -> np.ndarray:
-    """Returns the mask of a read-out: float32 [h, w, C] -> [h * block_size, w * block_size]."""
-    height, width = readout.shape[:2]
-    blocks = readout[..., : block_size * block_size].reshape(height, width, block_size, block_size)
-    mask = blocks.transpose(0, 2, 1, 3).reshape(height * block_size, width * block_size)
-    return np.ascontiguousarray(mask)
-
-
 def remember(key, coded: np.ndarray, block_size: int) -> Memory:
     """Makes a memory of one frame.
 
@@ -79,9 +71,6 @@ class _Rearrange(keras.layers.Layer):
     def __init__(self, block_size: int, **options):
         super().__init__(**options)
         self.block_size = block_size
-
-    def compute_output_spec(self, inputs):
-        return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=inputs.dtype)
 
     def get_config(self):
         return {**super().get_config(), "block_size": self.block_size}
@@ -114,10 +103,6 @@ class DepthToSpace(_Rearrange):
         blocks = ops.transpose(blocks, (0, 1, 3, 2, 4))
         return ops.reshape(blocks, (-1, height * block, width * block, 1))
 
-    def compute_output_shape(self, input_shape):
-        sizes = [None if side is None else side * self.block_size for side in input_shape[1:3]]
-        return (input_shape[0], *sizes, 1)
-
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
 class MemoryRead(keras.layers.Layer):
@@ -146,14 +131,6 @@ class MemoryRead(keras.layers.Layer):
         ]
         joined = ops.concatenate([read, *best], axis=-1)
         return ops.reshape(joined, (-1, shape[1], shape[2], joined.shape[-1]))
-
-    def compute_output_shape(self, input_shape):
-        query, _, value = input_shape
-        return (*query[:3], value[2] + SIMILARITIES)
-
-    def compute_output_spec(self, inputs):
-        shape = self.compute_output_shape([part.shape for part in inputs])
-        return keras.KerasTensor(shape, dtype="float32")
 
 
 def build_reader(key_channels: int, block_size: int) -> keras.Model:

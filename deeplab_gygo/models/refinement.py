@@ -50,26 +50,8 @@ class Upsample(keras.layers.Layer):
         shape = ops.shape(inputs)
         return backend.resize(inputs, self.factor * shape[1], self.factor * shape[2])
 
-    def compute_output_shape(self, input_shape):
-        sizes = [None if side is None else self.factor * side for side in input_shape[1:3]]
-        return (input_shape[0], *sizes, input_shape[3])
-
-    def compute_output_spec(self, inputs):
-        return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=inputs.dtype)
-
     def get_config(self):
         return {**super().get_config(), "factor": self.factor}
-
-
-@keras.saving.register_keras_serializable("deeplab_gygo")
-class ScaledTanh(keras.layers.Layer):
-    """Scaled tanh of logits: maps them to -1..1, so that confident ones do not drown features."""
-
-    def call(self, inputs):
-        return ops.tanh(TANH_SCALE * inputs)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
@@ -86,9 +68,6 @@ class GatedSum(keras.layers.Layer):
         for gate, change in zip(gates, changes, strict=True):
             total = total + gate * change / TANH_SCALE
         return total
-
-    def compute_output_shape(self, input_shape):
-        return (*input_shape[0][:3], 1)
 
 
 def build_refiner(config: ModelConfig, low_channels: int, fine_channels: int) -> keras.Model:
@@ -107,10 +86,10 @@ def build_refiner(config: ModelConfig, low_channels: int, fine_channels: int) ->
     logits = keras.Input((None, None, 1), name="logits")
     low = keras.Input((None, None, low_channels), name="low")
     fine = keras.Input((None, None, fine_channels), name="fine")
-    squashed = ScaledTanh(name="refine_squash", dtype="float32")(logits)
-    fine_squashed = ScaledTanh(name="refine_fine", dtype="float32")(
-        Upsample(2, name="refine_double", dtype="float32")(logits)
-    )
+    # Between -1 and 1, so that confident logits do not drown the features beside them.
+    squashed = ops.tanh(TANH_SCALE * logits)
+    doubled = Upsample(2, name="refine_double", dtype="float32")(logits)
+    fine_squashed = ops.tanh(TANH_SCALE * doubled)
     filtered = _filtered(config, squashed, fine_squashed, fine)
     coarse = layers.Concatenate(name="refine_coarse")(
         [layers.Conv2D(width - 1, 1, activation="relu", name="refine_low")(low), squashed]

@@ -16,7 +16,7 @@ def test_layers_equal_those_of_the_network(backbone, output_stride, tool):
     from keras import layers
 
     from deeplab_gygo.models.backbones import build_backbone
-    from deeplab_gygo.models.inverted_residual import efficientnet_lite, mobilenet_v2
+    from deeplab_gygo.models.inverted_residual import MOBILENET_V2, efficientnet_lite
 
     module = tool("kernel_tasks")
     assert set(module.SPECS) == {"efficientnet_lite0", "mobilenet_v2"}
@@ -28,7 +28,7 @@ def test_layers_equal_those_of_the_network(backbone, output_stride, tool):
             side, stride, rate = layer.kernel_size[0], layer.strides[0], layer.dilation_rate[0]
             found = module.Layer(height, width, channels, side, stride, rate)
             built[found] = built.get(found, 0) + 1
-    spec = mobilenet_v2() if backbone == "mobilenet_v2" else efficientnet_lite(1.0, 1.0)
+    spec = MOBILENET_V2 if backbone == "mobilenet_v2" else efficientnet_lite(1.0, 1.0)
     assert module.depthwise_layers(spec, output_stride, (64, 96)) == built
 
 

@@ -21,6 +21,7 @@ from deeplab_gygo.models.inverted_residual import (
     StridePlan,
     apply_inverted_residual,
     efficientnet_lite,
+    normalize_image,
 )
 
 SPECS: dict[str, VggSpec | InvertedResidualSpec] = {
@@ -118,8 +119,10 @@ def build_trunk(
     if isinstance(spec, VggSpec):
         stages = apply_vgg(image, spec, hook=hook, visible=visible)
     else:
-        builder = Builder(spec, output_stride)
-        stages = apply_inverted_residual(image, builder, after=hook, visible=visible)
+        image = normalize_image(image, spec)
+        if visible is not None:
+            image = keras.layers.Multiply(dtype="float32", name="visible")([image, visible])
+        stages = apply_inverted_residual(image, Builder(spec, output_stride), after=hook)
     return {f"stage{number}": features for number, features in enumerate(stages, start=1)}
 
 
