@@ -13,7 +13,6 @@ from deeplab_gygo.backend.calls import (
     wait,
 )
 from deeplab_gygo.backend.running import (
-    SUPPORTED,
     compile_quickly,
     devices,
     keep_compiled,
@@ -26,7 +25,6 @@ from deeplab_gygo.backend.running import (
 from deeplab_gygo.backend.steps import GradientStep
 
 __all__ = [
-    "SUPPORTED",
     "GradientStep",
     "compile_quickly",
     "compiled",

@@ -19,18 +19,7 @@ interpreter, which is slow and runs anywhere. Without it the operations of the b
 
 
 def resize(values: Any, height: Any, width: Any) -> Any:
-    """Bilinear resize with half-pixel centers; sizes may be tensors.
-
-    Args:
-        values: float [batch, height, width, channels].
-        height: New height, int or scalar tensor.
-        width: New width, likewise.
-
-    Returns:
-        Values of the same dtype, [batch, height, width, channels].
-    """
-    if isinstance(values, keras.KerasTensor):
-        return keras.ops.image.resize(values, (height, width), interpolation="bilinear")
+    """Bilinear resize of float [B, H, W, C] with half-pixel centers; sizes may be tensors."""
     if name() == "tensorflow":
         import tensorflow as tf
 
@@ -79,13 +68,7 @@ def compiled(model: keras.Model) -> Callable[..., Any]:
     Every call uses the current weights of the model, before and after fine-tuning.
     """
     if name() == "tensorflow":
-        import tensorflow as tf
-
-        @tf.function(reduce_retracing=True, autograph=False)
-        def run(inputs):
-            return model(inputs, training=False)
-
-        return run
+        return compiled_function(partial(model, training=False))
     import jax
 
     @jax.jit

@@ -55,7 +55,12 @@ def save_signatures(module: Any, folder: Path, signatures: dict[str, Any]) -> No
     try:
         tf.saved_model.save(module, str(folder), signatures=signatures)
     except tf.errors.OpError as error:  # a full disk, among others
-        raise unwritable(error.message, folder) from error
+        raise StorageError(
+            "An export can be written",
+            met=error.message,
+            where=folder,
+            remedy="Free some space, or give a folder that is writable",
+        ) from error
 
 
 def trace_on_frames(
@@ -83,22 +88,8 @@ def trace_on_frames(
     return module, call.get_concrete_function()
 
 
-def unwritable(met: object, where: Path) -> StorageError:
-    """Returns the error of an export that cannot be written."""
-    return StorageError(
-        "An export can be written",
-        met=met,
-        where=where,
-        remedy="Free some space, or give a folder that is writable",
-    )
-
-
 class EventFile:
-    """Scalars of a training for TensorBoard.
-
-    Args:
-        folder: Folder of the events.
-    """
+    """Scalars of a training for TensorBoard, in a folder of events."""
 
     def __init__(self, folder: Path):
         self._tf: Any = import_module("tensorflow")

@@ -62,7 +62,6 @@ def set_precision(precision: str) -> str:
     """
     if precision not in PRECISIONS:
         raise UsageError(f"A precision is one of {', '.join(PRECISIONS)}", met=precision)
-    chosen = precision
     if precision == "float16" and name() != "tensorflow":
         raise UsageError(
             "float16 needs the TensorFlow backend, whose steps scale the loss",
@@ -71,9 +70,9 @@ def set_precision(precision: str) -> str:
             remedy="Use --precision bfloat16, which needs no scaling",
         )
     if precision == "auto":
-        chosen = "bfloat16" if devices() else "float32"
-    keras.config.set_dtype_policy("float32" if chosen == "float32" else f"mixed_{chosen}")
-    return chosen
+        precision = "bfloat16" if devices() else "float32"
+    keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
+    return precision
 
 
 @contextmanager
@@ -83,14 +82,7 @@ def policy(precision: str) -> Iterator[str]:
     Layers keep the dtype policy that they are built under, so that a network made inside computes
     in this precision for good. Keras holds its policy per thread: only this thread's is touched.
 
-    Args:
-        precision: As for `set_precision`.
-
-    Yields:
-        The precision in force.
-
-    Raises:
-        UsageError: As from `set_precision`.
+    Argument, yielded precision and errors are those of `set_precision`.
     """
     before = keras.config.dtype_policy()
     try:
@@ -111,10 +103,7 @@ def seed_everything(seed: int) -> None:
 def keep_compiled(folder: Path) -> None:
     """Caches compiled programs between processes, where the backend can (JAX).
 
-    A cache that JAX's own environment variables name takes precedence.
-
-    Args:
-        folder: Folder of the cache; created on first use.
+    A cache named by JAX's own environment variables takes precedence.
     """
     if name() != "jax":
         return  # TensorFlow on a CPU compiles nothing that could be kept

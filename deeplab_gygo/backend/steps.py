@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from deeplab_gygo.backend.calls import compiled_function
 from deeplab_gygo.backend.running import devices, name
 from deeplab_gygo.errors import UsageError
 
@@ -20,6 +21,10 @@ class GradientStep:
 
     It is traced once per shape of its inputs. Variables are divided into parameter groups with an
     optimizer each, so that learning rates can differ.
+
+    Attributes:
+        launch: Runs one step as a call does, but returns the loss as a scalar of the backend, and
+            does not wait for it where the backend is asynchronous.
 
     Args:
         model: Network; called as `model(inputs, training=training)`.
@@ -51,7 +56,8 @@ class GradientStep:
         self.variables = [v for _, variables in self.groups for v in variables]
         for optimizer, variables in self.groups:
             optimizer.build(variables)
-        self._run = self._make_tensorflow() if name() == "tensorflow" else self._make_jax()
+        tensorflow = name() == "tensorflow"
+        self.launch = compiled_function(self._updated) if tensorflow else self._make_jax()
         self._run_all: Callable[..., Any] | None = None
 
     def __call__(self, inputs: Any, targets: Any) -> float:
@@ -66,30 +72,13 @@ class GradientStep:
         """
         return float(self.launch(inputs, targets))
 
-    def launch(self, inputs: Any, targets: Any) -> Any:
-        """Runs one step without waiting for the result, where the backend is asynchronous.
-
-        Args:
-            inputs: As for a call.
-            targets: As for a call.
-
-        Returns:
-            The same loss as a scalar of the backend; `float` waits for it.
-        """
-        return self._run(inputs, targets)
-
     def prepare(self, inputs: Any, targets: Any) -> None:
         """Traces the step for arguments of these shapes without running it, on TensorFlow.
 
-        It may run in another thread if everything is float32: the Keras dtype policy is
-        thread-local.
-
-        Args:
-            inputs: As for a call.
-            targets: As for a call.
+        It may run in another thread in float32 only: the Keras dtype policy is thread-local.
         """
         if name() == "tensorflow":
-            self._run.get_concrete_function(inputs, targets)
+            self.launch.get_concrete_function(inputs, targets)
 
     def sweep(self, sources: Sequence[Stack], picks: Any, rates: Any) -> Any:
         """Runs many steps as one program, without the host between them.
@@ -125,11 +114,6 @@ class GradientStep:
         norm = ops.sqrt(sum(squares[1:], squares[0]))
         factor = ops.minimum(1.0, self.clip / (norm + 1e-6))
         return [g * ops.cast(factor, g.dtype) for g in gradients]
-
-    def _make_tensorflow(self) -> Callable[[Any, Any], Any]:
-        import tensorflow as tf
-
-        return tf.function(self._updated, reduce_retracing=True, autograph=False)
 
     def _sweep_tensorflow(self) -> Callable[..., Any]:
         import tensorflow as tf
@@ -172,8 +156,7 @@ class GradientStep:
         start = 0
         for optimizer, variables in self.groups:
             part = gradients[start : start + len(variables)]
-            update = _update_by_adam if _is_plain_adam(optimizer) else _update
-            update(optimizer, part, variables)
+            _update(optimizer, part, variables)
             start += len(variables)
         return total
 
@@ -283,26 +266,20 @@ class GradientStep:
 
 
 def _update(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
-    optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    """Updates variables; by Adam without any extra with one fused TensorFlow operation each.
 
-
-def _is_plain_adam(optimizer: keras.optimizers.Optimizer) -> bool:
-    """Returns whether an optimizer is Adam without any extra."""
-    extras = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "amsgrad")
-    return (
-        type(optimizer) is keras.optimizers.Adam
-        and not any(getattr(optimizer, extra, None) for extra in extras)
-        and not optimizer.gradient_accumulation_steps
-        and isinstance(optimizer.learning_rate, keras.Variable)  # not a schedule
-    )
-
-
-def _update_by_adam(optimizer: Any, gradients: list[Any], variables: list[Any]) -> None:
-    """Updates variables and slots of a Keras Adam with one fused TensorFlow operation each.
-
-    Tracing a step takes two thirds of the time, with which every short fine-tuning starts, and a
-    step is a few percent faster.
+    Tracing a step takes two thirds of the time then, with which every short fine-tuning starts,
+    and a step is a few percent faster.
     """
+    extras = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "amsgrad")
+    if (
+        type(optimizer) is not keras.optimizers.Adam
+        or any(getattr(optimizer, extra, None) for extra in extras)
+        or optimizer.gradient_accumulation_steps
+        or not isinstance(optimizer.learning_rate, keras.Variable)  # a schedule
+    ):
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return
     import tensorflow as tf
 
     count = tf.cast(optimizer.iterations.value + 1, tf.float32)

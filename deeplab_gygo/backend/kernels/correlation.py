@@ -31,10 +31,6 @@ _ROWS = 4
 """Output rows of a program: with a 5x5 kernel it reads 8 input rows for them instead of 20."""
 
 
-def _rectified(sums: Any, relu6: bool) -> Any:
-    return jnp.minimum(jnp.maximum(sums, 0.0), 6.0) if relu6 else sums
-
-
 def reader(ref: Any, gate: Any | None, sizes: Sequence[int]) -> Callable[..., Any]:
     """Makes `read(index, mask)`, float32; where a gate has reached 0 or 6, it reads 0."""
 
@@ -95,7 +91,8 @@ def _correlation_kernel(
     mask = (across < out_width)[:, None] & exists[None, :]
     for r in range(_ROWS):
         y = first + r * rate
-        result = _rectified(sums[r] + bias[None, :], relu6)
+        result = sums[r] + bias[None, :]
+        result = jnp.minimum(jnp.maximum(result, 0.0), 6.0) if relu6 else result
         index = (place[3], y, across[:, None], depth[None, :])
         store(out_ref, window.outputs, index, result, mask & (y < out_height))
 
@@ -133,14 +130,8 @@ def correlation(
     columns, channels = window.tile
     lines = ceil_div(window.output[0], _ROWS * window.rate) * window.rate * window.batch
     grid = ceil_div(window.channels, channels) * ceil_div(window.output[1], columns) * lines
-    body = partial(
-        _correlation_kernel,
-        window=window,
-        before=before,
-        gated=gate is not None,
-        flipped=flipped,
-        relu6=relu6,
-    )
+    options = {"window": window, "before": before, "flipped": flipped, "relu6": relu6}
+    body = partial(_correlation_kernel, gated=gate is not None, **options)
     out = jax.ShapeDtypeStruct(window.outputs, values.dtype)
     inputs = (values, kernel, bias) if gate is None else (values, gate, kernel, bias)
     return launch(body, grid, [out], *inputs, name=name, interpret=interpret)[0]

@@ -2,9 +2,7 @@
 
     features = depthwise(features, kernel, bias, stride=1, rate=2)
 
-A network's BatchNorm is folded into the kernel and the bias by the caller: with its scale g, shift
-b, mean m and variance v, the kernel is multiplied by g / sqrt(v + epsilon), and the bias is b less
-m times that factor.
+BatchNorm is folded into the kernel and the bias by the caller.
 """
 
 from __future__ import annotations
@@ -72,22 +70,10 @@ def plain_depthwise(
 ) -> jax.Array:
     """Computes what `depthwise` does in plain operations, on any device.
 
-    Args:
-        x: As for `depthwise`.
-        kernel: Likewise. It is rounded to the dtype of x, and so is the convolution before the
-            bias is added: this is what Keras asks of cuDNN.
-        bias: Likewise.
-        stride: Likewise.
-        rate: Likewise.
-        relu6: Likewise.
-        shifted: Whether it is a sum of shifted products in float32 instead of a convolution, for
-            which XLA makes loops of its own. On a CPU that is ten times faster and more.
-
-    Returns:
-        As `depthwise`.
-
-    Raises:
-        UsageError: as `depthwise`.
+    The kernel is rounded to the dtype of x, and so is the convolution before the bias is added:
+    this is what Keras asks of cuDNN. With `shifted` it is a sum of shifted products in float32
+    instead of a convolution, for which XLA makes loops of its own, on a CPU ten times faster and
+    more. Other arguments, result and errors are those of `depthwise`.
     """
     window = _window(x, kernel, bias, stride, rate)
     form = _shifted if shifted else _convolved
@@ -142,13 +128,6 @@ def _window(x: jax.Array, kernel: jax.Array, bias: jax.Array, stride: int, rate:
     return Window(x.shape[0], x.shape[1:3], channels, kernel.shape[0], int(stride), int(rate))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def _depthwise(
-    x: jax.Array, kernel: jax.Array, bias: jax.Array, window: Window, relu6: bool, interpret: bool
-) -> jax.Array:
-    return _output(x, kernel, bias, window, relu6, interpret)
-
-
 @partial(jax.jit, static_argnums=(3, 4, 5))
 def _output(
     x: jax.Array, kernel: jax.Array, bias: jax.Array, window: Window, relu6: bool, interpret: bool
@@ -173,4 +152,5 @@ def _backward(window: Window, relu6: bool, interpret: bool, kept: Any, gradient:
     return of_x, of_kernel.astype(kernel.dtype), of_bias.astype(bias.dtype)
 
 
+_depthwise = jax.custom_vjp(_output, nondiff_argnums=(3, 4, 5))
 _depthwise.defvjp(_forward, _backward)

@@ -76,11 +76,7 @@ def input_gradient(
 
 
 def _taps_by_offset(stride: int, side: int, before: int) -> dict[int, list[tuple[int, int]]]:
-    """Lists, along one side, through which taps a block of `stride` pixels reaches the outputs.
-
-    Returns:
-        By the offset of an output pixel from the block's own: places in the block and taps.
-    """
+    """Returns places in a block of `stride` pixels and taps, by offset of the output reached."""
     found: dict[int, list[tuple[int, int]]] = {}
     for place in range(stride):
         for tap in range(side):
@@ -139,10 +135,8 @@ def _kernel_gradient_kernel(*refs: Any, window: Window, gated: bool, taps: int, 
     side, stride, rate = window.side, window.stride, window.rate
     columns, channels = window.tile
     tiles, groups = ceil_div(out_width, columns), side // taps
-    depth_tile, group, chunk = unravelled(
-        pallas.program_id(0),
-        (ceil_div(window.channels, channels), groups, 0),
-    )
+    depth_tiles = ceil_div(window.channels, channels)
+    depth_tile, group, chunk = unravelled(pallas.program_id(0), (depth_tiles, groups, 0))
     depth = span(depth_tile * channels, channels)
     exists, read = depth < window.channels, reader(gradient, gate, window.outputs)
     read_x = reader(x_ref, None, window.inputs)
@@ -187,20 +181,13 @@ def kernel_gradient(
     Programs write sums of their own, which are added at the end: no atomic additions, whose order
     would change the last digits from run to run.
 
-    Args:
-        gradient: Gradient of the output, [B, H', W', C].
-        x: Input, [B, H, W, C].
-        reached: The output, where it went through ReLU6.
-        window: The convolution.
-        interpret: Whether the interpreter runs it.
+    Arguments are those of `input_gradient`, with the input x [B, H, W, C] for the kernel.
     """
     side, count = window.side, window.channels
     # A larger kernel is shared out by its rows: all its sums would not fit the registers.
     taps = side if side * side <= _MOST_SUMS else 1
-    others, lines = (
-        ceil_div(count, window.tile[1]) * (side // taps),
-        window.batch * window.output[0],
-    )
+    others = ceil_div(count, window.tile[1]) * (side // taps)
+    lines = window.batch * window.output[0]
     rows = max(1, lines // ceil_div(_PROGRAMS, others))
     chunks = ceil_div(lines, rows)
     outputs = [

@@ -61,16 +61,10 @@ def launch(
 
 
 def load(ref: Any, sizes: Sequence[int], index: Sequence[Any], mask: Any) -> Any:
-    """Loads from a flat array by an index of the array as it was.
+    """Loads float32 from a flat array by an index of the array of `sizes` that it was.
 
-    Args:
-        ref: Reference of the flat array.
-        sizes: Its sizes before it was flat.
-        index: An int32 scalar or array for each of them, of shapes that fit each other.
-        mask: bool, of the shape that they make; elsewhere the index may be any, and 0 is loaded.
-
-    Returns:
-        float32 of that shape.
+    The index has an int32 scalar or array per axis, broadcast to the shape of the bool mask;
+    outside the mask it may be any, and 0 is loaded.
     """
     offsets = _offsets(sizes, index)
     return triton.load(ref.at[offsets], mask=mask, other=0).astype(jnp.float32)
