@@ -27,7 +27,7 @@ RESULTS = ROOT / "experiments" / "results"
 BEGIN, END = "<!-- results: made by tools/update_results.py -->", "<!-- end of results -->"
 ABSENT = "-"
 HEADINGS = (
-    "dataset", "mode", "J", "F", "J decay", "adaptation, s", "FPS, amortized", "worst sequence (J)",
+    "dataset", "mode", "J", "F", "J decay", "worst sequence (J)",
 )  # fmt: skip
 
 
@@ -125,8 +125,6 @@ def table() -> str:
                 number(mean["J"], 3),
                 number(mean["F"], 3),
                 number(mean["J_decay"], 3),
-                number(mean["adaptation_seconds"], 1),
-                number(mean["amortized_fps"], 1),
                 f"{worst['sequence']} ({worst['J']:.2f})" if worst else ABSENT,
             ]
         )

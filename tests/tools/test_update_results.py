@@ -71,8 +71,8 @@ def test_decay_and_worst_sequence_are_kept(update_results, tmp_path, label):
     assert kept["worst"] == {"sequence": "shoes/red", "J": 0.7}
     assert kept["hardware"] == HARDWARE
     (row,) = _rows(update_results)
-    assert row == ["davis", "fine-tune, `--preset balanced`", "0.750", "0.600", "0.200", "4.0",
-                   "2.0", "shoes/red (0.70)"]  # fmt: skip
+    assert row == ["davis", "fine-tune, `--preset balanced`", "0.750", "0.600", "0.200",
+                   "shoes/red (0.70)"]  # fmt: skip
 
 
 def test_a_batch_without_scores_has_no_decay(update_results, tmp_path):
@@ -106,7 +106,7 @@ def test_a_failed_sequence_has_no_values(update_results, tmp_path):
         data["sequences"].append({**failed, "sequence": "cup", "status": "failed"})
         summary.write_text(json.dumps(data))
         update_results.add(f"davis--{mode}", summary)
-    assert [row[7] for row in _rows(update_results)] == ["shoes/red (0.70)"] * 2
+    assert [row[5] for row in _rows(update_results)] == ["shoes/red (0.70)"] * 2
 
 
 def test_only_the_text_between_the_markers_is_replaced(update_results, tmp_path, monkeypatch):
@@ -135,4 +135,4 @@ def test_a_file_without_markers_is_refused(update_results, tmp_path):
 def test_the_results_of_this_repository_make_a_table(tool):
     rows = _rows(tool("update_results"))
     assert rows
-    assert all(len(row) == 8 for row in rows)
+    assert all(len(row) == 6 for row in rows)
