@@ -33,6 +33,10 @@ _PROBABILITY = {
     "meaning": "probability in 0..1 that a pixel belongs to the object, at the frames' size",
 }
 
+_RESIZE = (
+    "area average where the frames are larger, none where they are smaller; the border is repeated "
+    "up to a multiple of the stride; logits are resized back bilinearly"
+)
 _UNLIKE = [
     "no component filter: components that do not touch the previous mask are kept",
     "the caller decides when an object is lost and `guided` is no longer of use; the package does "
@@ -75,6 +79,8 @@ def model_card(
     Returns:
         Plain values for JSON.
     """
+    import tensorflow as tf
+
     config = parent.config
     return {
         "format": CARD_FORMAT,
@@ -83,29 +89,30 @@ def model_card(
         "kind": "parent" if sequence_name is None else "fine-tuned",
         "fine_tuned_on": sequence_name,
         "adaptation": provenance.get("adaptation"),
-        "scope": _scope(sequence_name),
+        "scope": "any clip with one product in view"
+        if sequence_name is None
+        else f"only the object annotated in the first frame of {sequence_name}; for another object "
+        "export its own fine-tuned network, or the parent",
         "file_format": written["format"],
         "use": written["use"],
         "signatures": _signatures(config.guide, threshold, sequence_name is not None, target_model),
         "threshold": threshold,
-        "internal_size": _internal_size(size, parent.stride),
+        "internal_size": {"short_side": size, "stride": parent.stride, "resize": _RESIZE},
         "unlike_the_package": _UNLIKE,
         "architecture": to_plain(config),
         "parent": _origin(provenance),
         "parity": dict(parity),
-        "versions": {**_versions(), **written["packages"]},
+        "versions": {
+            "deeplab_gygo": deeplab_gygo.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            **written["packages"],
+        },
         "sha256": dict(files),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _scope(sequence_name: str | None) -> str:
-    if sequence_name is None:
-        return "any clip with one product in view"
-    return (
-        f"only the object annotated in the first frame of {sequence_name}; for another object "
-        "export its own fine-tuned network, or the parent"
-    )
 
 
 def _signatures(
@@ -139,15 +146,6 @@ def _signatures(
     return signatures
 
 
-def _internal_size(size: int, stride: int) -> dict[str, Any]:
-    return {
-        "short_side": size,
-        "stride": stride,
-        "resize": "area average where the frames are larger, none where they are smaller; the "
-        "border is repeated up to a multiple of the stride; logits are resized back bilinearly",
-    }
-
-
 def _origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Moves data, terms and scores of a card to the top level and keeps the rest."""
     rest = {key: value for key, value in provenance.items() if key != "adaptation"}
@@ -157,15 +155,3 @@ def _origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
     scores = rest.pop("scores", None) or rest.pop("validation", None)
     origin = {"data": data, "terms": rest.pop("terms", None), "scores": scores}
     return {**origin, **rest, **({"training": training} if training else {})}
-
-
-def _versions() -> dict[str, str]:
-    import tensorflow as tf
-
-    return {
-        "deeplab_gygo": deeplab_gygo.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }

@@ -37,18 +37,7 @@ class Endpoints(NamedTuple):
         memory: Memory | None,
         target_model: TargetModel | None = None,
     ) -> Endpoints:
-        """Traces a network.
-
-        Args:
-            parent: Network; its variables are captured, not copied.
-            size: Short side at which the network sees frames, pixels.
-            threshold: Probability above which a pixel is object.
-            memory: Memory of the annotated frame, which becomes constants; None for none.
-            target_model: What tells the annotated object from its background, likewise.
-
-        Returns:
-            The endpoints.
-        """
+        """Traces a network; arguments as of `export.graph.segmentation_graph`."""
         import tensorflow as tf
 
         from deeplab_gygo.export.graph import segmentation_graph

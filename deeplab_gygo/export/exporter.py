@@ -59,11 +59,6 @@ class ExportReport:
         """Largest difference of a probability over all comparisons."""
         return max(check.difference for check in self.checks)
 
-    @property
-    def mask_share(self) -> float:
-        """Largest share of mask pixels that differ in a comparison."""
-        return max(check.mask_share for check in self.checks)
-
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values for JSON."""
         return {
@@ -124,7 +119,10 @@ def export_model(
     """
     started = time.monotonic()
     out = Path(out)
-    _check_arguments(size, threshold)
+    if size < 16:
+        raise UsageError("The working size is at least 16 pixels", met=size, where="size")
+    if not 0.0 < threshold < 1.0:
+        raise UsageError("A threshold lies inside 0..1", met=threshold, where="threshold")
     target, packages = check_format(kind)
     _check_place(out, overwrite, target)
     allowed = tolerance()
@@ -193,13 +191,6 @@ def check_format(kind: str) -> tuple[Format, dict[str, str]]:
             remedy="Give --precision float32",
         )
     return target, target.require()
-
-
-def _check_arguments(size: int, threshold: float) -> None:
-    if size < 16:
-        raise UsageError("The working size is at least 16 pixels", met=size, where="size")
-    if not 0.0 < threshold < 1.0:
-        raise UsageError("A threshold lies inside 0..1", met=threshold, where="threshold")
 
 
 def _check_place(out: Path, overwrite: bool, target: Format) -> None:

@@ -123,15 +123,12 @@ class GraphGeometry(NamedTuple):
 
     @classmethod
     def fit(cls, frames: tf.Tensor, short_side: int, stride: int) -> GraphGeometry:
-        """Fits frames to a working size.
+        """Fits frames [N, H, W, ...] to a working size.
 
         Args:
-            frames: [N, H, W, ...] of any dtype.
+            frames: Frames of any dtype.
             short_side: Short side of the working size; smaller frames are not enlarged.
             stride: Multiple that the network's input must have.
-
-        Returns:
-            The geometry.
         """
         frame = tf.shape(frames)[1:3]
         least = tf.reduce_min(frame)
@@ -235,15 +232,7 @@ def enlarge(values: tf.Tensor, size: tuple[Any, Any]) -> tf.Tensor:
 
 
 def divided(numerator: Any, denominator: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Divides non-negative integers exactly on every runtime.
-
-    Args:
-        numerator: int32.
-        denominator: int32, larger than 0.
-
-    Returns:
-        Quotient and remainder, int32.
-    """
+    """Divides non-negative int32 exactly on every runtime, to quotient and remainder."""
     quotient = numerator // denominator
     rest = numerator - quotient * denominator
     # OpenVINO divides int32 in float32 on some processors, which can be off by one.

@@ -60,26 +60,13 @@ class ParityCheck:
         return {**asdict(self), "frames": list(self.frames)}
 
 
-@dataclass(frozen=True)
-class ParityBatch:
-    """Frames on which an endpoint is compared.
-
-    Attributes:
-        frames: uint8 [N, H, W, 3] RGB.
-        previous: float32 [N, H, W] in 0..1: a soft mask of the object in every frame.
-    """
-
-    frames: np.ndarray
-    previous: np.ndarray
-
-
 def tolerance() -> float:
     """Returns the tolerance on probabilities for the precision and the device in use."""
     rounded = keras.config.dtype_policy().compute_dtype != "float32" or backend.devices()
     return ROUNDED if rounded else EXACT
 
 
-def parity_batches(size: int) -> Iterator[ParityBatch]:
+def parity_batches(size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields synthetic batches that cover every branch of the geometry, always the same.
 
     A batch of two at the working size, odd sizes that are padded, a portrait larger than the
@@ -90,7 +77,7 @@ def parity_batches(size: int) -> Iterator[ParityBatch]:
         size: Short side of the working size, pixels.
 
     Yields:
-        Batches of four sizes.
+        Frames uint8 [N, H, W, 3] RGB and soft masks of their object, float32 [N, H, W] in 0..1.
     """
     sizes = (
         (2, size, size * 4 // 3),
@@ -101,7 +88,7 @@ def parity_batches(size: int) -> Iterator[ParityBatch]:
     rng = np.random.default_rng(0)
     for count, height, width in sizes:
         drawn = [_image(height, width, rng) for _ in range(count)]
-        yield ParityBatch(np.stack([d[0] for d in drawn]), np.stack([d[1] for d in drawn]))
+        yield np.stack([d[0] for d in drawn]), np.stack([d[1] for d in drawn])
 
 
 def _image(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -140,9 +127,8 @@ class PythonPath:
         memory: Memory | None = None,
         target_model: TargetModel | None = None,
     ):
-        self._parent, self._size, self._memory = parent, size, memory
-        self._model = target_model
-        self._network = ForwardPass(parent)
+        self._parent, self._size, self._network = parent, size, ForwardPass(parent)
+        self._memory, self._model = memory, target_model
 
     def __call__(self, frames: np.ndarray, previous: np.ndarray | None) -> np.ndarray:
         """Segments frames one by one.
@@ -188,13 +174,11 @@ def compare(
         One check per endpoint and size.
     """
     checks = []
-    for batch in parity_batches(size):
+    for frames, masks in parity_batches(size):
         for name, endpoint in endpoints.items():
-            previous = batch.previous if name == "guided" else None
-            inputs = {"frames": batch.frames}
-            if previous is not None:
-                inputs["previous"] = previous
-            expected = path(batch.frames, previous)
+            previous = masks if name == "guided" else None
+            inputs = {"frames": frames, **({} if previous is None else {"previous": previous})}
+            expected = path(frames, previous)
             checks.append(_check(name, endpoint(inputs), expected, threshold, tolerance))
     return checks
 
