@@ -18,7 +18,6 @@ from deeplab_gygo.backend.running import (
     keep_compiled,
     name,
     policy,
-    recompiles,
     seed_everything,
     set_precision,
 )
@@ -34,7 +33,6 @@ __all__ = [
     "keep_compiled",
     "name",
     "policy",
-    "recompiles",
     "resize",
     "seed_everything",
     "set_precision",

@@ -42,11 +42,6 @@ def devices() -> list[str]:
     return [str(d) for d in jax.devices() if d.platform != "cpu"]
 
 
-def recompiles() -> bool:
-    """Returns whether every new input shape compiles a new program (JAX)."""
-    return name() == "jax"
-
-
 def set_precision(precision: str) -> str:
     """Sets the global Keras dtype policy before a model is built.
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain, count
 from typing import Any
 
 import keras
@@ -114,42 +115,24 @@ class FineTuner:
         *,
         started: float,
         progress: ProgressCallback | None = None,
+        sweep: Callable[[list[list[float]]], list[float]] | None = None,
+        sweep_steps: int = 1,
     ) -> Adaptation:
-        """Fine-tunes from the current weights, one sample per step.
+        """Fine-tunes from the current weights until the number of steps or the time limit.
 
         Args:
-            draw: Draws inputs of the network and targets.
+            draw: Draws inputs of the network and targets, one sample per step.
             started: Reading of the monotonic clock from which the time limit counts.
             progress: Called after every step.
+            sweep: Runs several steps as one program in place of `draw`: from the learning rates
+                of every step and group to the losses. None: step by step.
+            sweep_steps: Largest number of steps of one sweep.
 
         Returns:
             Steps, losses and seconds.
 
         Raises:
             UsageError: The loss is no longer finite.
-        """
-
-        def step(rates: list[list[float]]) -> list[float]:
-            for (optimizer, _), rate in zip(self._groups, rates[0], strict=True):
-                optimizer.learning_rate = rate
-            return [self._step(*draw())]
-
-        return self._run(step, started, progress)
-
-    def _run(
-        self,
-        learn: Callable[[list[list[float]]], list[float]],
-        started: float,
-        progress: ProgressCallback | None,
-        sweep: int = 1,
-    ) -> Adaptation:
-        """Runs steps until their number or the time limit is reached.
-
-        Args:
-            learn: Runs one step per list of rates and returns the losses.
-            started: Reading of the monotonic clock from which the time limit counts.
-            progress: Called after every step.
-            sweep: Number of steps that `learn` runs at once.
         """
         losses: list[float] = []
         pace = 0.0
@@ -158,8 +141,14 @@ class FineTuner:
             # The limit is met best by stopping where half of the next steps would pass it.
             if self._seconds and step and elapsed + 0.5 * pace >= self._seconds:
                 break
-            count = min(sweep, self._steps - step)
-            losses += learn([self._rates(step + i, elapsed) for i in range(count)])
+            planned = min(sweep_steps, self._steps - step)
+            rates = [self._rates(step + i, elapsed) for i in range(planned)]
+            if sweep is not None:
+                losses += sweep(rates)
+            else:
+                for (optimizer, _), rate in zip(self._groups, rates[0], strict=True):
+                    optimizer.learning_rate = rate
+                losses.append(self._step(*draw()))
             pace = time.monotonic() - started - elapsed
             for done in range(step, len(losses)):
                 if not math.isfinite(losses[done]):
@@ -246,19 +235,22 @@ class DecoderTuner(FineTuner):
         samples = self._samples(views, rng)
         if not self._full:  # Before the steps, whose number depends on the time that is left.
             self.target_model = self._fit_target_model(views, samples)
-        order = _shuffled(len(samples), rng)
-        if self._single_graph:
-            stack = _concatenated(samples)
+        # All views equally often, in a new order every time.
+        order = chain.from_iterable(rng.permutation(len(samples)) for _ in count())
+        stack = _concatenated(samples) if self._single_graph else None
 
-            def sweep(rates: list[list[float]]) -> list[float]:
-                picks = [(next(order),) for _ in rates]
-                losses = backend.to_numpy(self._step.sweep([stack], picks, rates))
-                return [float(loss) for loss in losses]
+        def sweep(rates: list[list[float]]) -> list[float]:
+            picks = [(int(next(order)),) for _ in rates]
+            losses = backend.to_numpy(self._step.sweep([stack], picks, rates))
+            return [float(loss) for loss in losses]
 
-            count = SWEEP if self._seconds else self._steps
-            done = self._run(sweep, started, progress, count)
-        else:
-            done = self.tune(lambda: samples[next(order)], started=started, progress=progress)
+        done = self.tune(
+            lambda: samples[next(order)],
+            started=started,
+            progress=progress,
+            sweep=sweep if self._single_graph else None,
+            sweep_steps=(SWEEP if self._seconds else self._steps) if self._single_graph else 1,
+        )
         if self._full:
             self.target_model = self._fit_target_model(views, samples)
         return Adaptation(done.steps, done.losses, time.monotonic() - started)
@@ -321,12 +313,6 @@ def _trainable(layers: list[keras.layers.Layer]) -> list[keras.Variable]:
         if not isinstance(layer, keras.layers.BatchNormalization)
         for variable in layer.trainable_variables
     ]
-
-
-def _shuffled(count: int, rng: np.random.Generator) -> Iterator[int]:
-    """Yields indices without end, all equally often."""
-    while True:
-        yield from (int(index) for index in rng.permutation(count))
 
 
 def _concatenated(samples: list[Sample]) -> Sample:

@@ -66,8 +66,8 @@ class ForwardPass:
             compiled; the frames come first.
         """
         count = len(images)
-        if backend.recompiles() and count > 1:
-            # The last batch of a clip is short, and compiling a program per length takes seconds.
+        if backend.name() == "jax" and count > 1:
+            # The last batch of a clip is short, and JAX compiles a program per length for seconds.
             size = min((s for s in self._sizes if s >= count), default=count)
             self._sizes.add(size)
             padding = np.repeat(images[-1:], size - count, axis=0)

@@ -20,20 +20,16 @@ class MemoryBank:
     """Keys and masks of the annotated frame and of the newest confident ones; bounded.
 
     Args:
-        capacity: Number of frames beside the annotated one.
+        first: Memory of the annotated frame (`models.memory.remember`), which stays.
+        capacity: Number of frames beside it.
 
     Attributes:
-        first: Memory of the annotated frame; None before `begin`.
+        first: As given.
     """
 
-    def __init__(self, capacity: int):
-        self.first: Memory | None = None
+    def __init__(self, first: Memory, capacity: int):
+        self.first = first
         self._later: deque[Memory] = deque(maxlen=capacity)
-
-    def begin(self, memory: Memory) -> None:
-        """Stores the memory of the annotated frame (`models.memory.remember`), which stays."""
-        self.first = memory
-        self._later.clear()
 
     def add(self, memory: Memory) -> None:
         """Stores the memory of a later frame; the oldest is dropped beyond the capacity."""
@@ -42,8 +38,6 @@ class MemoryBank:
 
     def contents(self) -> Memory:
         """Returns all keys float32 [1, M, C] and values float32 [1, M, V]."""
-        if self.first is None:
-            raise ValueError("a memory is read after its first frame is stored")
         frames = [self.first, *self._later]
         if len(frames) == 1:
             return self.first

@@ -117,10 +117,10 @@ class DeepLabSegmenter(SegmenterBase):
         elif self._guide == "target":
             adaptation = self._fit_target_model(image, single, tracked)
         if self._parent.config.memory:
-            tracked.memory = MemoryBank(self.config.memory_frames)
             features = self._network.encode(self._geometry.image(image)[None])
             coded = self._geometry.guide(tracked.probability)
-            tracked.memory.begin(remember(features["key"], coded, self._network.block))
+            first = remember(features["key"], coded, self._network.block)
+            tracked.memory = MemoryBank(first, self.config.memory_frames)
         self._active = tracked
         return tracked, adaptation
 

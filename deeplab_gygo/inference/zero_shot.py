@@ -178,19 +178,20 @@ class TwoPassSegmenter:
         if not anchors:
             return tracked
         threshold = self._config.threshold
-        memory = MemoryBank(self._config.zero_shot_anchor_frames)
-        for position, index in enumerate(anchors):
+        memory = None
+        for index in anchors:
             features = self._features(chunk.images[index])
             found = self._unguided.probability(features, self._new_object())
             probability = main_component(found, threshold)
             coded = self._geometry.guide((probability > threshold).astype(np.float32))
-            if position == 0:
+            stored = remember(features[0]["key"], coded, self._network.block)
+            if memory is None:
                 tracked.probability = probability
                 tracked.usual_area = float(np.count_nonzero(probability > threshold))
-                memory.begin(remember(features[0]["key"], coded, self._network.block))
+                memory = MemoryBank(stored, self._config.zero_shot_anchor_frames)
             else:
-                memory.add(remember(features[0]["key"], coded, self._network.block))
-        if self._anchor is not None and self._anchor.memory is not None:
+                memory.add(stored)
+        if memory is not None and self._anchor is not None and self._anchor.memory is not None:
             # Objects of later chunks must still match the first one.
             memory.add(self._anchor.memory.first)
         tracked.memory = memory

@@ -134,12 +134,6 @@ MOBILENET_V2 = InvertedResidualSpec(
 """MobileNetV2 of width 1, as in keras.applications."""
 
 
-def _round_channels(channels: float, divisor: int = 8) -> int:
-    """Rounds a scaled width to a multiple of 8, never below nine tenths of it."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded if rounded >= 0.9 * channels else rounded + divisor
-
-
 def efficientnet_lite(width: float, depth: float) -> InvertedResidualSpec:
     """Returns the specification of an EfficientNet-Lite.
 
@@ -150,9 +144,13 @@ def efficientnet_lite(width: float, depth: float) -> InvertedResidualSpec:
         width: Factor of the widths.
         depth: Factor of the number of blocks of a stage.
     """
-    stages = [
-        replace(s, channels=_round_channels(s.channels * width)) for s in _EFFICIENTNET_STAGES
-    ]
+    stages = []
+    for stage in _EFFICIENTNET_STAGES:
+        scaled = stage.channels * width
+        # A multiple of 8, never below nine tenths of the scaled width.
+        rounded = max(8, int(scaled + 4) // 8 * 8)
+        rounded += 8 if rounded < 0.9 * scaled else 0
+        stages.append(replace(stage, channels=rounded))
     stages[1:-1] = [replace(s, blocks=math.ceil(s.blocks * depth)) for s in stages[1:-1]]
     # (x - 127) / 128, epsilon and momentum: efficientnet_lite_builder.py.
     return InvertedResidualSpec(

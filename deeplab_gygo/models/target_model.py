@@ -51,9 +51,11 @@ class TargetModel(NamedTuple):
         """
         planes = [ops.convert_to_numpy(ops.cast(plane, "float32"))[0] for plane in features]
         positions = [plane.reshape(-1, plane.shape[-1]).astype(np.float64) for plane in planes]
-        masks = [
-            _at_positions(mask, plane.shape[:2]) for mask, plane in zip(coded, planes, strict=True)
-        ]
+        masks = []
+        for mask, plane in zip(coded, planes, strict=True):
+            block = mask.shape[0] // plane.shape[0]
+            blocks = mask.reshape(plane.shape[0], block, plane.shape[1], block)
+            masks.append(blocks.mean(axis=(1, 3), dtype=np.float64).reshape(-1))
         everywhere = np.concatenate(masks)
         if not (everywhere > 0).any() or not (everywhere < 0).any():
             return None
@@ -76,13 +78,6 @@ class TargetModel(NamedTuple):
     def values(self) -> np.ndarray:
         """Weight and bias as `target_guide` takes them: float32 [1, C + 1], the bias last."""
         return np.append(self.weight, np.float32(self.bias)).astype(np.float32)[None]
-
-
-def _at_positions(coded: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Averages a coded mask over the positions of the features: float64 [h * w]."""
-    block = coded.shape[0] // size[0]
-    blocks = coded.reshape(size[0], block, size[1], block)
-    return blocks.mean(axis=(1, 3), dtype=np.float64).reshape(-1)
 
 
 def _loss_weights(mask: np.ndarray) -> np.ndarray:

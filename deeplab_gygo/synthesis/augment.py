@@ -70,8 +70,13 @@ def _view_matrix(
     """Samples the affine transform from image to view, float64 [2, 3]."""
     cover = max(size[0] / shape[0], size[1] / shape[1])
     zoom = cover * np.exp(rng.uniform(*np.log(config.scale)))
-    box, area = _object_box(mask) if mask is not None else (None, 0)
-    if area:
+    box = None
+    if mask is not None:
+        binary = ((mask > 0) & (mask != VOID)).astype(np.uint8)
+        left, top, width, height = cv2.boundingRect(binary)
+        box = (left, top, left + width, top + height) if width else None
+    if box is not None:
+        area = cv2.countNonZero(binary)
         # The crop keeps some background.
         max_zoom = np.sqrt(_MAX_FILL * size[0] * size[1] / area)
         zoom = min(zoom, max(max_zoom, cover * config.scale[0]))
@@ -88,15 +93,6 @@ def _view_matrix(
     linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([zoom_x * flip, zoom_y])
     offset = np.array([size[1] / 2, size[0] / 2]) - linear @ np.array([center_x, center_y])
     return np.column_stack([linear, offset])
-
-
-def _object_box(mask: np.ndarray) -> tuple[tuple[int, int, int, int] | None, int]:
-    """Returns left, top, right, bottom of the object, and its area in pixels."""
-    binary = ((mask > 0) & (mask != VOID)).astype(np.uint8)
-    left, top, width, height = cv2.boundingRect(binary)
-    if not width:
-        return None, 0
-    return (left, top, left + width, top + height), cv2.countNonZero(binary)
 
 
 def _crop_center(
@@ -186,7 +182,11 @@ def photometric(image: np.ndarray, config: AugmentConfig, rng: np.random.Generat
     """
     changed = cv2.transform(image, _color_matrix(image, config, rng))
     if rng.random() < config.blur:
-        changed = _blur(changed, rng)
+        if rng.random() < 0.5:  # defocus
+            changed = cv2.GaussianBlur(changed, (0, 0), rng.uniform(0.5, 1.8))
+        else:
+            kernel = line_kernel(rng.uniform(3, 11), rng.uniform(0, np.pi))
+            changed = cv2.filter2D(changed, -1, kernel)
     if rng.random() < config.noise:
         deviation = rng.uniform(2.0, 12.0)
         noise = rng.standard_normal(changed.shape, dtype=np.float32) * np.float32(deviation)
@@ -215,13 +215,6 @@ def _color_matrix(image: np.ndarray, config: AugmentConfig, rng: np.random.Gener
     mean = float(_LUMA @ np.array(cv2.mean(image)[:3]))
     offset = np.full((3, 1), brightness * (1.0 - contrast) * mean)
     return np.hstack([linear, offset])
-
-
-def _blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blurs an image by defocus (Gaussian) or by motion (a line)."""
-    if rng.random() < 0.5:
-        return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.8))
-    return cv2.filter2D(image, -1, line_kernel(rng.uniform(3, 11), rng.uniform(0, np.pi)))
 
 
 def line_kernel(length: float, angle: float) -> np.ndarray:

@@ -68,8 +68,7 @@ def _stored(memory: MemoryBank) -> list[float]:
 
 
 def test_the_oldest_later_frame_is_dropped_and_the_annotated_one_never():
-    memory = MemoryBank(capacity=2)
-    memory.begin(_memory(0))
+    memory = MemoryBank(_memory(0), capacity=2)
     seen = [_stored(memory)]
     for index in (1, 2, 3, 4):
         memory.add(_memory(index))
@@ -78,16 +77,6 @@ def test_the_oldest_later_frame_is_dropped_and_the_annotated_one_never():
 
 
 def test_a_memory_without_capacity_holds_the_annotated_frame():
-    memory = MemoryBank(capacity=0)
-    memory.begin(_memory(7))
+    memory = MemoryBank(_memory(7), capacity=0)
     memory.add(_memory(1))
     assert _stored(memory) == [7]
-
-
-def test_begin_clears_the_memory():
-    memory = MemoryBank(capacity=3)
-    assert memory.first is None
-    memory.begin(_memory(0))
-    memory.add(_memory(1))
-    memory.begin(_memory(5))
-    assert _stored(memory) == [5]

@@ -46,8 +46,7 @@ class _Network:
 def _object(side: int = 16, usual: int | None = None, target_model: bool = False) -> ObjectState:
     plane = np.zeros(SIZE, np.float32)
     plane[:side, :side] = 1.0
-    memory = MemoryBank(2)
-    memory.begin(remember(np.zeros((1, 2, 3, 5), np.float32), GEOMETRY.guide(plane), 4))
+    memory = MemoryBank(remember(np.zeros((1, 2, 3, 5), np.float32), GEOMETRY.guide(plane), 4), 2)
     model = TargetModel(np.zeros(5, np.float32), 0.0) if target_model else None
     area = float((usual or side) ** 2)
     return ObjectState(1, plane, memory=memory, target_model=model, usual_area=area)
