@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ablation_rows import Row, Selection
 from update_results import rounded, worst_of
 
@@ -16,7 +17,7 @@ from deeplab_gygo.cli.options import start_runner
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import BatchFailed
 from deeplab_gygo.evaluation import DatasetScore, Statistics
-from deeplab_gygo.io.sequence import Frame, Sequence
+from deeplab_gygo.io.sequence import Sequence
 from deeplab_gygo.runs.batch import Batch, BatchResult
 from deeplab_gygo.runs.clip import Clip
 from deeplab_gygo.runs.plan import Item
@@ -41,14 +42,8 @@ class SubsampledSequence(Sequence):
         first = {0: sequence.annotations[self.indices[0]]}
         super().__init__(sequence.name, sequence.source, sequence.size, names, first)
 
-    def __iter__(self) -> Iterator[Frame]:
-        return (self.frame(index) for index in range(len(self)))
-
-    def frame(self, index: int) -> Frame:
-        """Returns one frame, see `Sequence.frame`."""
-        self._require(index)
-        frame = self._whole.frame(self.indices[index])
-        return Frame(index, frame.name, frame.time, decode=lambda: frame.image)
+    def _read(self, index: int) -> np.ndarray:
+        return self._whole.frame(self.indices[index]).image
 
 
 def open_subsampled(dataset: Dataset, name: str, stride: int) -> Clip:

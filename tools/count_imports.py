@@ -65,8 +65,13 @@ def count(words: list[str]) -> dict[str, object]:
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Runs the tool."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clip", help="video, or folder of frames; further options are of `segment`")
     known, further = parser.parse_known_args()
     print(json.dumps(count([known.clip, *further]), indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -21,7 +21,12 @@ def make(folder: str | Path) -> Path:
     return write_product_clip(folder, frames=FRAMES, size=SIZE, seed=SEED, quality=QUALITY)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Runs the tool."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder to write")
     print(make(parser.parse_args().folder))
+
+
+if __name__ == "__main__":
+    main()
