@@ -22,7 +22,7 @@ from export_cases import (
 
 from deeplab_gygo.cli.export import MARKERS
 from deeplab_gygo.errors import DeepLabGygoError, DependencyError, UsageError
-from deeplab_gygo.export import FORMATS, endpoints, export_model
+from deeplab_gygo.export import FORMATS, export_model
 from deeplab_gygo.export.endpoints import Endpoints
 from deeplab_gygo.export.parity import EXACT
 from deeplab_gygo.inference.geometry import sigmoid
@@ -185,7 +185,7 @@ def test_missing_package_names_its_extra(kind, parent, tmp_path, monkeypatch):
     def absent(package):
         raise ImportError(package)
 
-    monkeypatch.setattr(endpoints, "import_module", absent)
+    monkeypatch.setattr("deeplab_gygo.backend.extras.import_module", absent)
     with pytest.raises(DependencyError, match=rf"deeplab-gygo\[{kind}\]"):
         export_model(parent, tmp_path / "a", kind=kind, card={})
     assert not list(tmp_path.iterdir())
