@@ -132,10 +132,13 @@ class OnlineConfig:
         **dict.fromkeys(
             (
                 "distractors", "replay", "keep", "online_steps", "online_every", "online_rate",
-                "online_weight", "recognize", "filter_components", "track_distractors",
-                "common_fate",
+                "online_weight", "recognize",
             ),
             "it was measured to gain nothing; delete the line",
+        ),
+        **dict.fromkeys(
+            ("filter_components", "track_distractors", "common_fate"),
+            "its code was removed; delete the line",
         ),
         "shot_guide": "write `guide`, which holds in every mode",
         "recall": "the memory is always used; delete the line",

@@ -49,7 +49,7 @@ def test_a_value_out_of_range_is_refused_whoever_makes_the_options(values):
 
 
 def test_a_removed_key_names_what_to_write_and_a_renamed_one_is_read():
-    with pytest.raises(UsageError, match="common_fate is no key.*gain nothing; delete the line"):
+    with pytest.raises(UsageError, match="common_fate is no key.*removed; delete the line"):
         from_dict(OnlineConfig, {"common_fate": True}, "file.yaml")
     with pytest.raises(UsageError, match="Write `guide`"):
         from_dict(OnlineConfig, {"shot_guide": "blend"}, "file.yaml")
