@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from deeplab_gygo.errors import DeepLabGygoError
     from deeplab_gygo.evaluation import evaluate
     from deeplab_gygo.inference.config import OnlineConfig
-    from deeplab_gygo.inference.model import Model, Session, load
+    from deeplab_gygo.inference.model import Model, load
     from deeplab_gygo.inference.prediction import Prediction
+    from deeplab_gygo.inference.session import Session
     from deeplab_gygo.io.masks import read_mask
     from deeplab_gygo.io.video import open_video
     from deeplab_gygo.runs.api import segment
@@ -45,7 +46,7 @@ _MODULES = {
     "Model": "inference.model",
     "OnlineConfig": "inference.config",
     "Prediction": "inference.prediction",
-    "Session": "inference.model",
+    "Session": "inference.session",
     "evaluate": "evaluation",
     "load": "inference.model",
     "open_video": "io.video",

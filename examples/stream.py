@@ -2,7 +2,7 @@
 
 python examples/stream.py [FRAMES MASK [OUT]]      # without arguments: the demo clip
 
-`one-shot` needs about a second before the first result; `fine-tune` would let the camera wait for
+`one-shot` needs one to two seconds before the first result; with `fine-tune` the camera waits for
 the fine-tuning.
 """
 

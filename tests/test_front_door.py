@@ -134,7 +134,7 @@ def test_progress_is_reported(model, frames, mask):
     ("change", "error", "text"),
     [
         ({"preset": "turbo"}, UsageError, "fast, balanced, best"),
-        ({"mode": "two-shot"}, UsageError, "zero-shot, one-shot, fine-tune"),
+        ({"mode": "two-shot"}, UsageError, "fine-tune, one-shot, zero-shot"),
         ({"steps": -1}, UsageError, "steps is 0 or more"),
         ({"views": 3}, UsageError, "Write num_views"),
         ({"common_fate": True}, UsageError, "delete the line"),

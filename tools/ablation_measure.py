@@ -17,14 +17,14 @@ from deeplab_gygo.cli.options import start_runner
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import BatchFailed
 from deeplab_gygo.evaluation import DatasetScore, Statistics
-from deeplab_gygo.io.sequence import Sequence
+from deeplab_gygo.io.sequence import IndexedSequence, Sequence
 from deeplab_gygo.runs.batch import Batch, BatchResult
 from deeplab_gygo.runs.clip import Clip
 from deeplab_gygo.runs.plan import Item
 from deeplab_gygo.runs.settings import RunSettings
 
 
-class SubsampledSequence(Sequence):
+class SubsampledSequence(IndexedSequence):
     """Every n-th frame of a sequence from its first annotated one on.
 
     Args:

@@ -3,7 +3,8 @@
     python tools/update_results.py add NAME OUT/summary.json   # stores the summary of a batch
     python tools/update_results.py render                      # writes the table into README.md
 
-No number of the README is typed: its table is made of the stored summaries. J decay is that of the
+No number of these tables is typed: they are made of the stored summaries and of the published
+values in `deeplab_gygo/evaluation/quoted.yaml`. J decay is that of the
 official tables that a batch writes beside its summary.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 from tabulate import tabulate
 
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.evaluation.quoted import read_quotations
 from deeplab_gygo.inference.config import DEFAULT_PRESET, OnlineConfig, preset
 from deeplab_gygo.io.atomic import replacing
 from deeplab_gygo.io.config_file import to_plain
@@ -25,6 +27,10 @@ from deeplab_gygo.io.config_file import to_plain
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
 BEGIN, END = "<!-- results: made by tools/update_results.py -->", "<!-- end of results -->"
+QUOTED_BEGIN, QUOTED_END = (
+    "<!-- quoted: made by tools/update_results.py -->",
+    "<!-- end of quoted -->",
+)
 ABSENT = "-"
 HEADINGS = (
     "dataset", "mode", "J", "F", "J decay", "worst sequence (J)",
@@ -133,6 +139,14 @@ def table() -> str:
     return "\n".join([markdown(HEADINGS, rows), "", *_clips(), words])
 
 
+def quoted_table() -> str:
+    """Returns the published values on the sequences of val_dev as a Markdown table."""
+    values = read_quotations().only(["davis2016-val_dev"]).values
+    values = sorted(values, key=lambda value: -value.J)
+    rows = [[v.method, v.mode, number(v.J, 3), number(v.F, 3), v.note] for v in values]
+    return markdown(("method", "mode", "J", "F", "note"), rows)
+
+
 def markdown(header: tuple[str, ...], rows: list[list[str]]) -> str:
     """Returns a Markdown table of texts."""
     return tabulate(rows, header, "github", disable_numparse=True)
@@ -214,6 +228,7 @@ def main() -> None:
         add(options.name, options.summary)
     else:
         write_block(ROOT / "README.md", BEGIN, END, table())
+        write_block(ROOT / "README.md", QUOTED_BEGIN, QUOTED_END, quoted_table())
 
 
 if __name__ == "__main__":

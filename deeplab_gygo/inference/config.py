@@ -6,11 +6,13 @@ reason to set are constants of the class, with their source.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.io.config_file import check_choices, check_range
+from deeplab_gygo.io.config_file import check_choices, check_range, from_dict, to_plain
 from deeplab_gygo.methods import find_method
 
 Engine = Literal["keras", "onnxruntime", "openvino"]
@@ -250,6 +252,45 @@ def preset(name: str, method: str = "deeplab", mode: str = "") -> Any:
     """
     values = preset_values(name, method, mode)
     return find_method(method).resolve("options")(**values, **({"mode": mode} if mode else {}))
+
+
+def make_options(
+    method: str, preset_name: str, mode: str, *overrides: tuple[Mapping[str, Any], str | Path]
+) -> Any:
+    """Makes the options of a preset, overridden by values of increasing priority.
+
+    Args:
+        method: A key of `methods.METHODS`.
+        preset_name: Name of a preset of the method; empty for its defaults.
+        mode: Mode to segment in; empty for the default of the method.
+        *overrides: Options by name and their origin, for messages. In the last ones `seconds`
+            without `steps` lifts the limit of steps.
+
+    Returns:
+        A new instance of the method's options.
+
+    Raises:
+        UsageError: There is no such preset or mode, or an option is unknown or out of range.
+
+    Example:
+        >>> make_options("deeplab", "fast", "", ({"seconds": 5.0}, "example")).steps
+        1000000
+    """
+    modes = find_method(method).modes
+    if mode and mode not in modes:
+        raise UsageError(
+            f"The method {method} has the mode{'s' * (len(modes) > 1)} {', '.join(modes)}",
+            met=mode,
+            where="--mode",
+        )
+    options = preset(preset_name, method, mode)
+    given: Mapping[str, Any] = {}
+    for given, where in overrides:
+        if given:
+            options = from_dict(type(options), to_plain(options) | dict(given), where)
+    if given.get("seconds") and "steps" not in given:
+        options = replace(options, steps=UNLIMITED_STEPS)
+    return options
 
 
 def check_preset(name: str, method: str = "deeplab") -> None:

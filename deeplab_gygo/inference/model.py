@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,12 +12,18 @@ import numpy as np
 
 from deeplab_gygo import backend
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.inference.config import UNLIMITED_STEPS, Engine, Mode, OnlineConfig, preset_values
+from deeplab_gygo.inference.config import (
+    DEFAULT_PRESET,
+    Engine,
+    Mode,
+    OnlineConfig,
+    make_options,
+)
 from deeplab_gygo.inference.engines import encoder_in
 from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
+from deeplab_gygo.inference.session import Session, check_annotation
 from deeplab_gygo.io.array_sequence import ArraySequence, StreamSequence
-from deeplab_gygo.io.masks import check_first_mask
 from deeplab_gygo.io.sequence import MaskSource, Sequence
 from deeplab_gygo.io.video import open_input
 from deeplab_gygo.models.config import ModelConfig, Precision
@@ -40,10 +47,12 @@ class Model:
         precision: Numeric precision in force, `float32`, `bfloat16` or `float16`.
 
     Example:
-        >>> import numpy as np
+        >>> frames = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), np.uint8)
         >>> model = load()
-        >>> model.precision
-        'float32'
+        >>> for clip in (frames, frames[::-1]):
+        ...     print([p.mask.shape for p in model.segment(clip, mode="zero-shot")])
+        [(48, 64), (48, 64)]
+        [(48, 64), (48, 64)]
     """
 
     def __init__(
@@ -112,8 +121,15 @@ class Model:
         sequence = _open(source, masks)
         config = _config(preset, mode, bool(sequence.annotations), options)
         if config.mode != "zero-shot":
-            _check_annotations(sequence)
-        return self._run(sequence, config, seed, progress)
+            if len(sequence.annotations) > 1:
+                raise UsageError(
+                    "A clip is segmented from one annotated frame",
+                    met=f"masks of {len(sequence.annotations)} frames",
+                    where=sequence.name,
+                    remedy="Give the first of them",
+                )
+            check_annotation(sequence, sequence.first_annotated)
+        return self._run(sequence, progress, config=config, seed=seed)
 
     def session(
         self,
@@ -154,14 +170,20 @@ class Model:
                 met="mode zero-shot",
                 remedy="Use `segment` for zero-shot",
             )
-        return Session(self, sequence, config, seed)
+        return Session(
+            sequence,
+            config,
+            run=partial(self._run, config=config, seed=seed),
+            adaptation=lambda: self._segmenter.adaptation if self._segmenter else Adaptation(),
+        )
 
     def _run(
         self,
         sequence: Sequence,
+        progress: ProgressCallback | None,
+        *,
         config: OnlineConfig,
         seed: int,
-        progress: ProgressCallback | None,
     ) -> Generator[Prediction]:
         if self._busy:
             raise UsageError(
@@ -197,94 +219,6 @@ class Model:
         return self._segmenter
 
 
-class Session:
-    """One clip that is annotated and propagated; made by `Model.session`.
-
-    Attributes:
-        sequence: The frames.
-        config: Online options.
-
-    Example:
-        >>> frames = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), np.uint8)
-        >>> mask = np.zeros((48, 64), np.uint8)
-        >>> mask[12:36, 16:48] = 1
-        >>> with load().session(frames, mode="one-shot") as session:
-        ...     session.annotate(1, mask)
-        ...     print([prediction.index for prediction in session.propagate()])
-        [1, 2]
-    """
-
-    def __init__(self, model: Model, sequence: Sequence, config: OnlineConfig, seed: int):
-        self.sequence, self.config = sequence, config
-        self._model, self._seed = model, seed
-        self._annotation: tuple[int, np.ndarray] | None = None
-        self._running: Generator[Prediction] | None = None
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    @property
-    def adaptation(self) -> Adaptation:
-        """Steps, losses and seconds of the last fine-tuning."""
-        segmenter = self._model._segmenter
-        return Adaptation() if segmenter is None else segmenter.adaptation
-
-    def annotate(self, frame: int, mask: MaskSource) -> None:
-        """Sets the annotated frame.
-
-        Args:
-            frame: Index of the frame, from 0.
-            mask: File, or bool or uint8 [H, W] of object ids, of the size of the frames.
-
-        Raises:
-            InputError: The mask is absent, damaged, empty, full, or does not fit the frames.
-            UsageError: There is no such frame, or another frame is annotated already.
-        """
-        if self._annotation is not None and self._annotation[0] != frame:
-            raise UsageError(
-                "A session has one annotated frame",
-                met=f"frame {frame} beside frame {self._annotation[0]}",
-                remedy="Open another session",
-            )
-        annotated = self.sequence.with_annotations({frame: mask})
-        ids = annotated.annotation(frame)
-        check_first_mask(ids, self.sequence.size, f"mask of frame {frame}")
-        self._annotation = (frame, ids)
-
-    def propagate(self, progress: ProgressCallback | None = None) -> Iterator[Prediction]:
-        """Propagates the annotation to the end of the clip.
-
-        Args:
-            progress: Called as `progress(step, steps, loss)` after every fine-tuning step.
-
-        Yields:
-            One prediction per frame, from the annotated frame on.
-
-        Raises:
-            UsageError: No frame is annotated, or another clip is in progress.
-        """
-        if self._annotation is None:
-            raise UsageError(
-                "A session is annotated before it is propagated",
-                met="no annotation",
-                remedy="Call annotate(frame, mask) first",
-            )
-        self.close()
-        frame, mask = self._annotation
-        annotated = self.sequence.with_annotations({frame: mask})
-        self._running = self._model._run(annotated, self.config, self._seed, progress)
-        return self._running
-
-    def close(self) -> None:
-        """Ends a propagation in progress and closes the source."""
-        if self._running is not None:
-            self._running.close()
-            self._running = None
-
-
 def load(
     weights: str | Path | None = None, precision: Precision = "auto", engine: Engine = "keras"
 ) -> Model:
@@ -305,8 +239,8 @@ def load(
         DependencyError: A package that the engine needs is not installed.
 
     Example:
-        >>> load().card["licence"] if "licence" in load().card else "see MODEL_CARD.md"
-        'see MODEL_CARD.md'
+        >>> load(precision="float32").precision
+        'float32'
     """
     return Model(weights, precision, engine)
 
@@ -330,19 +264,6 @@ def _open(source: Source, masks: Masks | None) -> Sequence:
     )
 
 
-def _check_annotations(sequence: Sequence) -> None:
-    """Checks the annotated frame at once, before the network works."""
-    if len(sequence.annotations) > 1:
-        raise UsageError(
-            "A clip is segmented from one annotated frame",
-            met=f"masks of {len(sequence.annotations)} frames",
-            where=sequence.name,
-            remedy="Give the first of them",
-        )
-    first = sequence.first_annotated
-    check_first_mask(sequence.annotation(first), sequence.size, f"mask of frame {first}")
-
-
 def _config(
     preset: str | None, mode: Mode | None, annotated: bool, options: dict[str, Any]
 ) -> OnlineConfig:
@@ -357,7 +278,4 @@ def _config(
                 remedy=f"Write {renamed}" if renamed else removed[:1].upper() + removed[1:] or None,
             )
     mode = mode or ("fine-tune" if annotated else "zero-shot")
-    values = {**preset_values(preset or "balanced", mode=mode), **options, "mode": mode}
-    if options.get("seconds") and "steps" not in options:
-        values["steps"] = UNLIMITED_STEPS
-    return OnlineConfig(**values)
+    return make_options("deeplab", preset or DEFAULT_PRESET, mode, (options, "options"))

@@ -12,6 +12,7 @@ from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.io.sequence import (
     Annotations,
     Frame,
+    IndexedSequence,
     MaskSource,
     Sequence,
     frame_name,
@@ -19,7 +20,7 @@ from deeplab_gygo.io.sequence import (
 )
 
 
-class ArraySequence(Sequence):
+class ArraySequence(IndexedSequence):
     """Frames in memory, named 00000, 00001, ...
 
     Args:

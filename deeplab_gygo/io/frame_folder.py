@@ -9,10 +9,10 @@ import numpy as np
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.images import image_size, read_image
 from deeplab_gygo.io.listing import is_stray, list_images, number_gaps, shorten
-from deeplab_gygo.io.sequence import Annotations, Sequence
+from deeplab_gygo.io.sequence import Annotations, IndexedSequence
 
 
-class FolderSequence(Sequence):
+class FolderSequence(IndexedSequence):
     """Image files of a folder, one per frame. Access to any frame costs one decoding.
 
     Args:

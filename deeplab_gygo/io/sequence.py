@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -51,11 +52,10 @@ class Frame:
         return image
 
 
-class Sequence:
+class Sequence(ABC):
     """Frames in temporal order, some with a mask. Iteration streams in constant memory.
 
     All arguments but `mask_format`, the encoding of the masks as in `read_mask`, are attributes.
-    A subclass reads the image of an index in `_read`, or overrides `__iter__` and `frame`.
 
     Attributes:
         name: Name; may contain slashes.
@@ -98,9 +98,9 @@ class Sequence:
     def __len__(self) -> int:
         return len(self.frame_names)
 
+    @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
         """Streams the frames from the first; raises `InputError` where the source is damaged."""
-        return (self.frame(index) for index in range(len(self)))
 
     def preview(self, start: int = 0) -> Generator[Frame]:
         """Streams the frames from index `start`, beside the iteration that yields the results.
@@ -109,6 +109,7 @@ class Sequence:
         """
         yield from islice(iter(self), start, None)
 
+    @abstractmethod
     def frame(self, index: int) -> Frame:
         """Returns the frame of an index from 0; the cost depends on the source.
 
@@ -116,12 +117,6 @@ class Sequence:
             IndexError: There is no such frame.
             InputError: The source is damaged.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"frame {index} of a sequence of {len(self)} frames ({self.source})")
-        return Frame(index, self.frame_names[index], decode=partial(self._read, index))
-
-    def _read(self, index: int) -> np.ndarray:
-        raise NotImplementedError
 
     @property
     def first_annotated(self) -> int:
@@ -167,6 +162,23 @@ class Sequence:
         other.annotations = pair_masks(annotations, self.frame_names)
         other._mask_format = "auto"
         return other
+
+
+class IndexedSequence(Sequence):
+    """A sequence whose frames are read one by one, in any order, by `_read`."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self.frame(index) for index in range(len(self)))
+
+    def frame(self, index: int) -> Frame:
+        """Returns one frame, see `Sequence.frame`."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of a sequence of {len(self)} frames ({self.source})")
+        return Frame(index, self.frame_names[index], decode=partial(self._read, index))
+
+    @abstractmethod
+    def _read(self, index: int) -> np.ndarray:
+        """Returns the image of an index, uint8 [H, W, 3] RGB."""
 
 
 def frame_name(index: int) -> str:

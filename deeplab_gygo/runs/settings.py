@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from deeplab_gygo.errors import UsageError, WeightsError
 from deeplab_gygo.inference.config import (
-    UNLIMITED_STEPS,
     Engine,
     OnlineConfig,
     check_preset,
     default_preset,
-    preset,
+    make_options,
 )
-from deeplab_gygo.io.config_file import check_choices, from_dict, read_yaml, to_plain
+from deeplab_gygo.io.config_file import check_choices, read_yaml, to_plain
 from deeplab_gygo.methods import MethodName, find_method, method_of_architecture
 from deeplab_gygo.models.config import Precision
 from deeplab_gygo.models.weight_file import file_hash, read_parent_file, shipped_parent
@@ -179,25 +178,13 @@ def make_settings(
     given = {**(online or {}), **({"mode": mode} if mode else {})}
     written = read_yaml(config) if config else {}
     mode = given.get("mode") or written.get("mode") or ""
-    modes = find_method(method).modes
-    if mode and mode not in modes:
-        raise UsageError(
-            f"The method {method} has the mode{'s' * (len(modes) > 1)} {', '.join(modes)}",
-            met=mode,
-            where="--mode",
-        )
     if preset_name is None:
         trunk = ""
         if method in ("osmn", "osvos"):  # their options depend on the trunk of the weights
             path = weights or shipped_parent(method)
             trunk = read_parent_file(path, header_only=True)[0].trunk_name
         preset_name = default_preset(method, trunk)
-    base = preset(preset_name, method, mode)
-    kind = type(base)
-    if written:
-        base = from_dict(kind, to_plain(base) | written, config)
-    if given:
-        base = from_dict(kind, to_plain(base) | given, "command line")
-    if given.get("seconds") and "steps" not in given:
-        base = replace(base, steps=UNLIMITED_STEPS)
-    return RunSettings(base, weights, preset=preset_name, method=method, **others)
+    options = make_options(
+        method, preset_name, mode, (written, config or ""), (given, "command line")
+    )
+    return RunSettings(options, weights, preset=preset_name, method=method, **others)

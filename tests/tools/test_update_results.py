@@ -112,13 +112,15 @@ def test_a_failed_sequence_has_no_values(update_results, tmp_path):
 def test_only_the_text_between_the_markers_is_replaced(update_results, tmp_path, monkeypatch):
     readme = tmp_path / "README.md"
     begin, end = update_results.BEGIN, update_results.END
-    readme.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    quoted = f"{update_results.QUOTED_BEGIN}\nold\n{update_results.QUOTED_END}\n"
+    readme.write_text(f"before\n{begin}\nold\n{end}\nafter\n{quoted}")
     update_results.add("davis--fine-tune", _batch(tmp_path / "out"))
     monkeypatch.setattr("sys.argv", ["update_results.py", "render"])
     update_results.main()
     once = readme.read_text()
     assert once.startswith(f"before\n{begin}\n| dataset ")
-    assert once.endswith(f"\n{end}\nafter\n")
+    assert f"\n{end}\nafter\n{update_results.QUOTED_BEGIN}\n| method " in once
+    assert once.endswith(f"{update_results.QUOTED_END}\n") and "| STM " in once
     assert "old" not in once
     update_results.main()
     assert readme.read_text() == once
