@@ -209,29 +209,6 @@ def preset_names(method: str) -> tuple[str, ...]:
     return tuple(getattr(find_method(method).resolve("options"), "PRESETS", {}))
 
 
-def preset_values(name: str, method: str = "deeplab", mode: str = "") -> dict[str, Any]:
-    """Returns the options that a preset sets.
-
-    Args:
-        name: Name of a preset of the method; empty for its defaults.
-        method: A key of `methods.METHODS`.
-        mode: Mode to segment in; empty for the default of the method.
-
-    Returns:
-        Fields of the method's options that differ from their defaults.
-
-    Raises:
-        UsageError: There is no such preset.
-    """
-    check_preset(name, method)
-    if not name:
-        return {}
-    options = find_method(method).resolve("options")
-    mode = mode or options().mode
-    only = getattr(options, "PRESET_MODES", {}).get(name, {})
-    return {k: v for k, v in options.PRESETS[name].items() if only.get(k, mode) == mode}
-
-
 def preset(name: str, method: str = "deeplab", mode: str = "") -> Any:
     """Makes the options of a preset.
 
@@ -250,8 +227,12 @@ def preset(name: str, method: str = "deeplab", mode: str = "") -> Any:
         >>> preset("fast").steps
         40
     """
-    values = preset_values(name, method, mode)
-    return find_method(method).resolve("options")(**values, **({"mode": mode} if mode else {}))
+    check_preset(name, method)
+    options = find_method(method).resolve("options")
+    mode = mode or options().mode
+    only = getattr(options, "PRESET_MODES", {}).get(name, {})
+    values = options.PRESETS[name] if name else {}
+    return options(**{k: v for k, v in values.items() if only.get(k, mode) == mode}, mode=mode)
 
 
 def make_options(
