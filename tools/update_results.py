@@ -1,7 +1,7 @@
-"""Stores measured results in `experiments/results` and writes the table of the README.
+"""Stores measured results in `experiments/results` and writes the tables of the documentation.
 
     python tools/update_results.py add NAME OUT/summary.json   # stores the summary of a batch
-    python tools/update_results.py render                      # writes the table into README.md
+    python tools/update_results.py render                      # README.md and docs/results.md
 
 No number of these tables is typed: they are made of the stored summaries and of the published
 values in `deeplab_gygo/evaluation/quoted.yaml`. J decay is that of the
@@ -18,19 +18,22 @@ from typing import Any
 
 from tabulate import tabulate
 
+from deeplab_gygo.benchmark.plan import BenchmarkConfig
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.evaluation.quoted import read_quotations
+from deeplab_gygo.evaluation.quoted import QuotedValue, read_quotations
 from deeplab_gygo.inference.config import DEFAULT_PRESET, OnlineConfig, preset
 from deeplab_gygo.io.atomic import replacing
-from deeplab_gygo.io.config_file import to_plain
+from deeplab_gygo.io.config_file import load_yaml, to_plain
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "experiments" / "results"
 BEGIN, END = "<!-- results: made by tools/update_results.py -->", "<!-- end of results -->"
-QUOTED_BEGIN, QUOTED_END = (
-    "<!-- quoted: made by tools/update_results.py -->",
-    "<!-- end of quoted -->",
-)
+PEERS = ("<!-- peers: made by tools/update_results.py -->", "<!-- end of peers -->")
+SEQUENCES = ("<!-- sequences: made by tools/update_results.py -->", "<!-- end of sequences -->")
+PUBLISHED = ("<!-- published: made by tools/update_results.py -->", "<!-- end of published -->")
+PEER_SET, PEER_RESULT = "davis2016-val_dev", "davis-val_dev"
+PACKAGE = "this package"
+BENCHMARK = ROOT / "experiments" / "benchmark.yaml"
 ABSENT = "-"
 HEADINGS = (
     "dataset", "mode", "J", "F", "J decay", "worst sequence (J)",
@@ -139,12 +142,63 @@ def table() -> str:
     return "\n".join([markdown(HEADINGS, rows), "", *_clips(), words])
 
 
-def quoted_table() -> str:
-    """Returns the published values on the sequences of val_dev as a Markdown table."""
-    values = read_quotations().only(["davis2016-val_dev"]).values
-    values = sorted(values, key=lambda value: -value.J)
-    rows = [[v.method, v.mode, number(v.J, 3), number(v.F, 3), v.note] for v in values]
-    return markdown(("method", "mode", "J", "F", "note"), rows)
+def peers_table() -> str:
+    """Returns measured and published scores on the sequences of val_dev, the best J first."""
+    rows = load_yaml(BenchmarkConfig, BENCHMARK).rows
+    material = next(row.trained_on for row in rows if row.method == "deeplab")
+    scored = [
+        (data["mean"]["J"], data["mean"]["F"], PACKAGE, _mode(data), material, "measured")
+        for path in sorted(RESULTS.glob(f"{PEER_RESULT}--*.json"))
+        for data in [json.loads(path.read_text(encoding="utf-8"))]
+    ] + [
+        (v.J, v.F, _method(v), v.mode, v.trained_on or ABSENT, "quoted")
+        for v in read_quotations().only([PEER_SET]).values
+    ]
+    scored.sort(key=lambda row: -row[0])
+    cells = [[row[2], row[3], number(row[0], 3), number(row[1], 3), *row[4:]] for row in scored]
+    return markdown(("method", "mode", "J", "F", "trained on", "origin"), cells)
+
+
+def sequences_table() -> str:
+    """Returns J by sequence of val_dev: published scores, and those of this package."""
+    columns: dict[str, dict[str, float | None]] = {
+        f"{value.method}, quoted": {**value.sequences, "mean": value.J}
+        for value in read_quotations().only([PEER_SET]).values
+        if value.sequences
+    }
+    for name in ("one-shot", "balanced", "best"):
+        path = RESULTS / f"{PEER_RESULT}--{name}.json"
+        if path.is_file():
+            data = json.loads(path.read_text(encoding="utf-8"))
+            scores = {row["sequence"]: row["J"] for row in data["sequences"]}
+            columns[f"{PACKAGE}, {name}"] = {**scores, "mean": data["mean"]["J"]}
+    names = next(iter(columns.values()))
+    rows = [[name, *(number(scores.get(name), 3) for scores in columns.values())] for name in names]
+    return markdown(("sequence", *columns), rows)
+
+
+def published_table() -> str:
+    """Returns the published scores on all other sets, and the sources of all."""
+    quotations = read_quotations()
+    numbers = {name: f"[{index}]" for index, name in enumerate(quotations.sources, start=1)}
+    rows = [
+        [
+            item.label, _method(v), v.mode, number(v.J, v.decimals), number(v.F, 3),
+            number(v.JF, 3), f"{'~' if v.approximate else ''}{v.fps:g}" if v.fps else ABSENT,
+            v.hardware or ABSENT, v.trained_on or ABSENT, numbers[v.source],
+        ]
+        for key, item in quotations.sets.items()
+        for v in quotations.only([key]).values
+        if key != PEER_SET
+    ]  # fmt: skip
+    header = ("set", "method", "mode", "J", "F", "J&F", "FPS", "hardware", "trained on", "source")
+    sources = [f"{n}. {s.text}. <{s.url}>" for n, s in enumerate(quotations.sources.values(), 1)]
+    return "\n".join([markdown(header, rows), "", *sources])
+
+
+def _method(value: QuotedValue) -> str:
+    """Returns the name of a method with the remark on it."""
+    return f"{value.method} ({value.note})" if value.note else value.method
 
 
 def markdown(header: tuple[str, ...], rows: list[list[str]]) -> str:
@@ -222,13 +276,16 @@ def main() -> None:
     adding = commands.add_parser("add", help="store the summary of a batch")
     adding.add_argument("name", help="such as davis-val_dev--zero-shot")
     adding.add_argument("summary", type=Path)
-    commands.add_parser("render", help="write the table of the README")
+    commands.add_parser("render", help="write the tables of README.md and docs/results.md")
     options = parser.parse_args()
     if options.command == "add":
         add(options.name, options.summary)
     else:
         write_block(ROOT / "README.md", BEGIN, END, table())
-        write_block(ROOT / "README.md", QUOTED_BEGIN, QUOTED_END, quoted_table())
+        write_block(ROOT / "README.md", *PEERS, peers_table())
+        page = ROOT / "docs" / "results.md"
+        write_block(page, *SEQUENCES, sequences_table())
+        write_block(page, *PUBLISHED, published_table())
 
 
 if __name__ == "__main__":

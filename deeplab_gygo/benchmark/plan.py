@@ -80,6 +80,7 @@ class BenchmarkRow:
         weights: Weights file, relative to the working directory; empty takes the shipped one.
         online: Options of the method that differ from its preset.
         note: Remark for readers, such as the backbone.
+        trained_on: Material of the offline training, for tables.
         made_by: Experiment file that makes the weights, for messages.
         datasets: Names of its datasets; empty means all.
 
@@ -97,6 +98,7 @@ class BenchmarkRow:
     weights: str = ""
     online: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+    trained_on: str = ""
     made_by: str = ""
     datasets: list[str] = field(default_factory=list)
 

@@ -24,7 +24,7 @@ ABSENT = "-"
 CELL_COLUMNS = (
     "origin", "dataset", "split", "row", "method", "mode", "variant", *COLUMNS,
     "J_with_last_frame", "F_with_last_frame", "seconds_per_frame", "sequences", "frames_counted",
-    "hardware", "note", "reason", "source", "weights_sha256", "version",
+    "hardware", "trained_on", "note", "reason", "source", "weights_sha256", "version",
 )  # fmt: skip
 SEQUENCE_COLUMNS = (
     "dataset", "row", "method", "mode", "variant", "sequence", "frames_counted", *COLUMNS,
@@ -50,6 +50,7 @@ class TableRow:
         variant: Distinguishes rows of the same method and mode.
         values: Numbers by column; NaN if unknown.
         hardware: Hardware of the measurement.
+        trained_on: Material of the offline training; empty if unknown or none.
         note: Remark for readers.
         source: Number of the source of a quoted row, from 1.
         reason: Why an absent row was not measured.
@@ -66,6 +67,7 @@ class TableRow:
     variant: str = ""
     values: dict[str, float] = field(default_factory=dict)
     hardware: str = ""
+    trained_on: str = ""
     note: str = ""
     source: int = 0
     reason: str = ""
@@ -156,8 +158,9 @@ def cells_csv(
     urls = ["", *(source.url for source in sources.values())]
     rows = []
     for row in (row for table in tables for row in table.rows):
-        shared = ("origin", "dataset", "method", "mode", "variant", "hardware", "note", "reason")
-        values: dict[str, object] = {name: getattr(row, name) for name in shared}
+        shared = ("origin", "dataset", "method", "mode", "variant")
+        words = ("hardware", "trained_on", "note", "reason")
+        values: dict[str, object] = {name: getattr(row, name) for name in (*shared, *words)}
         values |= row.values | {"source": urls[row.source]}
         if row.name:
             result = cells[row.dataset, row.name]
@@ -258,6 +261,7 @@ def _measured(result: CellResult) -> TableRow:
         variant=row.variant,
         values=values,
         hardware=_joined(hardware_words(record.hardware) for record in result.records),
+        trained_on=row.trained_on,
         note=row.note,
         reason=result.reason,
         name=row.name,
@@ -273,6 +277,7 @@ def _quoted(value: QuotedValue, source: int) -> TableRow:
         mode=value.mode,
         values={name: math.nan if x is None else x for name, x in numbers.items()},
         hardware=value.hardware,
+        trained_on=value.trained_on,
         note=value.note,
         source=source,
         approximate=value.approximate,
@@ -298,11 +303,11 @@ def _formatted(rows: Sequence[TableRow], style: str) -> str:
         numbers = [f"**{row.text(c)}**" if c in row.best else row.text(c) for c in COLUMNS]
         reason = row.reason if style == "pipe" else row.reason.partition(":")[0]
         origin = f"quoted [{row.source}]" if row.origin == "quoted" else reason or "measured"
-        cells.append([method, row.full_mode, *numbers, row.hardware, origin])
-    header = ["method", "mode", *HEADINGS, "hardware", "origin"]
+        cells.append([method, row.full_mode, *numbers, row.hardware, row.trained_on, origin])
+    header = ["method", "mode", *HEADINGS, "hardware", "trained on", "origin"]
     if style == "pipe":
         cells = [[cell.replace("|", "\\|") for cell in row] for row in cells]
-    return _aligned(cells, header, style, left=2, last=2)
+    return _aligned(cells, header, style, left=2, last=3)
 
 
 def _aligned(

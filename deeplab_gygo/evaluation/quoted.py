@@ -49,10 +49,13 @@ class QuotedValue:
         mode: `zero-shot`, `one-shot` or `fine-tune`; empty if the source names none.
         J: Mean region similarity in [0, 1]; likewise `J_recall`, `J_decay`.
         F: Mean contour accuracy in [0, 1]; likewise `F_recall`, `F_decay`.
+        JF: Mean of J and F in [0, 1], where the source gives no other score.
         fps: Frames per second, adaptation included.
         approximate: Whether the source calls `fps` approximate.
         decimals: Number of published decimals of J.
         hardware: Hardware of the measurement.
+        trained_on: Material of the offline training, the classification images of a pretrained
+            backbone left out; empty if unknown.
         note: Remark for readers.
         sequences: J by sequence, if published.
     """
@@ -67,10 +70,12 @@ class QuotedValue:
     F: float | None = None
     F_recall: float | None = None
     F_decay: float | None = None
+    JF: float | None = None
     fps: float | None = None
     approximate: bool = False
     decimals: int = 3
     hardware: str = ""
+    trained_on: str = ""
     note: str = ""
     sequences: dict[str, float] = field(default_factory=dict)
 

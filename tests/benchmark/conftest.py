@@ -127,7 +127,8 @@ def write_bench(root: Path, make_dataset, weights: Path) -> Bench:
     """Writes data and configuration of a small benchmark."""
     bench = Bench(root)
     make_dataset(bench.data / "clips", SEQUENCES)
-    deeplab = {"label": "DeepLabV3+", "method": "deeplab", "weights": str(weights)}
+    deeplab = {"label": "DeepLabV3+", "method": "deeplab", "weights": str(weights),
+               "trained_on": "squares"}  # fmt: skip
     bench.path.write_text(
         yaml.safe_dump(
             {

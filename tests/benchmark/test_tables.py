@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -35,6 +36,7 @@ def test_a_cell_of_the_csv_has_the_values_of_the_result(shown):
     }  # fmt: skip
     assert {key: float(row[key]) for key in expected} == pytest.approx(expected, abs=1e-6)
     assert (row["origin"], row["dataset"], row["mode"]) == ("measured", "clips_val", "zero-shot")
+    assert row["trained_on"] == "squares"
     assert row["weights_sha256"] == result.records[0].hashes["weights"]
     assert row["hardware"] == "Intel Xeon, 2 cores"
 
@@ -60,6 +62,15 @@ def test_quoted_rows_are_marked_in_every_form(shown):
     assert re.search(r"GyGO-OSMN .*& quoted \[1\]", tables.latex(main, sources))
 
 
+def test_what_a_method_was_trained_on_is_shown_for_measured_and_quoted_rows(shown):
+    _, results, _ = shown
+    dataset = replace(results[0].dataset, quoted=["davis2016-val"])
+    results = [replace(r, cell=replace(r.cell, dataset=dataset)) for r in results]
+    text = tables.markdown("", dataset_tables([dataset], results), sources_of([dataset]))
+    assert re.search(r"\| zero-shot .*\| squares +\| measured", text)
+    assert re.search(r"\| STM .*\| photos, DAVIS-2017, YouTube-VOS +\| quoted \[2\]", text)
+
+
 def test_sequences_are_listed_worst_first(shown):
     rows = [r for r in _rows(tables.sequences_csv(shown[1])) if r["row"] == "zero"]
     assert [row["sequence"] for row in rows] == ["bag", "cup", "shoes/red"]
@@ -83,7 +94,7 @@ def test_latex_has_all_columns_and_no_bare_special_character(shown):
     lines = [line for line in body.splitlines() if line.endswith(r"\\")]
     assert len(lines) == len(main[0].rows)
     for line in lines:
-        assert len(re.findall(r"(?<!\\)&", line)) + 1 == len(COLUMNS) + 4, line
+        assert len(re.findall(r"(?<!\\)&", line)) + 1 == len(COLUMNS) + 5, line
     assert r"Clips\_val" in text
     assert not re.search(r"(?<!\\)[%#_]", re.sub(r"^%.*$", "", text, flags=re.M))
 

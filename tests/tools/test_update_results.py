@@ -56,9 +56,9 @@ def _kept(module, name):
     return json.loads((module.RESULTS / f"{name}.json").read_text())
 
 
-def _rows(module):
+def _rows(module, name="table"):
     """Cells of the table's rows, without header."""
-    lines = [line for line in module.table().splitlines() if line.startswith("|")]
+    lines = [line for line in getattr(module, name)().splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
@@ -110,20 +110,29 @@ def test_a_failed_sequence_has_no_values(update_results, tmp_path):
 
 
 def test_only_the_text_between_the_markers_is_replaced(update_results, tmp_path, monkeypatch):
-    readme = tmp_path / "README.md"
-    begin, end = update_results.BEGIN, update_results.END
-    quoted = f"{update_results.QUOTED_BEGIN}\nold\n{update_results.QUOTED_END}\n"
-    readme.write_text(f"before\n{begin}\nold\n{end}\nafter\n{quoted}")
+    def page(path, *markers):
+        path.parent.mkdir(exist_ok=True)
+        blocks = [f"{begin}\nold\n{end}\n" for begin, end in markers]
+        path.write_text("before\n" + "between\n".join(blocks))
+        return path
+
+    results = (update_results.BEGIN, update_results.END)
+    pages = [
+        page(tmp_path / "README.md", results, update_results.PEERS),
+        page(tmp_path / "docs" / "results.md", update_results.SEQUENCES, update_results.PUBLISHED),
+    ]
     update_results.add("davis--fine-tune", _batch(tmp_path / "out"))
     monkeypatch.setattr("sys.argv", ["update_results.py", "render"])
     update_results.main()
-    once = readme.read_text()
-    assert once.startswith(f"before\n{begin}\n| dataset ")
-    assert f"\n{end}\nafter\n{update_results.QUOTED_BEGIN}\n| method " in once
-    assert once.endswith(f"{update_results.QUOTED_END}\n") and "| STM " in once
-    assert "old" not in once
+    readme, docs = once = [path.read_text() for path in pages]
+    assert readme.startswith(f"before\n{results[0]}\n| dataset ")
+    assert f"\n{results[1]}\nbetween\n{update_results.PEERS[0]}\n| method " in readme
+    assert readme.endswith(f"{update_results.PEERS[1]}\n") and "| STM " in readme
+    assert docs.startswith(f"before\n{update_results.SEQUENCES[0]}\n| sequence ")
+    assert "| XMem " in docs and "\n1. GyGO" in docs
+    assert "old" not in "".join(once)
     update_results.main()
-    assert readme.read_text() == once
+    assert [path.read_text() for path in pages] == once
 
 
 def test_a_file_without_markers_is_refused(update_results, tmp_path):
@@ -138,3 +147,29 @@ def test_the_results_of_this_repository_make_a_table(tool):
     rows = _rows(tool("update_results"))
     assert rows
     assert all(len(row) == 6 for row in rows)
+
+
+def test_peers_stand_beside_measured_rows_with_their_material(tool):
+    rows = _rows(tool("update_results"), "peers_table")
+    scores = [float(row[2]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    measured = [row for row in rows if row[5] == "measured"]
+    assert len(measured) == 5 and len(rows) == 15
+    assert all("DAVIS-2016 train" in row[4] for row in measured)
+    assert next(row for row in rows if row[0] == "STM")[4].endswith("YouTube-VOS")
+
+
+def test_every_sequence_stands_beside_its_published_scores(tool, golden):
+    module = tool("update_results")
+    header = [cell.strip() for cell in module.sequences_table().splitlines()[0].split("|")[1:-1]]
+    rows = {row[0]: dict(zip(header, row, strict=True)) for row in _rows(module, "sequences_table")}
+    published = json.loads((golden / "davis16_published.json").read_text())
+    assert set(rows) == {*published["split"]["val_dev"], "mean"}
+    best = _kept(module, "davis-val_dev--best")
+    for row in best["sequences"]:
+        cells = rows[row["sequence"]]
+        assert float(cells["this package, best"]) == pytest.approx(row["J"], abs=0.0006)
+        for method in ("STM", "OnAVOS", "FEELVOS", "OSVOS"):
+            truth = published["methods"][method.lower()]["val_dev_sequences"][row["sequence"]]
+            assert float(cells[f"{method}, quoted"]) == pytest.approx(truth["J_mean"], abs=0.0006)
+    assert rows["mean"]["this package, best"] == f"{best['mean']['J']:.3f}"
