@@ -9,13 +9,18 @@ Every `--settings` is a group of `name=value` of the online options of a `--meth
 
 Every `--stride`-th frame is taken, which makes motion faster and the comparison shorter; `--whole`
 takes all of them, as the second pass of zero-shot requires. J is the mean over all taken frames but
-the annotated one.
+the annotated one; on a frame without the object it is 1 for an empty mask and 0 for any other, as
+in the DAVIS benchmark.
+
+Every setting but the first is also compared with the first: mean difference of J and F, and its
+standard error from the paired differences of the sequences.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -77,8 +82,45 @@ def typed(words: list[str], method: str) -> Any:
     return from_dict(find_method(method).resolve("options"), values, "--settings")
 
 
-def main() -> None:
-    """Measures every setting and writes the results as JSON."""
+def difference(scores: dict[str, dict], reference: dict[str, dict], key: str) -> dict:
+    """Compares a measure of two settings, sequence by sequence.
+
+    Args:
+        scores: Measures by sequence.
+        reference: Measures of the setting to compare with, of the same sequences.
+        key: "J" or "F".
+
+    Returns:
+        Mean difference and its standard error, None for a single sequence.
+    """
+    pairs = np.array([scores[name][key] - reference[name][key] for name in scores])
+    error = float(pairs.std(ddof=1) / np.sqrt(len(pairs))) if len(pairs) > 1 else None
+    return {"mean": float(pairs.mean()), "standard_error": error}
+
+
+def averages(scores: dict[str, dict]) -> dict:
+    """Averages the measures of all sequences."""
+    mean = {
+        key: float(np.mean([s[key] for s in scores.values()]))
+        for key in ("J", "F", "last_quarter_J", "adaptation_seconds", "frame_seconds")
+    }
+    pairs = [[v for s in scores.values() for v in s[k]] for k in ("confidence", "frame_J")]
+    return {**mean, "rank_correlation": rank_correlation(*pairs)}
+
+
+def report(settings: list[str], mean: dict, scores: dict, differences: dict) -> None:
+    """Prints the results of a setting."""
+    print(json.dumps({"settings": settings, **{k: round(v, 3) for k, v in mean.items()}}))
+    print("   ", {name: round(score["J"], 2) for name, score in scores.items()})
+    for key, value in differences.items():
+        error = value["standard_error"]
+        spread = "" if error is None else f" +- {error:.4f} (standard error)"
+        print(f"    {key} against the first setting: {value['mean']:+.4f}{spread}")
+    sys.stdout.flush()
+
+
+def parse() -> argparse.Namespace:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default="davis2016")
     parser.add_argument("--root", type=Path, required=True)
@@ -96,10 +138,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON file; rows are appended")
     parser.add_argument("--settings", nargs="+", action="append", required=True)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measures every setting and writes the results as JSON."""
+    options = parse()
     dataset = open_dataset(options.dataset, options.root)
     names = options.sequences or dataset.names(options.split)
     rows = json.loads(options.out.read_text()) if options.out and options.out.is_file() else []
+    reference: dict[str, dict] = {}
     for settings in options.settings:
         parent, _ = load_parent(options.weights or shipped_parent(options.method))
         config = typed(settings, options.method)
@@ -110,22 +158,21 @@ def main() -> None:
             if not options.whole:
                 indices = indices[:: options.stride][: options.frames]
             scores[name] = measure(segmenter, dataset, name, indices)
-        mean = {
-            key: float(np.mean([s[key] for s in scores.values()]))
-            for key in ("J", "F", "last_quarter_J", "adaptation_seconds", "frame_seconds")
+        mean = averages(scores)
+        reference = reference or scores
+        differences = {
+            key: difference(scores, reference, key) for key in ("J", "F") if scores is not reference
         }
-        pairs = [[v for s in scores.values() for v in s[k]] for k in ("confidence", "frame_J")]
-        mean["rank_correlation"] = rank_correlation(*pairs)
         rows.append(
             {
                 "settings": settings,
                 "stride": 1 if options.whole else options.stride,
                 "mean": mean,
+                "difference": differences,
                 **scores,
             }
         )
-        print(json.dumps({"settings": settings, **{k: round(v, 3) for k, v in mean.items()}}))
-        print("   ", {name: round(score["J"], 2) for name, score in scores.items()}, flush=True)
+        report(settings, mean, scores, differences)
         if options.out:
             options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

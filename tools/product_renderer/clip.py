@@ -20,6 +20,7 @@ from product_renderer.catalog import KINDS
 from product_renderer.optics import Phone, develop, draw_opening
 from product_renderer.scene import Scene, build_scene
 from product_renderer.shading import render
+from product_renderer.textures import Generator
 
 _SMALLEST = 32  # Pixels: below that a product has no shape.
 
@@ -157,6 +158,30 @@ def _clip(frames: int, size, seed: int, frame_rate: float, kind) -> Iterator[Ren
     """Draws the scene and renders frame by frame; see `render_product_clip`."""
     rng = np.random.default_rng(seed)
     scene = build_scene(rng, (frames - 1) / frame_rate, size, kind)
+    yield from render_scene(rng, scene, frames, size, seed, frame_rate)
+
+
+def render_scene(
+    rng: Generator,
+    scene: Scene,
+    frames: int,
+    size: tuple[int, int],
+    seed: int | list[int],
+    frame_rate: float,
+) -> Iterator[RenderedFrame]:
+    """Draws a phone and renders the frames of a scene.
+
+    Args:
+        rng: Generator that the phone is drawn from.
+        scene: The scene; its object 0 is the target of the masks.
+        frames: Number of frames.
+        size: (H, W) in pixels.
+        seed: Seed of the noise of the frames.
+        frame_rate: Frames per second.
+
+    Yields:
+        The frames, one at a time.
+    """
     opening = draw_opening(rng)
     phone = None
     for index in range(frames):
@@ -167,7 +192,7 @@ def _clip(frames: int, size, seed: int, frame_rate: float, kind) -> Iterator[Ren
             phone = Phone.draw(rng, rendered.light, moving=frames > 1)
         motion = _motion(scene, time, phone.shutter, size)
         # Each frame has its own generator, so that its noise does not depend on those before it.
-        noise = np.random.default_rng([seed, index])
+        noise = np.random.default_rng([*np.atleast_1d(seed), index])
         image = develop(phone, rendered.light, time, motion, noise)
         yield RenderedFrame(image, rendered.mask)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from product_renderer.camera import Orbit, fit_distance
+from product_renderer.camera_path import KeyframePath
 from product_renderer.catalog import KINDS
 from product_renderer.lighting import BakedLight, Lights, bake
 from product_renderer.models import Part, normalized
@@ -167,11 +168,11 @@ class Scene:
     surroundings: Surroundings
     lights: Lights
     baked: BakedLight
-    orbit: Orbit
+    orbit: Orbit | KeyframePath
     kind: str
 
 
-def _draw_model(rng: Generator, length: float, kind: str | None = None) -> tuple[str, list[Part]]:
+def draw_model(rng: Generator, length: float, kind: str | None = None) -> tuple[str, list[Part]]:
     """Draws a model of a kind (any when absent), scaled to a length in meters."""
     kind = kind or str(rng.choice(list(KINDS)))
     return kind, normalized(KINDS[kind](rng), length, rng.uniform(0, 2 * np.pi))
@@ -189,28 +190,28 @@ def _place_clutter(rng: Generator, product: list[Part], kind: str, length: float
     room = max(np.abs(outline).max() * 0.9, radius * 3)
     for _ in range(number):
         same = kind if rng.random() < 0.25 else None
-        _, model = _draw_model(rng, length * rng.uniform(0.45, 1.35), same)
+        _, model = draw_model(rng, length * rng.uniform(0.45, 1.35), same)
         own = max(np.linalg.norm(part.mesh.vertices[:, :2], axis=1).max() for part in model)
         for _ in range(12):
             away = rng.uniform(1.0, 1 + 5 * length / (radius + own)) * (radius + own) * 1.04
             turn = rng.uniform(0, 2 * np.pi)
             x, y = away * np.cos(turn), away * np.sin(turn)
             free = all(np.hypot(x - a, y - b) > own + r for a, b, r in taken)
-            if free and away < room and _inside(outline, x, y):
+            if free and away < room and inside(outline, x, y):
                 taken.append((x, y, own))
-                models.append([_shifted(part, (x, y, 0)) for part in model])
+                models.append([shifted(part, (x, y, 0)) for part in model])
                 break
     return models
 
 
-def _inside(outline: np.ndarray, x: float, y: float) -> bool:
+def inside(outline: np.ndarray, x: float, y: float) -> bool:
     """Checks whether a point is inside a convex, counter-clockwise outline [K, 2]."""
     side = np.roll(outline, -1, axis=0) - outline
     away = np.array([x, y]) - outline
     return bool((side[:, 0] * away[:, 1] - side[:, 1] * away[:, 0] > 0).all())
 
 
-def _shifted(part: Part, offset) -> Part:
+def shifted(part: Part, offset) -> Part:
     """Returns a part moved by an offset in meters."""
     return Part(part.mesh.moved(offset), part.texture, part.gloss, part.metal)
 
@@ -252,7 +253,7 @@ def build_scene(
         The scene, its camera fitted and its light baked.
     """
     length = rng.uniform(0.12, 0.45)
-    kind, product = _draw_model(rng, length, kind)
+    kind, product = draw_model(rng, length, kind)
     alone = Geometry.gather([product])
     low, high = alone.vertices.min(axis=0), alone.vertices.max(axis=0)
     times = np.linspace(0, duration, 9 if duration else 1)

@@ -1,0 +1,1 @@
+"""Clips that stand in for a product dataset where online options are chosen; never trained on."""
