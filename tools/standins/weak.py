@@ -37,13 +37,16 @@ from standins.sources import Sources
 
 # Seven clips: three with a part like the background, two with a swinging limb, two in the dark.
 VARIANTS = ("part", "limb", "part", "dark", "part", "limb", "dark")
-_PART = (0.20, 0.45)  # Area of the weak part, as a share of the object.
-_PULL = (0.60, 0.85)  # How far its color is moved toward the background.
+_PART = (0.28, 0.45)  # Area of the weak part, as a share of the object.
+_PULL = (0.70, 0.85)  # How far its color is moved toward the background.
 _LIMB = (0.18, 0.35)  # Area of the limb.
 _LIMBED = ("person", "deer", "dog", "bird")  # Categories of objects with limbs.
-_SWING = (0.45, 0.9)  # Amplitude, radians.
-_PERIOD = (24.0, 45.0)  # Frames at 30 per second: at 5 per second a swing takes 4 to 7.5.
-_AREA = (0.03, 0.12)  # Of the object, as a share of the picture.
+_SWING = (0.6, 1.0)  # Amplitude, radians.
+_PERIOD = (26.0, 42.0)  # Frames at 30 per second: at 5 per second a swing takes 4 to 7.
+_LIKE_BACKGROUND = {"part": (0.35, 0.6), "limb": (0.35, 0.6), "dark": (0.85, 1.0)}  # Of all of it.
+_DARK = (14.0, 26.0)  # Mean of the surroundings of an object in the dark, gray levels.
+_BACKGROUNDS = 4  # Photos of which the busiest is taken.
+_AREA = (0.025, 0.10)  # Of the object, as a share of the picture.
 _INSIDE = 0.7  # Least part of the object inside the picture.
 _MAX_STEP = 0.7  # Between frames, relative to the root of its area.
 _SPEED = np.array([0.022, 0.016, 0.008, 0.012, *[0.004] * 8, 0.004])  # As in `like`.
@@ -154,26 +157,29 @@ def _sample_scene(
     sources: Sources, variant: str, size: tuple[int, int], rng: np.random.Generator
 ) -> tuple[WeakScene, dict]:
     """Samples a scene and notes on it."""
-    background = sample_background(sources.photo(rng), None, size, rng)
+    photo = max((sources.photo(rng) for _ in range(_BACKGROUNDS)), key=_busyness)
+    background = sample_background(photo, None, size, rng)
     category = sources.category(rng, _LIMBED if variant == "limb" else ())
     still = sources.still(category, rng)
     sprite = sources.sprite(still)
     root = float(np.sqrt(np.exp(rng.uniform(*np.log(_AREA))) * size[0] * size[1]))
     item = _sample_item(sprite, root, size, variant, rng)
-    weights, pull, notes = None, 0.0, {"category": category, "object": still.name}
+    gains = _local_gains(item, background) ** rng.uniform(*_LIKE_BACKGROUND[variant])
+    item, weights, pull = replace(item, gains=gains), None, float(rng.uniform(*_PULL))
+    notes = {"category": category, "object": still.name}
     if variant == "part":
-        fraction, pull = rng.uniform(*_PART), float(rng.uniform(*_PULL))
+        fraction = float(rng.uniform(*_PART))
         cut = sample_cut(sprite, fraction, bool(rng.random() < 0.5), rng)
-        weights = _with_weights(item, sprite, part_weights(sprite, cut, rng.uniform(3, 12)))
-        notes |= {"part": round(float(fraction), 3), "pull": round(pull, 3)}
+        colored = _weight_sprite(sprite, part_weights(sprite, cut, rng.uniform(3, 12)))
+        weights = replace(item, appearance=Appearance(colored), gains=None)
+        notes |= {"part": round(fraction, 3), "pull": round(pull, 3)}
     elif variant == "limb":
-        item, swing = _with_limb(item, sprite, rng)
-        notes |= swing
+        item, weights, swing = _with_limb(item, sprite, rng)
+        notes |= {**swing, "pull": round(pull, 3)}
     camera = sample_camera(size, item.trajectory, rng)
     light, noise = calm_light(rng), float(rng.uniform(0.5, 2.0))
     if variant == "dark":
-        item = replace(item, gains=_local_gains(item, background, rng))
-        light, noise = _dim(light, background, item, rng), float(rng.uniform(2.0, 4.5))
+        light, noise = _dim(light, background, item, rng), float(rng.uniform(3.0, 5.0))
     shift = np.round(root * 0.35 * _unit(rng)).astype(int)
     shutter = 0.6 * sample_shutter(rng)
     return (
@@ -212,28 +218,36 @@ def _unit(rng: np.random.Generator) -> np.ndarray:
     return np.array([np.cos(angle), np.sin(angle)])
 
 
-def _with_weights(item: SceneObject, sprite: Sprite, weights: np.ndarray) -> SceneObject:
-    """Returns an object that shows weights, float32 [H, W], 0 to 1, in place of colors."""
+def _busyness(photo: np.ndarray) -> float:
+    """Returns the mean strength of the edges of uint8 [H, W, 3]."""
+    gray = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
+    return float(np.abs(cv2.Laplacian(gray, cv2.CV_32F)).mean())
+
+
+def _weight_sprite(sprite: Sprite, weights: np.ndarray) -> Sprite:
+    """Returns a sprite with weights, float32 [H, W], 0 to 1, in place of colors."""
     rgba = sprite.rgba.copy()
     rgba[..., :3] = np.round(weights * rgba[..., 3])[..., None]
-    return replace(item, appearance=Appearance(Sprite(rgba, sprite.area)), gains=None)
+    return Sprite(rgba, sprite.area)
 
 
 def _with_limb(
     item: SceneObject, sprite: Sprite, rng: np.random.Generator
-) -> tuple[SceneObject, dict]:
-    """Returns an object with a swinging limb, and notes on the swing."""
+) -> tuple[SceneObject, SceneObject, dict]:
+    """Returns an object with a swinging limb, its weights, and notes on the swing."""
     cut = sample_cut(sprite, rng.uniform(*_LIMB), True, rng)
     amplitude, period = float(rng.uniform(*_SWING)), float(rng.uniform(*_PERIOD))
-    limb = swinging(sprite, cut, amplitude, period, rng.uniform(0, 2 * np.pi))
+    motion = (cut, amplitude, period, rng.uniform(0, 2 * np.pi))
+    colored = _weight_sprite(sprite, part_weights(sprite, cut, 6.0))
+    weights = replace(item, appearance=swinging(colored, *motion), gains=None)
     notes = {"swing": round(amplitude, 2), "period": round(period / STEP, 1)}
-    return replace(item, appearance=limb), notes
+    return replace(item, appearance=swinging(sprite, *motion)), weights, notes
 
 
-def _local_gains(item: SceneObject, background: Background, rng: np.random.Generator) -> np.ndarray:
-    """Returns gains that nearly give an object the mean color behind it, float64 [3]."""
+def _local_gains(item: SceneObject, background: Background) -> np.ndarray:
+    """Returns gains that give an object the mean color behind it, float64 [3]."""
     own, local = _mean_color(item), _local_color(item, background)
-    return np.clip((local + 8) / (own + 8), 0.15, 3.0) ** rng.uniform(0.75, 0.95)
+    return np.clip((local + 8) / (own + 8), 0.15, 3.0)
 
 
 def _mean_color(item: SceneObject) -> np.ndarray:
@@ -261,7 +275,7 @@ def _dim(
 ) -> Light:
     """Returns a light in which the surroundings of an object are dark gray."""
     local = float(_local_color(item, background).mean()) / 255.0
-    wanted, gamma = rng.uniform(20, 40) / 255.0, rng.uniform(0.1, 0.35)
+    wanted, gamma = rng.uniform(*_DARK) / 255.0, rng.uniform(0.1, 0.35)
     gain = np.log(wanted) - np.exp(gamma) * np.log(max(local, 0.02))
     return DimLight(np.array([min(gain, 0.0), light.start[1], gamma]), light.trajectory)
 
