@@ -8,7 +8,6 @@ from typing import Any
 
 import keras
 
-from deeplab_gygo.backend.calls import compiled_function
 from deeplab_gygo.backend.running import devices, name
 from deeplab_gygo.errors import UsageError
 
@@ -57,7 +56,7 @@ class GradientStep:
         for optimizer, variables in self.groups:
             optimizer.build(variables)
         tensorflow = name() == "tensorflow"
-        self.launch = compiled_function(self._updated) if tensorflow else self._make_jax()
+        self.launch = self._make_tensorflow() if tensorflow else self._make_jax()
         self._run_all: Callable[..., Any] | None = None
 
     def __call__(self, inputs: Any, targets: Any) -> float:
@@ -159,6 +158,13 @@ class GradientStep:
             _update(optimizer, part, variables)
             start += len(variables)
         return total
+
+    def _make_tensorflow(self) -> Callable[[Any, Any], Any]:
+        import tensorflow as tf
+
+        # Not with reduce_retracing: where one side of the input differs from an earlier one, the
+        # gradient of a dilated convolution is then traced with the wrong padding (TensorFlow 2.21).
+        return tf.function(self._updated, autograph=False)
 
     def _make_jax(self) -> Callable[[Any, Any], Any]:
         import jax

@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
+
+from deeplab_gygo import backend
 
 PROBE = Path(__file__).with_name("backend_probe.py")
 
@@ -213,3 +217,18 @@ def test_all_steps_are_one_program_of_xla_too(monkeypatch, scaled):
         again = np.array(step.sweep([stack], picks, rates))
         assert again.sum() < losses[-1].sum()  # it goes on where it ended, and learns
     np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+def test_a_step_runs_on_inputs_of_several_sizes():
+    """With relaxed shapes TensorFlow pads a dilated convolution for an earlier size."""
+    image = keras.Input((None, None, 3))
+    features = layers.AveragePooling2D(4)(image)
+    features = layers.Conv2D(4, 3, padding="same", activation="relu")(features)
+    features = layers.Conv2D(4, 3, padding="same", dilation_rate=2)(features)
+    model = keras.Model(image, features)
+    groups = [(keras.optimizers.SGD(0.0), model.trainable_variables)]
+    step = backend.GradientStep(model, lambda outputs, _: keras.ops.mean(outputs**2), groups)
+    for height, width in ((35, 26), (47, 26), (26, 47)):
+        images = np.ones((1, 4 * height, 4 * width, 3), np.float32)
+        expected = float(np.mean(np.square(model(images))))
+        assert step(images, np.zeros(1, np.float32)) == pytest.approx(expected, rel=1e-4)
