@@ -19,9 +19,9 @@ from keras import ops
 
 from deeplab_gygo.models.config import DECODER_STRIDE
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.guide import encode_probability, guide_at_stride, mix_guides
+from deeplab_gygo.models.guide import encode_probability, guide_at_stride
 from deeplab_gygo.models.memory import Memory, build_reader
-from deeplab_gygo.models.target_model import TargetModel, target_guide
+from deeplab_gygo.models.target_model import TargetModel, joined_guide, target_guide
 
 _NEGLIGIBLE = 1000
 """Inverse of the fraction of a source pixel below which `INTER_AREA` drops an overlap (OpenCV,
@@ -55,8 +55,6 @@ def segmentation_graph(
     specs = {"image": tf.TensorSpec([None, None, None, 3], tf.float32)}
     if guided:
         specs["guide"] = tf.TensorSpec([None, None, None, 1], tf.float32)
-    if target_model is not None:
-        specs["known"] = tf.TensorSpec([], tf.bool)  # whether the guide codes a previous mask
     reader = None
     if memory is not None:
         reader = build_reader(parent.config.key_channels, parent.config.block_size)
@@ -69,12 +67,12 @@ def segmentation_graph(
             count = tf.shape(inputs["image"])[0]
             keys, values = (tf.tile(tf.constant(part), (count, 1, 1)) for part in memory)
             readout = reader({"query": features["key"], "keys": keys, "values": values})
-        guide = inputs.get("guide")
+        score = None
         if target_model is not None:
             score = target_guide(
                 features["high"], tf.constant(target_model.values), parent.config.block_size
             )
-            guide = mix_guides(score, tf.where(inputs["known"], guide, score))
+        guide = joined_guide(inputs.get("guide"), score)
         return tf.cast(parent.decode(features, guide, readout), tf.float32)
 
     def segment(frames, previous=None):
@@ -88,8 +86,6 @@ def segmentation_graph(
                 inputs["guide"] = geometry.guide(previous)
         elif guided:
             inputs["guide"] = geometry.no_guide(frames)
-        if target_model is not None:
-            inputs["known"] = tf.constant(previous is not None)
         probability = tf.sigmoid(geometry.logits(network(inputs)))
         return {"probability": probability, "mask": tf.cast(probability > threshold, tf.uint8)}
 

@@ -145,8 +145,7 @@ class PythonPath:
         for position, frame in enumerate(frames):
             features = self._network.encode(geometry.image(frame)[None])
             guide = None if previous is None else geometry.guide(previous[position])
-            if self._model is not None:
-                guide = self._network.guide(features, self._model, guide)
+            guide = self._network.guide(features, self._model, guide)
             readout = self._network.read(features, *self._memory) if self._memory else None
             logits = self._network.logits(features, [guide], readout)
             probabilities.append(sigmoid(geometry.logits(logits)))

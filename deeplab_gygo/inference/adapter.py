@@ -100,6 +100,16 @@ class FineTuner:
         for variable, value in zip(self.variables, values, strict=True):
             variable.assign(value)
 
+    def average_with_parent(self, share: float) -> None:
+        """Replaces the weights by a mean with those of the parent, in which they have a share.
+
+        The mean keeps more of what the parent knows than fewer steps do (WiSE-FT: Wortsman et al.,
+        "Robust fine-tuning of zero-shot models", CVPR 2022).
+        """
+        parent = self._snapshot[: len(self.variables)]
+        pairs = zip(parent, self.weights(), strict=True)
+        self.set_weights([start + np.float32(share) * (tuned - start) for start, tuned in pairs])
+
     def state(self) -> list[np.ndarray]:
         """Returns copies of the fine-tuned variables and of the optimizer slots."""
         return [np.array(variable.numpy()) for variable in self._state]
@@ -251,6 +261,7 @@ class DecoderTuner(FineTuner):
             sweep=sweep if self._single_graph else None,
             sweep_steps=(SWEEP if self._seconds else self._steps) if self._single_graph else 1,
         )
+        self.average_with_parent(self._config.TUNED_SHARE)
         if self._full:
             self.target_model = self._fit_target_model(views, samples)
         return Adaptation(done.steps, done.losses, time.monotonic() - started)
@@ -285,7 +296,10 @@ class DecoderTuner(FineTuner):
         return samples
 
     def _sample(self, view: View, features: Features, readout: Any) -> Sample:
-        inputs = self._parent.head_inputs(features, view.guide[None], readout)
+        # Without the score: on the annotated frame, to which the target model is fitted, it is far
+        # better than on later ones, and the head would learn to believe it.
+        guide = self._network.guide(features, None, view.guide)
+        inputs = self._parent.head_inputs(features, guide[None], readout)
         if self._full:
             conditioning = {k: v for k, v in inputs.items() if k not in ("low", "high")}
             image = ops.convert_to_tensor(view.image[None], "float32")

@@ -10,9 +10,8 @@ import numpy as np
 
 from deeplab_gygo import backend
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.guide import mix_guides
 from deeplab_gygo.models.memory import build_reader
-from deeplab_gygo.models.target_model import TargetModel, target_guide
+from deeplab_gygo.models.target_model import TargetModel, joined_guide, target_guide
 
 Features = dict[str, Any]
 """Features of frames by name, tensors of the backend."""
@@ -87,29 +86,28 @@ class ForwardPass:
         """
         return self._read({"query": features["key"], "keys": keys, "values": values})
 
-    def guide(self, features: Features, model: TargetModel, previous: np.ndarray | None) -> Any:
-        """Mixes the score of the target model and the previous mask into one guide.
-
-        Where the object moved, or something else looks like it, they disagree and their mean is
-        near 0, i.e. unknown.
+    def guide(
+        self, features: Features, model: TargetModel | None, previous: np.ndarray | None
+    ) -> Any:
+        """Joins the previous mask and the score of the target model to one guide.
 
         Args:
             features: Features of one frame.
-            model: Target model of the object.
+            model: Target model of the object; None for none.
             previous: float32 [H/4, W/4, 1], the previous mask coded as a guide; None for unknown.
 
         Returns:
-            float32 [H/4, W/4, 1] in -1..1, a tensor of the backend.
+            float32 [H/4, W/4, 2] in -1..1, a tensor of the backend; None where both are unknown.
         """
-        score = self._score(features["high"], model.values)[0]
-        return score if previous is None else mix_guides(score, previous)
+        score = None if model is None else self._score(features["high"], model.values)[0]
+        return joined_guide(previous, score)
 
     def logits(self, features: Features, guides: Sequence[Any], readout: Any) -> np.ndarray:
         """Decodes one frame.
 
         Args:
             features: Features of one frame.
-            guides: One guide per conditioning variant, float32 [H/4, W/4, 1], or None for unknown.
+            guides: One guide per conditioning variant, float32 [H/4, W/4, 2], or None for unknown.
                 The logits of the variants are averaged, then refined once.
             readout: Result of `read`; None for unknown.
 

@@ -137,16 +137,15 @@ class Propagation:
     ) -> list[Any]:
         """Returns one decoder guide per conditioning variant (`blend` has two).
 
-        Each is float32 [H'/4, W'/4, 1] in the view's orientation, or None for unknown.
+        Each is float32 [H'/4, W'/4, 2] in the view's orientation, or None for unknown.
         """
         if self._guide == "none":
             return [None]
         previous = None
         if not lost:
             previous = view.flipped(view.geometry.guide(tracked.probability))
-        if self._guide == "target" and tracked.target_model is not None:
-            return [self._network.guide(features, tracked.target_model, previous)]
-        if previous is None:
-            return [None]
+        model = tracked.target_model if self._guide == "target" else None
+        guide = self._network.guide(features, model, previous)
         # Without a target model `target` is `blend`.
-        return [previous] if self._guide == "previous" else [previous, None]
+        single = guide is None or model is not None or self._guide == "previous"
+        return [guide] if single else [guide, None]

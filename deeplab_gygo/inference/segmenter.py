@@ -13,6 +13,7 @@ import numpy as np
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.adapter import DecoderTuner
+from deeplab_gygo.inference.components import keep_near
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.inference.network import EncoderFn, Features, ForwardPass, one_of
@@ -150,11 +151,11 @@ class DeepLabSegmenter(SegmenterBase):
         views = self._views(image, mask, rng)
         if self.config.seconds and not self._judged:
             # The check of the result is compiled within the time limit, not after it.
-            self._first_jaccard(image, mask)
+            self._first_jaccard(image, mask, None)
         self._judged = True
         done = tuner.adapt(views, rng, started=started, progress=progress)
-        self._warn_of_low_jaccard(tuner, image, mask, tracked.label)
         tracked.weights, tracked.target_model = tuner.weights(), tuner.target_model
+        self._warn_of_low_jaccard(tuner, image, mask, tracked)
         return Adaptation(done.steps, done.losses, time.monotonic() - started)
 
     def _fit_target_model(
@@ -167,30 +168,38 @@ class DeepLabSegmenter(SegmenterBase):
         tracked.target_model = TargetModel.fit(features, [view.coded_mask for view in views])
         return Adaptation(seconds=time.monotonic() - started)
 
-    def _first_jaccard(self, image: np.ndarray, mask: np.ndarray) -> float:
-        """Returns J on the annotated frame without guide and memory."""
+    def _first_jaccard(
+        self, image: np.ndarray, mask: np.ndarray, model: TargetModel | None
+    ) -> float:
+        """Returns J on the annotated frame, with the guide and the memory of the next one."""
         features = self._network.encode(self._geometry.image(image)[None])
-        logits = self._network.logits(features, [None], None)
+        coded, guide, readout = self._geometry.guide(mask), None, None
+        if self._guide != "none":
+            guide = self._network.guide(features, model, coded)
+        if self._parent.config.memory:
+            memory = remember(features["key"], coded, self._network.block)
+            readout = self._network.read(features, *memory)
+        logits = self._network.logits(features, [guide], readout)
         return jaccard(self._geometry.logits(logits) > 0, mask)
 
     def _warn_of_low_jaccard(
-        self, tuner: DecoderTuner, image: np.ndarray, mask: np.ndarray, label: int
+        self, tuner: DecoderTuner, image: np.ndarray, mask: np.ndarray, tracked: ObjectState
     ) -> None:
         """Warns if fine-tuning lowered J on the annotated frame, or left it low."""
-        after = self._first_jaccard(image, mask)
+        after = self._first_jaccard(image, mask, tracked.target_model)
         if after + LOSS_OF_JACCARD >= 1:
             return
         tuned = tuner.state()
         tuner.reset()
-        before = self._first_jaccard(image, mask)
+        before = self._first_jaccard(image, mask, tracked.target_model)
         tuner.set_state(tuned)
         if after < before - LOSS_OF_JACCARD:
             self.warnings.append(
-                f"object {label}: fine-tuning made the first frame worse (J {before:.2f} to "
-                f"{after:.2f}); --mode zero-shot or a lower --online.learning_rate may serve better"
+                f"object {tracked.label}: fine-tuning made the first frame worse (J {before:.2f} to"
+                f" {after:.2f}); --mode one-shot or a lower --online.learning_rate may serve better"
             )
         else:
-            self.warnings += low_jaccard_warning(after, label)
+            self.warnings += low_jaccard_warning(after, tracked.label)
 
     def _propagate(
         self,
@@ -226,7 +235,11 @@ class DeepLabSegmenter(SegmenterBase):
             features = [self._network.encode(batch) for batch in features]
         seen = [one_of(view, position) for view in features]
         self._seen.append((tracked, seen[0]))
-        return self._propagation.probability(seen, tracked)
+        probability = self._propagation.probability(seen, tracked)
+        lost = tracked.is_lost(self._threshold, self.config.LOST_AREA_FRACTION)
+        if lost or not self._needs_mask:
+            return probability
+        return keep_near(probability, tracked.probability > self._threshold, self._threshold)
 
     def _finish_frame(self, position: int) -> None:
         if self._needs_mask:

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-import cv2
 import numpy as np
 
+from deeplab_gygo.inference.components import main_component
 from deeplab_gygo.inference.confidence import expected_jaccard
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.geometry import Geometry
@@ -44,13 +44,6 @@ SEPARATE_MIN_CONFIDENCE = 0.95
 
 ANCHOR_SPACING = 4
 """Minimum distance of anchor frames, frames: neighbors are redundant."""
-
-COMPONENT_REACH = 0.5
-"""Distance within which a component belongs to the largest one, relative to the root of its area:
-a highlight or an occluder may divide an object."""
-
-MIN_KEPT_AREA = 0.2
-"""Fraction of the predicted area below which the largest component is not trusted as the object."""
 
 
 @dataclass
@@ -253,30 +246,3 @@ def select_anchors(
         if area[index] >= MIN_ANCHOR_AREA and spaced:
             chosen.append(index)
     return chosen
-
-
-def main_component(probability: np.ndarray, threshold: float) -> np.ndarray:
-    """Removes components far from the largest one.
-
-    Args:
-        probability: float32 [H, W] in 0..1.
-        threshold: Probability above which a pixel is object.
-
-    Returns:
-        float32 [H, W]: 0 inside the removed components, unchanged elsewhere. Nothing is removed
-        where less than `MIN_KEPT_AREA` of the prediction would remain.
-    """
-    predicted = (probability > threshold).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(predicted, connectivity=8)
-    if count <= 2:
-        return probability
-    largest = labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    reach = max(1, round(COMPONENT_REACH * float(np.sqrt(np.count_nonzero(largest)))))
-    distance = cv2.distanceTransform((~largest).astype(np.uint8), cv2.DIST_L2, 3)
-    reached = np.zeros(count, bool)
-    reached[labels[distance <= reach]] = True
-    reached[0] = True
-    removed = ~reached[labels]
-    if np.count_nonzero(predicted[~removed]) < MIN_KEPT_AREA * np.count_nonzero(predicted):
-        return probability
-    return np.where(removed, np.float32(0), probability)

@@ -12,6 +12,9 @@ KEY_LAYER = "memory_key"
 DECODER_STRIDE = 4
 """Stride of the low-level features, of the guide and of the decoder's logits."""
 
+GUIDE_PLANES = 2
+"""Planes of the guide: the previous mask, and the score of a target model."""
+
 Backbone = Literal[
     "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2", "resnet50"
 ]
@@ -30,7 +33,8 @@ class ModelConfig:
         separable: Depthwise separable 3x3 convolutions in ASPP and decoder, as in the paper's
             Xception configuration; False gives dense ones.
         dropout: Dropout rate after the ASPP; 0.1 in the official implementation.
-        guide: Whether the decoder takes the previous mask as a guide.
+        guide: Whether the decoder takes the previous mask and the score of a target model as a
+            guide.
         guide_channels: Width of the guide's own embedding at the output stride.
         memory: Whether the decoder takes the read-out of a space-time memory: every position is
             matched to the positions of the first frame and of earlier ones.

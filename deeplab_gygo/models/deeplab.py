@@ -19,7 +19,7 @@ from keras import layers, ops
 from deeplab_gygo import backend
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.backbones import build_backbone
-from deeplab_gygo.models.config import KEY_LAYER, ModelConfig
+from deeplab_gygo.models.config import GUIDE_PLANES, KEY_LAYER, ModelConfig
 from deeplab_gygo.models.head import build_head, conditioning_inputs
 from deeplab_gygo.models.inference_encoder import InferenceEncoder
 from deeplab_gygo.models.memory import readout_channels
@@ -32,9 +32,10 @@ class DeepLabV3Plus:
 
     Attributes:
         config: Architecture.
-        head: {"low", "high"} and, as the architecture has them, "guide" float32 [B, H/4, W/4, 1]
-            (+1 object, -1 background, 0 unknown) and "readout" float32 [B, H/s, W/s, R] (of
-            `models.memory.MemoryRead`; 0 unknown) -> logits float32 [B, H/4, W/4, 1].
+        head: {"low", "high"} and, as the architecture has them, "guide" float32 [B, H/4, W/4, 2]
+            (previous mask and score; +1 object, -1 background, 0 unknown) and "readout" float32
+            [B, H/s, W/s, R] (of `models.memory.MemoryRead`; 0 unknown) -> logits float32
+            [B, H/4, W/4, 1].
         refiner: {"logits", "low", "fine"} -> logits float32 [B, H, W, 1]; None where the
             architecture has none.
         stride: Number that divides height and width of the input.
@@ -168,7 +169,7 @@ class DeepLabV3Plus:
 
         Args:
             features: Encoder features of one or more frames.
-            guide: float32 [B, H/4, W/4, 1]; None for unknown.
+            guide: float32 [B, H/4, W/4, 2] of `models.target_model.joined_guide`; None for unknown.
             readout: Memory read-out, float32 [B, H/s, W/s, R]; None for unknown.
 
         Returns:
@@ -176,7 +177,7 @@ class DeepLabV3Plus:
         """
         inputs = self.head_features(features)
         if self.config.guide:
-            blank = ops.zeros_like(inputs["low"][..., :1], dtype="float32")
+            blank = ops.zeros_like(inputs["low"][..., :GUIDE_PLANES], dtype="float32")
             inputs["guide"] = blank if guide is None else ops.convert_to_tensor(guide)
         if self.config.memory:
             channels = readout_channels(self.config.block_size)

@@ -61,15 +61,6 @@ def guide_at_stride(coded: Any, stride: int = DECODER_STRIDE, ops: ModuleType = 
     return ops.mean(ops.reshape(coded, shape), axis=(-4, -2))
 
 
-def mix_guides(score: Any, previous: Any) -> Any:
-    """Averages a target model's score and the previous mask, both coded in -1..1.
-
-    They differ where the object moved or a distractor resembles it; a mean near 0 there codes
-    that little is known.
-    """
-    return 0.5 * (score + previous)
-
-
 def deform_guide(mask: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
     """Deforms a mask randomly to simulate a previous prediction.
 

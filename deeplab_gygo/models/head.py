@@ -11,8 +11,13 @@ from typing import Any
 import keras
 from keras import layers
 
-from deeplab_gygo.models.config import ModelConfig
-from deeplab_gygo.models.layers import BroadcastLike, GuideMatching, ResizeToFeatures
+from deeplab_gygo.models.config import GUIDE_PLANES, ModelConfig
+from deeplab_gygo.models.layers import (
+    BroadcastLike,
+    GuideMatching,
+    GuideMean,
+    ResizeToFeatures,
+)
 from deeplab_gygo.models.memory import DepthToSpace, readout_channels
 
 ASPP_RATES = {16: (6, 12, 18), 8: (12, 24, 36)}
@@ -26,11 +31,11 @@ def conditioning_inputs(config: ModelConfig) -> dict[str, Any]:
         config: Architecture.
 
     Returns:
-        "guide" float32 [B, H/4, W/4, 1], "readout" float32 [B, H/s, W/s, R], both or one of them.
+        "guide" float32 [B, H/4, W/4, 2], "readout" float32 [B, H/s, W/s, R], both or one of them.
     """
     inputs = {}
     if config.guide:
-        inputs["guide"] = keras.Input((None, None, 1), name="guide")
+        inputs["guide"] = keras.Input((None, None, GUIDE_PLANES), name="guide")
     if config.memory:
         channels = readout_channels(config.block_size)
         inputs["readout"] = keras.Input((None, None, channels), name="readout")
@@ -122,8 +127,8 @@ def _aspp(high, config: ModelConfig):
 def _fuse_guide(context, guide, config: ModelConfig):
     """Fuses the guide with the context at the output stride: it selects the object.
 
-    It adds an embedding of the shape of the guide, and the similarity of every position to the
-    prototypes of the guide's object and background.
+    It adds an embedding of the shapes of the guide, and the similarity of every position to the
+    prototypes of the object and the background in the mean of its planes.
     """
     factor = config.block_size
     coarse = layers.AveragePooling2D(factor, name="guide_pool")(guide) if factor > 1 else guide
@@ -139,7 +144,8 @@ def _fuse_guide(context, guide, config: ModelConfig):
         name="guide_shape2",
     )(shape)
     embedding = layers.Conv2D(64, 1, name="guide_embedding")(context)
-    matches = GuideMatching(name="guide_matching")([embedding, coarse])
+    mean = GuideMean(name="guide_mean")(coarse)
+    matches = GuideMatching(name="guide_matching")([embedding, mean])
     fused = layers.Concatenate(name="guide_concat")([context, shape, matches])
     return _conv3x3(fused, config, config.aspp_channels, 1, "guide_fusion")
 
@@ -180,7 +186,7 @@ def _decoder(low, context, guide, readout, config: ModelConfig):
     low = _conv_block(low, config, config.low_level_channels, "decoder_low")
     parts = [ResizeToFeatures(name="decoder_upsample")([context, low]), low]
     if guide is not None:
-        parts.append(guide)
+        parts.append(GuideMean(name="decoder_guide")(guide))
     features = layers.Concatenate(name="decoder_concat")(parts)
     features = _conv3x3(features, config, config.decoder_channels, 1, "decoder1")
     if readout is not None:

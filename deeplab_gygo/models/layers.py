@@ -1,4 +1,4 @@
-"""Layers without weights: resizing, broadcasting, and matching to the prototypes of a guide."""
+"""Layers without weights: resizing, broadcasting, and the use of a guide."""
 
 from __future__ import annotations
 
@@ -32,6 +32,20 @@ class BroadcastLike(keras.layers.Layer):
     def call(self, inputs):
         pooled, reference = inputs
         return pooled * ops.ones_like(reference[..., :1])
+
+
+@keras.saving.register_keras_serializable("deeplab_gygo")
+class GuideMean(keras.layers.Layer):
+    """Averages the planes of a guide that are known: [B, H, W, 2] -> [B, H, W, 1].
+
+    A plane of zeros is unknown; the mean is 0 where no plane is known. Planes that disagree give a
+    mean near 0: little is known there.
+    """
+
+    def call(self, inputs):
+        known = ops.any(inputs != 0, axis=(1, 2), keepdims=True)
+        count = ops.sum(ops.cast(known, inputs.dtype), axis=-1, keepdims=True)
+        return ops.sum(inputs, axis=-1, keepdims=True) / ops.maximum(count, 1)
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")

@@ -177,7 +177,7 @@ def read_parent_file(
             text = archive["__card__"].tobytes().decode()
             names = [] if header_only else [key for key in archive.files if key != "__card__"]
             stored = {name: archive[name] for name in names}
-        arrays = dequantize(stored)
+        arrays = _with_two_planes(dequantize(stored))
         head = json.loads(text)
     except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError) as error:
         raise WeightsError(
@@ -194,6 +194,22 @@ def read_parent_file(
         raise WeightsError(f"Weights are of a method of {', '.join(known)}", met=method, where=path)
     architecture = find_method(method).resolve("architecture")
     return from_dict(architecture, head["model"], path), arrays, head["card"]
+
+
+def _with_two_planes(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns weights whose guide has two planes.
+
+    In version 0.2 the guide was their mean; the kernels that took it are divided between them.
+    """
+    for name, array in arrays.items():
+        if name.endswith("head/guide_shape1/kernel") and array.shape[2] == 1:
+            sharp = name.replace("guide_shape1", "recall_sharp_conv")
+            arrays = {**arrays, name: np.repeat(array / 2, 2, axis=2)}
+            if sharp in arrays:
+                mask, guide = np.split(arrays[sharp], 2, axis=2)
+                arrays[sharp] = np.concatenate([mask, guide / 2, guide / 2], axis=2)
+            return arrays
+    return arrays
 
 
 def assign(

@@ -64,15 +64,20 @@ class ClipSource(Protocol):
 
 @dataclass(frozen=True)
 class ConditioningDropout:
-    """Dropout of the decoder's conditioning where the images alone identify the target.
+    """Dropout of the decoder's conditioning.
 
     Attributes:
-        guide: Fraction of examples without a guide.
-        memory: Fraction of examples without a memory.
+        guide: Fraction of examples without a previous mask where the images alone identify the
+            target.
+        memory: Fraction of examples without a memory and a target model, likewise.
+        score: Fraction of examples with a memory and without a target model.
+        rollout: Fraction of examples whose previous mask has the errors of the network itself.
     """
 
     guide: float
     memory: float
+    score: float = 0.0
+    rollout: float = 0.0
 
     def sample(self, salient: bool, rng: np.random.Generator) -> tuple[bool, bool]:
         """Samples whether an example has a guide and a memory."""
@@ -106,7 +111,7 @@ def training_clip(
         `FRAMES_PER_CLIP` examples: `image` uint8 [*size, 3] RGB; `mask` uint8 [*size], 0 or 1;
         `valid` uint8 [*size], 0 where the annotation is void and excluded from the loss; `guide`
         float32 [*size, 1], +1, -1 or all 0 for unknown; `reference` likewise: the mask of this
-        frame in the memory of the *other* frame.
+        frame in the memory of the *other* frame; `has_score` and `rollout` float32 0 or 1.
     """
     rng = np.random.default_rng([seed, step, clip])
     raw = source.sample(rng)
@@ -133,6 +138,9 @@ def training_clip(
                 "reference": encode_guide(references[index], size),
             }
         )
+    for example in examples:
+        example["has_score"] = np.float32(rng.random() >= dropout.score)
+        example["rollout"] = np.float32(rng.random() < dropout.rollout)
     return examples
 
 

@@ -71,6 +71,9 @@ class TrainConfig:
             0 keeps the last weights.
         guide_dropout: Fraction of examples without a guide, where the image identifies the target.
         memory_dropout: Fraction of examples without a memory, likewise.
+        score_dropout: Fraction of examples with a memory and without the score of a target model.
+        rollout: Fraction of examples whose previous mask has the errors of the network's own
+            prediction added, as in scheduled sampling (Bengio et al., NeurIPS 2015).
         augment: Augmentation.
         validate_every: Steps between validations.
         checkpoint_every: Steps between checkpoints.
@@ -110,6 +113,8 @@ class TrainConfig:
     ema_momentum: float = 0.999
     guide_dropout: float = 0.5
     memory_dropout: float = 0.5
+    score_dropout: float = 0.2
+    rollout: float = 0.5
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     validate_every: int = 1000
     checkpoint_every: int = 250
@@ -145,7 +150,7 @@ class TrainConfig:
                      "grad_clip_norm", "warmup", "dice_weight", "edge_weight", "workers",
                      "worker_processes", "cache_gb"):  # fmt: skip
             check_range(self, name, 0)
-        for name in ("ema_momentum", "guide_dropout", "memory_dropout"):
+        for name in ("ema_momentum", "guide_dropout", "memory_dropout", "score_dropout", "rollout"):
             check_range(self, name, 0, 1)
         check_range(self, "frozen_stages", -1)
         if self.batch < FRAMES_PER_CLIP or self.batch % FRAMES_PER_CLIP:

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from deeplab_gygo.errors import DeepLabGygoError
-from deeplab_gygo.models.guide import guide_at_stride
+from deeplab_gygo.models.guide import encode_guide, guide_at_stride
 from deeplab_gygo.synthesis.augment import VOID
 from deeplab_gygo.synthesis.clips import (
     FRAMES_PER_CLIP,
@@ -36,8 +36,8 @@ from deeplab_gygo.synthesis.sources import build_source
 from deeplab_gygo.training.config import TrainConfig
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
-"""Inputs {"image": uint8 [B, h, w, 3], "guide" and "reference": float32 [B, h/4, w/4, 1]}, and
-targets uint8 [B, h, w, 1]: 0, 1, or 255 where the annotation is void."""
+"""Inputs of the training network, and targets uint8 [B, h, w, 1]: 0, 1, or 255 where the annotation
+is void."""
 
 MakeClip = Callable[[int, int], Batch]
 """Makes the examples of a clip from the step and the position of the clip in the batch."""
@@ -64,7 +64,9 @@ class ClipMaker:
 
     def __init__(self, source: ClipSource, config: TrainConfig):
         self._source, self._config = source, config
-        self._dropout = ConditioningDropout(config.guide_dropout, config.memory_dropout)
+        self._dropout = ConditioningDropout(
+            config.guide_dropout, config.memory_dropout, config.score_dropout, config.rollout
+        )
 
     def __call__(self, step: int, clip: int) -> Batch:
         """Makes the examples of a clip; safe to call from several threads."""
@@ -81,6 +83,11 @@ def stack(examples: list[dict[str, np.ndarray]]) -> Batch:
     inputs = {"image": np.stack([e["image"] for e in examples])}
     for name in ("guide", "reference"):
         inputs[name] = guide_at_stride(np.stack([e[name] for e in examples]))
+    inputs["truth"] = guide_at_stride(
+        np.stack([encode_guide(e["mask"], e["mask"].shape) for e in examples])
+    )
+    for name in ("has_score", "rollout"):
+        inputs[name] = np.stack([e[name] for e in examples]).reshape(-1, 1, 1, 1)
     targets = [np.where(e["valid"] > 0, e["mask"], VOID).astype(np.uint8) for e in examples]
     return inputs, np.stack(targets)[..., None]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,16 @@ import keras
 from keras import ops
 
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.guide import encode_probability, guide_at_stride
 from deeplab_gygo.models.memory import MemoryRead, SpaceToDepth
+from deeplab_gygo.models.target_model import MIN_CLASS_WEIGHT, target_guide
 from deeplab_gygo.synthesis.clips import FRAMES_PER_CLIP
+
+
+def swap_pairs(values: Any) -> Any:
+    """Swaps the two frames of every clip: [B, ...] -> [B, ...], B even."""
+    pairs = ops.reshape(values, (-1, FRAMES_PER_CLIP, *ops.shape(values)[1:]))
+    return ops.reshape(ops.flip(pairs, axis=1), ops.shape(values))
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")
@@ -18,8 +27,7 @@ class SwapPairs(keras.layers.Layer):
     """Swaps the two frames of every clip: [B, ...] -> [B, ...], B even."""
 
     def call(self, inputs):
-        pairs = ops.reshape(inputs, (-1, FRAMES_PER_CLIP, *ops.shape(inputs)[1:]))
-        return ops.reshape(ops.flip(pairs, axis=1), ops.shape(inputs))
+        return swap_pairs(inputs)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -42,36 +50,147 @@ class FlattenSpatial(keras.layers.Layer):
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=inputs.dtype)
 
 
+@keras.saving.register_keras_serializable("deeplab_gygo")
+class TargetScore(keras.layers.Layer):
+    """Scores every frame by the target model of the other frame of its clip.
+
+    The model is that of `TargetModel.fit` for one view. No gradient passes through the score.
+
+    Inputs: features [B, h, w, C] at the output stride, coded masks [B, H/4, W/4, 1]. Output:
+    float32 [B, H/4, W/4, 1] in -1..1; 0 where the other frame has no mask.
+
+    Args:
+        block_size: Side of the block of guide positions that one position of the features covers.
+        **options: Options of every layer.
+    """
+
+    def __init__(self, block_size: int, **options):
+        super().__init__(**options)
+        self.block_size = block_size
+
+    def call(self, inputs):
+        features, coded = (ops.stop_gradient(ops.cast(part, "float32")) for part in inputs)
+        shape = ops.shape(features)
+        positions = ops.reshape(features, (shape[0], -1, features.shape[-1]))
+        masks = guide_at_stride(coded, self.block_size, ops)
+        models = ridge_regression(positions, ops.reshape(masks, (shape[0], -1)))
+        known = ops.any(coded != 0, axis=(1, 2, 3))[:, None]
+        models = swap_pairs(models * ops.cast(known, "float32"))
+        return target_guide(features, models, self.block_size)
+
+    def get_config(self):
+        return {**super().get_config(), "block_size": self.block_size}
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[1]
+
+
+RIDGE = 1e-3
+"""Weight of the squared coefficients. More than online, where the model is fitted to many views: of
+one view, J is .517, .538, .564, .592 and .513 with 1e-5 to 1e-1 (held-back sequences)."""
+
+
+def ridge_regression(positions: Any, masks: Any) -> Any:
+    """Fits the target models of several frames, in float32; see `TargetModel`.
+
+    Args:
+        positions: Features, float32 [B, n, C].
+        masks: Coded masks, float32 [B, n].
+
+    Returns:
+        Weights and bias, float32 [B, C + 1], as `TargetModel.values`.
+    """
+    count = positions.shape[-1]
+    inside = ops.cast(masks > 0, "float32")
+    share = ops.mean(inside, axis=1, keepdims=True)
+    balance = ops.clip(share, MIN_CLASS_WEIGHT, 1 - MIN_CLASS_WEIGHT)
+    weights = ops.abs(masks) * (
+        inside * balance / ops.maximum(share, 1e-9)
+        + (1 - inside) * (1 - balance) / ops.maximum(1 - share, 1e-9)
+    )
+    weights = weights / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-9)
+    mean = ops.mean(positions, axis=1, keepdims=True)
+    scale = (ops.std(positions, axis=1, keepdims=True) + 1e-3) * math.sqrt(count)
+    design = (positions - mean) / scale
+    design = ops.concatenate([design, ops.ones_like(design[..., :1])], axis=-1)
+    weighted = ops.transpose(design * weights[..., None], (0, 2, 1))
+    normal = ops.matmul(weighted, design) + RIDGE * ops.eye(count + 1)
+    solved = ops.solve(normal, ops.matmul(weighted, ops.sign(masks)[..., None]))[..., 0]
+    weight = solved[:, :count] / scale[:, 0]
+    bias = solved[:, count:] - ops.sum(weight * mean[:, 0], axis=-1, keepdims=True)
+    return ops.concatenate([weight, bias], axis=-1)
+
+
 def build_training_network(parent: DeepLabV3Plus) -> keras.Model:
     """Builds the training network of a parent, on the parent's own weights.
+
+    Inputs, of which those that the architecture does not use are ignored:
+
+    - "image": [B, H, W, 3];
+    - "guide": [B, H/4, W/4, 1], the coded previous mask; 0 is unknown;
+    - "reference": [B, H/4, W/4, 1], the coded mask of the item itself in the memory of the other
+      frame of its clip, and for its target model; 0 is none;
+    - "has_score": [B, 1, 1, 1], 0 or 1, whether the item is guided by the target model;
+    - "rollout": [B, 1, 1, 1], 0 or 1, whether the errors of a first prediction are added to the
+      previous mask;
+    - "truth": [B, H/4, W/4, 1], the coded target, by which these errors are known.
 
     Args:
         parent: Network.
 
     Returns:
-        {"image" [B, H, W, 3], "guide" [B, H/4, W/4, 1], "reference" [B, H/4, W/4, 1]} -> {"coarse":
-        logits [B, H/4, W/4, 1], "refined": logits after the refinement, the same without one}.
-        "reference" is the coded mask of the item itself, in the memory of the other frame of its
-        clip; 0 is no memory. Inputs that the architecture does not use are ignored.
+        The inputs -> {"coarse": logits [B, H/4, W/4, 1], "refined": logits after the refinement,
+        the same without one}.
     """
     config = parent.config
     inputs = {
         "image": keras.Input((None, None, 3), name="image"),
-        "guide": keras.Input((None, None, 1), name="guide"),
-        "reference": keras.Input((None, None, 1), name="reference"),
+        **{
+            name: keras.Input((None, None, 1), name=name)
+            for name in ("guide", "reference", "has_score", "rollout", "truth")
+        },
     }
     features = parent.encoder(inputs["image"], training=False)
     head = parent.head_features(features)
-    if config.guide:
-        head["guide"] = inputs["guide"]
     if config.memory:
         blocks = SpaceToDepth(config.block_size, name="reference_blocks")(inputs["reference"])
         key = SwapPairs(name="swap_key")(FlattenSpatial(name="flat_key")(features["key"]))
         value = SwapPairs(name="swap_value")(FlattenSpatial(name="flat_value")(blocks))
         head["readout"] = MemoryRead(name="memory_read")([features["key"], key, value])
+    if config.guide:
+        score = TargetScore(config.block_size, name="score")([head["high"], inputs["reference"]])
+        score = keras.layers.Multiply(name="known_score")([score, inputs["has_score"]])
+        head["guide"] = keras.layers.Concatenate(name="guides")([inputs["guide"], score])
+        first = parent.head(head)
+        head["guide"] = AddErrors(name="rolled_out")(
+            [head["guide"], first, inputs["truth"], inputs["rollout"]]
+        )
     coarse = parent.head(head)
     outputs = {"coarse": coarse, "refined": parent.refine(features, coarse)}
     return keras.Model(inputs, outputs, name="training")
+
+
+@keras.saving.register_keras_serializable("deeplab_gygo")
+class AddErrors(keras.layers.Layer):
+    """Adds the errors of a prediction to the previous mask of a guide.
+
+    Online the previous mask is a prediction: parts that are missed once are missing in it. Where it
+    is unknown it stays so. No gradient passes through the prediction.
+
+    Inputs: guide [B, H, W, 2], logits, coded target [B, H, W, 1] and switch [B, 1, 1, 1]. Output:
+    float32 [B, H, W, 2].
+    """
+
+    def call(self, inputs):
+        guide, logits, truth, switch = (ops.cast(part, "float32") for part in inputs)
+        previous, score = guide[..., :1], guide[..., 1:]
+        known = ops.cast(ops.any(previous != 0, axis=(1, 2, 3), keepdims=True), "float32")
+        errors = encode_probability(ops.sigmoid(ops.stop_gradient(logits))) - truth
+        previous = ops.clip(previous + known * switch * errors, -1.0, 1.0)
+        return ops.concatenate([previous, score], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
 
 
 def clip_loss(loss: Callable[[Any, Any], Any], coarse_weight: float) -> Callable[[Any, Any], Any]:

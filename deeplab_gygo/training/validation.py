@@ -89,7 +89,8 @@ class ParentValidation(Validation):
             if memory is None and parent.config.memory:
                 memory = remember(features["key"], geometry.guide(truth), parent.config.block_size)
             for mode, values in scores.items():
-                guide = geometry.guide(displaced(truth)) if mode == "guided" else None
+                previous = geometry.guide(displaced(truth)) if mode == "guided" else None
+                guide = self._network.guide(features, None, previous)
                 readout = self._network.read(features, *memory) if mode == "remembered" else None
                 logits = self._network.logits(features, [guide], readout)
                 values.append(jaccard(geometry.logits(logits) > 0, truth))

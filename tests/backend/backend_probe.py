@@ -34,7 +34,7 @@ def head_report() -> dict:
     inputs = {
         "low": rng.normal(size=(2, 16, 20, 6)).astype(np.float32),
         "high": rng.normal(size=(2, 4, 5, 10)).astype(np.float32),
-        "guide": rng.uniform(-1, 1, (2, 16, 20, 1)).astype(np.float32),
+        "guide": rng.uniform(-1, 1, (2, 16, 20, 2)).astype(np.float32),
         "readout": rng.uniform(-1, 1, (2, 4, 5, readout_channels(4))).astype(np.float32),
     }
     targets = rng.integers(0, 2, (2, 64, 80, 1)).astype(np.uint8)
@@ -63,7 +63,7 @@ def sweep_report() -> dict:
     inputs = {
         "low": rng.normal(size=(3, 16, 20, 6)).astype(np.float32),
         "high": rng.normal(size=(3, 4, 5, 10)).astype(np.float32),
-        "guide": rng.uniform(-1, 1, (3, 16, 20, 1)).astype(np.float32),
+        "guide": rng.uniform(-1, 1, (3, 16, 20, 2)).astype(np.float32),
         "readout": rng.uniform(-1, 1, (3, 4, 5, readout_channels(4))).astype(np.float32),
     }
     targets = rng.integers(0, 2, (3, 64, 80, 1)).astype(np.uint8)
@@ -124,7 +124,11 @@ def clip_report() -> dict:
     fill(network.trainable_variables)
     images = rng.integers(0, 256, (2, 32, 48, 3)).astype(np.uint8)
     coded = rng.choice([-1.0, 1.0], (2, 8, 12, 1)).astype(np.float32)
-    inputs = {"image": images, "guide": 0 * coded, "reference": coded}
+    switch = np.ones((2, 1, 1, 1), np.float32)
+    inputs = {
+        "image": images, "guide": -coded, "reference": coded, "truth": coded,
+        "has_score": switch, "rollout": switch,
+    }  # fmt: skip
     refined = backend.to_numpy(backend.compiled(network)(inputs))["refined"]
     keys = backend.to_numpy(backend.compiled(parent.encoder)(images))["key"]
     memory = remember(keys[1:], coded[1], parent.config.block_size)

@@ -63,7 +63,7 @@ def python_logits(
     geometry = Geometry.fit(image.shape[:2], size, parent.stride)
     inputs = {"image": geometry.image(image)[None].astype(np.float32)}
     if parent.config.guide:
-        inputs["guide"] = geometry.guide(previous)[None]
+        inputs["guide"] = np.pad(geometry.guide(previous)[None], [(0, 0)] * 3 + [(0, 1)])
     if parent.config.memory:
         places = [side // parent.config.output_stride for side in geometry.padded]
         inputs["readout"] = np.zeros(
@@ -76,8 +76,7 @@ def python_logits(
         high = parent.encoder(inputs["image"], training=False)["high"].numpy()[0]
         score = np.clip(high @ target_model.weight + target_model.bias, -1, 1)
         width, height = (side * parent.config.block_size for side in score.shape[::-1])
-        said = cv2.resize(score, (width, height), interpolation=cv2.INTER_LINEAR)[None, ..., None]
-        inputs["guide"] = said if previous is None else (said + inputs["guide"]) / 2
+        inputs["guide"][0, ..., 1] = cv2.resize(score, (width, height))
     coarse = backend.to_numpy(parent.network(inputs, training=False))[0, ..., 0]
     return geometry.logits(coarse)
 

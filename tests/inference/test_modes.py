@@ -107,7 +107,7 @@ def test_the_target_model_tells_which_object_is_meant(parent, clip):
         assert segmenter.begin(first, _mask(left)).steps == 0 and segmenter.adaptation.seconds > 0
         network, model = segmenter._network, segmenter.target_model
         features = network.encode(segmenter._geometry.image(first.image)[None])
-        scores[left] = np.array(network.guide(features, model, None))[..., 0]
+        scores[left] = np.array(network.guide(features, model, None))[..., 1]
     for left, other in ((20, 58), (58, 20)):
         inside = _mask(left)[2::4, 2::4] > 0
         assert scores[left][inside].mean() > scores[left][~inside].mean() + 0.3

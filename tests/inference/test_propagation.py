@@ -10,7 +10,7 @@ from deeplab_gygo.inference.geometry import Geometry, sigmoid
 from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
 from deeplab_gygo.inference.propagation import Propagation
 from deeplab_gygo.models.memory import remember
-from deeplab_gygo.models.target_model import TargetModel
+from deeplab_gygo.models.target_model import TargetModel, joined_guide
 
 SIZE = (32, 48)
 GEOMETRY = Geometry.fit(SIZE, 480, 16)
@@ -29,14 +29,14 @@ class _Network:
 
     def guide(self, features, model, previous):
         """The score of the target model is a part of the features here."""
-        score = features["score"]
-        return score if previous is None else 0.5 * (score + previous)
+        return joined_guide(previous, None if model is None else features["score"])
 
     def read(self, features, keys, values):
         self.reads.append(values)
         return self.readout
 
     def logits(self, features, guides, readout):
+        guides = [guide if guide is None else np.array(guide) for guide in guides]
         self.guides += guides
         self.readouts.append(readout)
         planes = [self._plain if guide is None else 4.0 * guide[..., 0] for guide in guides]
@@ -70,7 +70,8 @@ def test_the_decoder_gets_the_guide_that_is_asked_for(guide, guided):
     assert [found is not None for found in network.guides] == guided
     for found in network.guides:
         if found is not None:
-            np.testing.assert_array_equal(found, GEOMETRY.guide(_object().probability))
+            np.testing.assert_array_equal(found[..., :1], GEOMETRY.guide(_object().probability))
+            assert not found[..., 1].any()
 
 
 def test_target_model_and_previous_mask_make_one_guide():
@@ -78,14 +79,17 @@ def test_target_model_and_previous_mask_make_one_guide():
     propagation = _propagation(network, "target")
     propagation.probability([_features(score=score)], _object(target_model=True))
     (guide,) = network.guides
-    np.testing.assert_allclose(guide, 0.5 * (score + GEOMETRY.guide(_object().probability)))
+    np.testing.assert_array_equal(guide[..., :1], GEOMETRY.guide(_object().probability))
+    np.testing.assert_array_equal(guide[..., 1:], score)
 
 
 def test_a_lost_object_is_guided_by_its_target_model_alone():
     network, score = _Network(), np.full((8, 12, 1), 0.5, np.float32)
     propagation = _propagation(network, "target")
     propagation.probability([_features(score=score)], _object(8, usual=30, target_model=True))
-    assert len(network.guides) == 1 and network.guides[0] is score
+    (guide,) = network.guides
+    assert not guide[..., 0].any()
+    np.testing.assert_array_equal(guide[..., 1:], score)
 
 
 @pytest.mark.parametrize("guide", ["previous", "blend", "target"])
@@ -98,7 +102,7 @@ def test_a_lost_object_without_a_target_model_has_no_guide(guide):
 def test_without_a_target_model_the_guide_is_a_blend():
     network = _Network()
     _propagation(network, "target").probability([_features()], _object())
-    np.testing.assert_array_equal(network.guides[0], GEOMETRY.guide(_object().probability))
+    np.testing.assert_array_equal(network.guides[0][..., :1], GEOMETRY.guide(_object().probability))
     assert network.guides[1:] == [None]
 
 

@@ -12,7 +12,6 @@ from deeplab_gygo.inference.prediction import Prediction
 from deeplab_gygo.inference.zero_shot import (
     ANCHOR_SPACING,
     TwoPassSegmenter,
-    main_component,
     select_anchors,
 )
 from deeplab_gygo.io.sequence import Frame
@@ -118,26 +117,6 @@ def test_frames_that_show_a_second_object_separately_are_preferred():
     assert select_anchors(confidence, area, 2, beside) == [0, 4]
     beside[4], confidence[4] = 0.4, 0.945  # nor do scattered parts of a doubtful frame
     assert select_anchors(confidence, area, 2, beside) == [0, 4]
-
-
-def _square(top: int, left: int, side: int) -> np.ndarray:
-    plane = np.zeros((100, 100), np.float32)
-    plane[top : top + side, left : left + side] = 0.9
-    return plane
-
-
-def test_the_main_component_is_the_largest_with_those_near_it():
-    largest, near, far = _square(12, 12, 28), _square(12, 43, 5), _square(70, 70, 20)
-    np.testing.assert_array_equal(main_component(largest + near + far, 0.5), largest + near)
-    np.testing.assert_array_equal(main_component(largest, 0.5), largest)
-    nothing = np.full((100, 100), 0.1, np.float32)
-    np.testing.assert_array_equal(main_component(nothing, 0.5), nothing)
-
-
-def test_many_small_components_are_one_object():
-    dots = np.zeros((100, 100), np.float32)
-    dots[::20, ::20] = 0.9
-    np.testing.assert_array_equal(main_component(dots, 0.5), dots)
 
 
 def test_the_first_pass_is_averaged_into_the_second():

@@ -29,7 +29,7 @@ def _inputs(parent, height: int, width: int, seed: int = 1) -> dict[str, np.ndar
     readout = (1, height // stride, width // stride, readout_channels(parent.config.block_size))
     return {
         "image": _image(height, width),
-        "guide": rng.uniform(-1, 1, (1, height // 4, width // 4, 1)).astype(np.float32),
+        "guide": rng.uniform(-1, 1, (1, height // 4, width // 4, 2)).astype(np.float32),
         "readout": rng.uniform(-1, 1, readout).astype(np.float32),
     }
 
@@ -65,7 +65,7 @@ def test_what_is_not_known_is_zero(parent):
     features = parent.encoder(_image(64, 64), training=False)
     head_inputs = parent.head_inputs(features)
     assert sorted(head_inputs) == sorted(parent.head.input)
-    assert tuple(head_inputs["guide"].shape) == (1, 16, 16, 1) and not np.any(head_inputs["guide"])
+    assert tuple(head_inputs["guide"].shape) == (1, 16, 16, 2) and not np.any(head_inputs["guide"])
     assert tuple(head_inputs["readout"].shape) == (1, 4, 4, 18) and not np.any(
         head_inputs["readout"]
     )

@@ -10,7 +10,6 @@ from deeplab_gygo.models.guide import (
     encode_guide,
     encode_probability,
     guide_at_stride,
-    mix_guides,
 )
 
 
@@ -58,11 +57,6 @@ def test_blocks_of_a_batch_and_of_tensors_are_averaged_alike():
 
 def test_probabilities_are_coded_from_background_to_object():
     np.testing.assert_array_equal(encode_probability(np.array([0.0, 0.25, 1.0])), [-1.0, -0.5, 1.0])
-
-
-def test_target_score_and_previous_mask_count_the_same():
-    mixed = mix_guides(np.float32([1.0, -0.5, 0.0]), np.float32([-1.0, 0.25, 1.0]))
-    np.testing.assert_array_equal(mixed, np.float32([0.0, -0.125, 0.5]))
 
 
 def test_encoding_refuses_channels():

@@ -35,7 +35,7 @@ def _inputs() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     return {
         "image": rng.integers(0, 256, (1, 64, 64, 3)).astype(np.uint8),
-        "guide": rng.uniform(-1, 1, (1, 16, 16, 1)).astype(np.float32),
+        "guide": rng.uniform(-1, 1, (1, 16, 16, 2)).astype(np.float32),
         "readout": rng.uniform(-1, 1, (1, 4, 4, 18)).astype(np.float32),
     }
 
@@ -199,3 +199,24 @@ def test_an_unknown_method_is_refused(tmp_path):
     np.savez(path, __card__=np.frombuffer(json.dumps(head).encode(), np.uint8))
     with pytest.raises(WeightsError, match=r"deeplab, osmn, osvos; met: stm.*other\.npz"):
         read_parent_file(path)
+
+
+def test_weights_of_a_guide_of_one_plane_are_read(tmp_path):
+    """Version 0.2 took the mean of previous mask and score."""
+    parent = DeepLabV3Plus(ModelConfig(**SMALL))
+    for name in ("guide_shape1", "recall_sharp_conv"):
+        kernel = np.array(parent.head.get_layer(name).kernel)
+        kernel[:, :, -2:] = kernel[:, :, -2:].mean(axis=2, keepdims=True)
+        parent.head.get_layer(name).kernel.assign(kernel)
+    path = save_parent(tmp_path / "new.npz", parent, storage="float32")
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    for name in ("head/guide_shape1/kernel", "head/recall_sharp_conv/kernel"):
+        whole = arrays[name][:, :, -2:].sum(axis=2, keepdims=True)
+        arrays[name] = np.concatenate([arrays[name][:, :, :-2], whole], axis=2)
+    np.savez(tmp_path / "old.npz", **arrays)
+    expected = variables_by_name(parent)
+    for name, variable in variables_by_name(
+        load_parent(tmp_path / "old.npz", inference_only=False)[0]
+    ).items():
+        np.testing.assert_allclose(variable.numpy(), expected[name].numpy(), atol=1e-6)

@@ -43,6 +43,9 @@ def batch():
         "image": rng.integers(0, 256, (BATCH, SIZE, SIZE, 3)).astype(np.uint8),
         "guide": rng.choice([-1.0, 1.0], coded).astype(np.float32),
         "reference": rng.choice([-1.0, 1.0], coded).astype(np.float32),
+        "truth": rng.choice([-1.0, 1.0], coded).astype(np.float32),
+        "has_score": np.ones((BATCH, 1, 1, 1), np.float32),
+        "rollout": np.ones((BATCH, 1, 1, 1), np.float32),
     }
     return inputs, rng.integers(0, 2, (BATCH, SIZE, SIZE, 1)).astype(np.uint8)
 

@@ -25,6 +25,8 @@ def _example(rng) -> dict[str, np.ndarray]:
         "valid": np.ones((16, 16), np.uint8),
         "guide": rng.uniform(-1, 1, (16, 16, 1)).astype(np.float32),
         "reference": np.ones((16, 16, 1), np.float32),
+        "has_score": np.float32(1),
+        "rollout": np.float32(0),
     }
 
 

@@ -6,10 +6,13 @@ import pytest
 
 from deeplab_gygo import backend
 from deeplab_gygo.models.memory import MemoryRead, remember
+from deeplab_gygo.models.target_model import TargetModel, joined_guide, target_guide
 from deeplab_gygo.training.config import TrainConfig
 from deeplab_gygo.training.network import (
+    AddErrors,
     FlattenSpatial,
     SwapPairs,
+    TargetScore,
     build_training_network,
     clip_loss,
 )
@@ -25,6 +28,9 @@ def _inputs(batch: int = 4, seed: int = 0) -> dict[str, np.ndarray]:
         "image": rng.integers(0, 256, (batch, HEIGHT, WIDTH, 3)).astype(np.uint8),
         "guide": rng.choice([-1.0, 0.0, 1.0], coded).astype(np.float32),
         "reference": rng.choice([-1.0, 1.0], coded).astype(np.float32),
+        "truth": rng.choice([-1.0, 1.0], coded).astype(np.float32),
+        "has_score": np.ones((batch, 1, 1, 1), np.float32),
+        "rollout": np.zeros((batch, 1, 1, 1), np.float32),
     }
 
 
@@ -101,7 +107,7 @@ def test_without_a_reference_the_readout_is_zero(readout_of):
 
 
 def test_training_network_equals_the_forward_pass_of_inference(parent):
-    inputs = _inputs()
+    inputs = {**_inputs(), "has_score": np.zeros((4, 1, 1, 1), np.float32)}
     outputs = backend.to_numpy(build_training_network(parent)(inputs, training=False))
     features = parent.encoder(inputs["image"], training=False)
     for item, other in ((0, 1), (3, 2)):
@@ -110,13 +116,48 @@ def test_training_network_equals_the_forward_pass_of_inference(parent):
         )
         mine = {name: value[item : item + 1] for name, value in features.items()}
         readout = MemoryRead()([mine["key"], keys, values])
-        head = parent.head_inputs(mine, inputs["guide"][item : item + 1], readout)
+        guide = joined_guide(inputs["guide"][item : item + 1], None)
+        head = parent.head_inputs(mine, guide, readout)
         coarse = parent.head(head, training=False)
         np.testing.assert_allclose(outputs["coarse"][item], coarse[0], atol=1e-4)
         np.testing.assert_allclose(
             outputs["refined"][item], parent.refine(mine, coarse)[0], atol=1e-4
         )
     assert outputs["refined"].shape == (4, HEIGHT, WIDTH, 1)
+
+
+def test_the_score_is_that_of_the_target_model_of_the_other_frame():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(2, 6, 8, 5)).astype(np.float32)
+    coded = rng.choice([-1.0, 1.0], (2, 6, 8, 1)).repeat(4, 1).repeat(4, 2).astype(np.float32)
+    features[..., :1] += coded[:, ::4, ::4]
+    scores = backend.to_numpy(TargetScore(4)([features, coded]))
+    for item, other in ((0, 1), (1, 0)):
+        model = TargetModel.fit([features[other : other + 1]], [coded[other]])
+        expected = target_guide(features[item : item + 1], model.values, 4)
+        np.testing.assert_allclose(scores[item : item + 1], expected, atol=1e-4)
+
+
+def test_without_a_mask_of_the_other_frame_the_score_is_zero(parent):
+    inputs = _inputs()
+    inputs["reference"][1] = 0.0
+    inputs["has_score"][3] = 0.0
+    network = build_training_network(parent)
+    guides = keras.Model(network.inputs, network.get_layer("guides").output)
+    known = [bool(guide[..., 1].any()) for guide in backend.to_numpy(guides(inputs))]
+    assert known == [False, True, True, False]
+
+
+def test_errors_of_the_first_prediction_enter_a_known_previous_mask():
+    truth = np.array([1.0, 1.0, -1.0, -1.0], np.float32).reshape(1, 1, 4, 1).repeat(3, axis=0)
+    logits = np.array([50.0, -50.0, 50.0, -50.0], np.float32).reshape(1, 1, 4, 1).repeat(3, axis=0)
+    guide = np.concatenate([truth, np.full_like(truth, 0.25)], axis=-1)
+    guide[2, ..., 0] = 0.0
+    switch = np.array([1.0, 0.0, 1.0], np.float32).reshape(3, 1, 1, 1)
+    found = backend.to_numpy(AddErrors()([guide, logits, truth, switch]))
+    np.testing.assert_allclose(found[0, 0, :, 0], [1.0, -1.0, 1.0, -1.0], atol=1e-6)
+    np.testing.assert_array_equal(found[1:], guide[1:])
+    np.testing.assert_array_equal(found[..., 1], guide[..., 1])
 
 
 def test_a_parent_without_memory_and_refinement_ignores_their_inputs(small_parent):
@@ -163,6 +204,9 @@ def _two_squares(clips: int, rng, *, swapped: bool = False):
         "image": image,
         "guide": np.zeros_like(coded, np.float32),
         "reference": coded.astype(np.float32),
+        "truth": coded.astype(np.float32),
+        "has_score": np.ones((2 * clips, 1, 1, 1), np.float32),
+        "rollout": np.zeros((2 * clips, 1, 1, 1), np.float32),
     }
     return inputs, mask
 

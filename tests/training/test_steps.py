@@ -17,6 +17,9 @@ def batch() -> tuple[dict[str, np.ndarray], np.ndarray]:
         "image": rng.integers(0, 256, (2, 32, 48, 3)).astype(np.uint8),
         "guide": rng.choice([-1.0, 1.0], (2, 8, 12, 1)).astype(np.float32),
         "reference": rng.choice([-1.0, 1.0], (2, 8, 12, 1)).astype(np.float32),
+        "truth": rng.choice([-1.0, 1.0], (2, 8, 12, 1)).astype(np.float32),
+        "has_score": np.ones((2, 1, 1, 1), np.float32),
+        "rollout": np.ones((2, 1, 1, 1), np.float32),
     }
     return inputs, rng.integers(0, 2, (2, 32, 48, 1)).astype(np.uint8)
 

@@ -6,6 +6,7 @@ import pytest
 from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.models.memory import MemoryRead, remember
+from deeplab_gygo.models.target_model import joined_guide
 from deeplab_gygo.training.config import ValidationConfig
 from deeplab_gygo.training.validation import ParentValidation, displaced
 
@@ -42,7 +43,7 @@ def _direct_scores(parent, root) -> dict[str, float]:
                 memory = remember(features["key"], geometry.guide(truth), parent.config.block_size)
             conditioning = {
                 "zero-shot": {},
-                "guided": {"guide": geometry.guide(displaced(truth))[None]},
+                "guided": {"guide": joined_guide(geometry.guide(displaced(truth))[None], None)},
                 "remembered": {"readout": MemoryRead()([features["key"], *memory])},
             }
             for mode, inputs in conditioning.items():

@@ -31,6 +31,7 @@ from deeplab_gygo.baselines.shared.trunks import (
     trunk_units,
 )
 from deeplab_gygo.baselines.shared.vgg import CROP, VggSpec, apply_classifier, identity_scales
+from deeplab_gygo.models.config import GUIDE_PLANES
 from deeplab_gygo.models.head import build_head
 from deeplab_gygo.models.memory import readout_channels
 from deeplab_gygo.models.refinement import build_refiner
@@ -187,7 +188,7 @@ def _deeplab_decoder(config: OsmnModel, stages: dict[str, Any]) -> Any:
     low, high = stages["stage2"], stages[f"stage{trunk_units(config.trunk)[-1].stage}"]
     inputs = {"low": low, "high": high}
     if model.guide:
-        inputs["guide"] = Unknown(1, name="unknown_guide")(low)
+        inputs["guide"] = Unknown(GUIDE_PLANES, name="unknown_guide")(low)
     if model.memory:
         channels = readout_channels(model.block_size)
         inputs["readout"] = Unknown(channels, name="unknown_readout")(high)
