@@ -1,4 +1,4 @@
-"""Measures how well the confidence of a batch ranks its frames by true J.
+"""Measures how well the confidence of a batch finds and ranks its frames of low J.
 
     python tools/measure_confidence.py --results OUT --dataset davis2016 --root DAVIS \
         --out experiments/results/confidence.json
@@ -14,14 +14,18 @@ import json
 from pathlib import Path
 
 import numpy as np
-from ranking import found_early, rank_correlation
+from ranking import detection, found_early, rank_correlation
 
 from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.evaluation.result_files import MASK_SUBFOLDER
+from deeplab_gygo.inference.confidence import DOUBTFUL
 from deeplab_gygo.io.atomic import replacing
 from deeplab_gygo.io.masks import read_mask
+
+GOOD = 0.8
+"""J below which a frame is one to find."""
 
 REVIEWED = 0.2
 """Fraction of the frames that a person reviews in `found_early`."""
@@ -61,6 +65,7 @@ def main() -> None:
         "frames": len(every),
         "rank_correlation": rank_correlation(every[:, 0], every[:, 1]),
         "reviewed": REVIEWED,
+        "doubtful": detection(every[:, 0], every[:, 1], DOUBTFUL, GOOD),
         "worst_found": found_early(every[:, 0], every[:, 1], REVIEWED),
         "mean_confidence": float(every[:, 0].mean()),
         "mean_J": float(every[:, 1].mean()),

@@ -1,4 +1,4 @@
-"""Rank statistics of confidence against true J."""
+"""Statistics of confidence against true J."""
 
 from __future__ import annotations
 
@@ -45,3 +45,25 @@ def found_early(confidence: ArrayLike, quality: ArrayLike, fraction: float = 0.2
     reviewed = set(np.argsort(np.asarray(confidence), kind="stable")[:count].tolist())
     worst = set(np.argsort(np.asarray(quality), kind="stable")[:count].tolist())
     return len(reviewed & worst) / count
+
+
+def detection(
+    confidence: ArrayLike, quality: ArrayLike, below: float, wanted: float
+) -> dict[str, float]:
+    """Computes how well frames of low confidence are those of low J.
+
+    Args:
+        confidence: Values [N].
+        quality: True J [N].
+        below: Confidence below which a frame is called.
+        wanted: J below which it should be.
+
+    Returns:
+        The two thresholds, the `share` of frames that should be called, `precision` and `recall`;
+        NaN where no frame is called, or none should be.
+    """
+    called, bad = np.asarray(confidence) < below, np.asarray(quality) < wanted
+    right = float(np.count_nonzero(called & bad))
+    counts = {"precision": np.count_nonzero(called), "recall": np.count_nonzero(bad)}
+    rates = {name: right / count if count else float("nan") for name, count in counts.items()}
+    return {"below": below, "wanted_J": wanted, "share": float(np.mean(bad)), **rates}

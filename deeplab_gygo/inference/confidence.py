@@ -9,8 +9,9 @@ import numpy as np
 EMPTY = 0.5
 """Confidence of an empty mask without any suspected pixel: the object is absent, or was missed."""
 
-DOUBTFUL = 0.75
-"""Confidence below which a frame is named for review."""
+DOUBTFUL = 0.85
+"""Confidence below which a frame is named for review. On stand-in clips frames of J below .8 are
+found with a precision of .96 and a recall of .53; with .75 of .98 and .27."""
 
 
 def expected_jaccard(probability: np.ndarray, threshold: float = 0.5) -> float:

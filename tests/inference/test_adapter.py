@@ -226,3 +226,18 @@ def test_the_loss_is_cross_entropy_plus_soft_dice(parent, network):
     assert loss == pytest.approx(entropy + dice, rel=1e-4)
     assert dice > 0.1
     tuner.reset()
+
+
+def test_fine_tuned_weights_are_averaged_with_those_of_the_parent(parent, network, monkeypatch):
+    results = {}
+    for share in (0.0, 0.25, 1.0):
+        monkeypatch.setattr(OnlineConfig, "TUNED_SHARE", share)
+        tuner = _tuner(parent, network, steps=3)
+        before = tuner.weights()
+        _adapt(tuner, _views())
+        results[share] = tuner.weights()
+        tuner.reset()
+        assert all(np.array_equal(a, b) for a, b in zip(tuner.weights(), before, strict=True))
+    for start, quarter, whole in zip(results[0.0], results[0.25], results[1.0], strict=True):
+        np.testing.assert_allclose(quarter, start + 0.25 * (whole - start), atol=1e-6)
+    assert any(not np.array_equal(a, b) for a, b in zip(results[0.0], results[1.0], strict=True))

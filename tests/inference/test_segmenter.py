@@ -145,7 +145,9 @@ def test_a_low_or_lower_jaccard_on_the_first_frame_is_warned_about(parent, clip,
     def judge(before: float, after: float) -> None:
         values = iter((after, before))  # the fine-tuned network is measured first
         monkeypatch.setattr(segmenter, "_first_jaccard", lambda *_: next(values))
-        segmenter._warn_of_low_jaccard(segmenter._tuner, frame.image, _truth(0), 1)
+        segmenter._warn_of_low_jaccard(
+            segmenter._tuner, frame.image, _truth(0), segmenter._objects[0]
+        )
 
     judge(0.9, 0.7)
     assert "worse" in segmenter.warnings[-1]

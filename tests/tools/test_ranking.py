@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ranking import found_early, rank_correlation, ranks
+from ranking import detection, found_early, rank_correlation, ranks
 
 
 def test_ties_share_their_mean_rank():
@@ -31,3 +31,11 @@ def test_the_worst_frames_are_found_where_confidence_is_low():
     half = quality.copy()
     half[1] = 1.0
     assert found_early(half, quality, 0.2) == 0.5
+
+
+def test_detection_counts_called_frames_and_frames_to_be_called():
+    found = detection([0.1, 0.5, 0.9, 0.95], [0.2, 0.9, 0.7, 0.99], below=0.6, wanted=0.8)
+    assert found == {
+        "below": 0.6, "wanted_J": 0.8, "share": 0.5, "precision": 0.5, "recall": 0.5
+    }  # fmt: skip
+    assert np.isnan(detection([0.9], [0.9], 0.6, 0.8)["precision"])
