@@ -47,8 +47,8 @@ class OnlineConfig:
         learning_rate: Peak learning rate of ASPP and decoder (Adam, cosine decay).
         memory_frames: Number of propagated frames in the memory beside the annotated one.
         guide: Conditioning of the decoder: `none`; `previous`, the previous mask; `blend`, the mean
-            of the logits with and without it; `target`, the mean of the previous mask and the score
-            of a linear target model (FRTM: Robinson et al., CVPR 2020). In the second pass of
+            of the logits with and without it; `target`, the previous mask and the score of a linear
+            target model (FRTM: Robinson et al., CVPR 2020). In the second pass of
             `zero-shot`, `target` is `blend`. `none` where the weights take no guide.
         refine: Whether the logits are refined with learned guided filters.
         tta_flip: Whether to average the logits of the frame and of its mirror image. None: only in
