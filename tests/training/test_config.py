@@ -29,7 +29,7 @@ def test_experiments_load_with_current_keys_and_held_out_validation(name):
     assert not {key for s in written["sources"] for key in s} & set(SourceConfig.RENAMED_KEYS)
     assert isinstance(config, TrainConfig) and config.sources
     for source in config.sources:
-        if source.kind == "davis2016":
+        if source.root == "davis16":
             assert source.split == "train" and set(source.exclude) == HELD_OUT
     for validation in config.validation:
         if validation.kind == "davis2016":

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from deeplab_gygo import backend
+from deeplab_gygo.models import target_model
 from deeplab_gygo.models.memory import MemoryRead, remember
 from deeplab_gygo.models.target_model import TargetModel, joined_guide, target_guide
 from deeplab_gygo.training.config import TrainConfig
 from deeplab_gygo.training.network import (
+    RIDGE,
     AddErrors,
     FlattenSpatial,
     SwapPairs,
@@ -126,7 +128,8 @@ def test_training_network_equals_the_forward_pass_of_inference(parent):
     assert outputs["refined"].shape == (4, HEIGHT, WIDTH, 1)
 
 
-def test_the_score_is_that_of_the_target_model_of_the_other_frame():
+def test_the_score_is_that_of_the_target_model_of_the_other_frame(monkeypatch):
+    monkeypatch.setattr(target_model, "RIDGE", RIDGE)
     rng = np.random.default_rng(0)
     features = rng.normal(size=(2, 6, 8, 5)).astype(np.float32)
     coded = rng.choice([-1.0, 1.0], (2, 6, 8, 1)).repeat(4, 1).repeat(4, 2).astype(np.float32)
