@@ -5,7 +5,8 @@
 
 `table` renders several similar products on one table; `like` composes like objects that occlude one
 another; `weak` composes objects that are in part hard to tell from the background. The split has
-the name of the kind. The clips are for choosing options, not for training.
+the name of the kind. Settings are chosen on seeds that nothing was trained on; table scenes of
+another seed are material for training too (experiments/parent_scenes.yaml).
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import cv2
 from standins.dataset import write_dataset
-from standins.like import like_clips
+from standins.like import like_clip
+from standins.sources import composed_clips
 from standins.table import table_clips
-from standins.weak import weak_clips
+from standins.weak import weak_clip
 
 KINDS = ("table", "like", "weak")
 _MIN_FRAMES = 9  # Fewer leave no room for a target that leaves and returns.
@@ -41,8 +43,8 @@ def main() -> None:
     if options.kind == "table":
         clips = table_clips(options.count, options.frames, options.seed)
     else:
-        make = like_clips if options.kind == "like" else weak_clips
-        clips = make(options.data, options.count, options.frames, options.seed)
+        make = like_clip if options.kind == "like" else weak_clip
+        clips = composed_clips(make, options.data, options.count, options.frames, options.seed)
     write_dataset(options.out, options.kind, clips)
 
 

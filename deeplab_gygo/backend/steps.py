@@ -162,8 +162,8 @@ class GradientStep:
     def _make_tensorflow(self) -> Callable[[Any, Any], Any]:
         import tensorflow as tf
 
-        # Not with reduce_retracing: where one side of the input differs from an earlier one, the
-        # gradient of a dilated convolution is then traced with the wrong padding (TensorFlow 2.21).
+        # Not with reduce_retracing: where one side of the input differs from an earlier one, a step
+        # with a dilated convolution then fails at run time in its padding (TensorFlow 2.21).
         return tf.function(self._updated, autograph=False)
 
     def _make_jax(self) -> Callable[[Any, Any], Any]:

@@ -101,10 +101,12 @@ class FineTuner:
             variable.assign(value)
 
     def average_with_parent(self, share: float) -> None:
-        """Replaces the weights by a mean with those of the parent, in which they have a share.
+        """Averages the weights with those of the parent.
 
-        The mean keeps more of what the parent knows than fewer steps do (WiSE-FT: Wortsman et al.,
-        "Robust fine-tuning of zero-shot models", CVPR 2022).
+        Due to WiSE-FT (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+
+        Args:
+            share: Share of the fine-tuned weights, 0..1.
         """
         parent = self._snapshot[: len(self.variables)]
         pairs = zip(parent, self.weights(), strict=True)
@@ -296,8 +298,8 @@ class DecoderTuner(FineTuner):
         return samples
 
     def _sample(self, view: View, features: Features, readout: Any) -> Sample:
-        # Without the score: on the annotated frame, to which the target model is fitted, it is far
-        # better than on later ones, and the head would learn to believe it.
+        # Without the score: that of a model of half of the views, for the other half, changed J in
+        # two directions (experiments/results/parent_scenes_choices.json).
         guide = self._network.guide(features, None, view.guide)
         inputs = self._parent.head_inputs(features, guide[None], readout)
         if self._full:

@@ -95,7 +95,8 @@ class OnlineConfig:
     DICE_WEIGHT: ClassVar[float] = 1.0
     GUIDE_DROPOUT: ClassVar[float] = 0.5
     MEMORY_DROPOUT: ClassVar[float] = 0.4
-    # Share of the fine-tuned weights in their mean with the parent's.
+    # Share of the fine-tuned weights in their mean with the parent's (against 1 in
+    # experiments/results/parent_scenes_choices.json).
     TUNED_SHARE: ClassVar[float] = 0.5
     # L2-SP (Li et al., ICML 2018): distance to the parent's weights.
     L2_SP_WEIGHT: ClassVar[float] = 0.01

@@ -9,7 +9,8 @@ learning rate and no number of steps, ignores the position of the object, and do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +19,8 @@ from keras import ops
 from deeplab_gygo import backend
 
 RIDGE = 1e-4
-"""Weight of the squared coefficients, for features of unit variance and unit mean length. On
-held-back sequences the sign of the score has J .604, .618, .623, .618 and .528 with 1e-5 to 1e-1,
-fitted to 12 views; a smaller weight tells like objects apart better."""
+"""Weight of the squared coefficients, for features of unit variance and unit mean length. A larger
+one tells like objects apart less well (`experiments/results/parent_scenes_choices.json`)."""
 
 MIN_CLASS_WEIGHT = 0.1
 """Least share of the loss of the object, and of its background, whatever their areas."""
@@ -62,18 +62,12 @@ class TargetModel(NamedTuple):
             return None
         values = np.concatenate(positions)
         mean, spread = values.mean(axis=0), values.std(axis=0) + 1e-3
-        count = values.shape[1]
-        normal, moment = np.zeros((count + 1, count + 1)), np.zeros(count + 1)
-        for position, mask in zip(positions, masks, strict=True):
-            design = np.ones((len(position), count + 1))
-            design[:, :count] = (position - mean) / (spread * np.sqrt(count))
-            weighted = design.T * _loss_weights(mask)
-            normal += weighted @ design
-            moment += weighted @ np.sign(mask)
-        normal, moment = normal / len(positions), moment / len(positions)
-        solved = np.linalg.solve(normal + RIDGE * np.eye(count + 1), moment)
-        weight = solved[:count] / (spread * np.sqrt(count))
-        return cls(weight.astype(np.float32), float(solved[count] - weight @ mean))
+        parts = [
+            normal_equations(position[None], mask[None], mean, spread)
+            for position, mask in zip(positions, masks, strict=True)
+        ]
+        solved = ridge_solution(sum(parts) / len(parts), mean, spread, RIDGE, np.linalg.solve)[0]
+        return cls(solved[:-1].astype(np.float32), float(solved[-1]))
 
     @property
     def values(self) -> np.ndarray:
@@ -81,15 +75,64 @@ class TargetModel(NamedTuple):
         return np.append(self.weight, np.float32(self.bias)).astype(np.float32)[None]
 
 
-def _loss_weights(mask: np.ndarray) -> np.ndarray:
-    """Weights of the positions of a frame, sum 1: unambiguous ones more, classes balanced."""
-    inside = mask > 0
-    share = float(inside.mean())
-    balance = np.clip(share, MIN_CLASS_WEIGHT, 1 - MIN_CLASS_WEIGHT)
-    weights = np.abs(mask) * np.where(
-        inside, balance / max(share, 1e-9), (1 - balance) / max(1 - share, 1e-9)
+def normal_equations(
+    positions: Any, masks: Any, mean: Any, spread: Any, ops: ModuleType = np
+) -> Any:
+    """Computes the normal equations of the weighted least squares of frames.
+
+    Args:
+        positions: Features, float [B, n, C].
+        masks: Coded masks, float [B, n] in -1..1. Unambiguous positions weigh more; object and
+            background have at least `MIN_CLASS_WEIGHT` of the loss each.
+        mean: Mean of the features, broadcast to [B, n, C].
+        spread: Their standard deviation, likewise.
+        ops: `numpy`, or `keras.ops` for tensors.
+
+    Returns:
+        Matrix and right-hand side side by side, float [B, C + 1, C + 2].
+    """
+    inside = masks > 0
+    share = ops.mean(ops.where(inside, 1.0, 0.0), axis=1, keepdims=True)
+    balance = ops.clip(share, MIN_CLASS_WEIGHT, 1 - MIN_CLASS_WEIGHT)
+    factor = ops.where(
+        inside, balance / ops.maximum(share, 1e-9), (1 - balance) / ops.maximum(1 - share, 1e-9)
     )
-    return weights / max(weights.sum(), 1e-9)
+    weights = ops.abs(masks) * factor
+    weights = weights / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-9)
+    design = (positions - mean) / (spread * positions.shape[-1] ** 0.5)
+    design = ops.concatenate([design, ops.ones_like(design[..., :1])], axis=-1)
+    weighted = ops.transpose(design * weights[..., None], (0, 2, 1))
+    labels = ops.sign(masks)[..., None]
+    return ops.concatenate([ops.matmul(weighted, design), ops.matmul(weighted, labels)], axis=-1)
+
+
+def ridge_solution(
+    equations: Any,
+    mean: Any,
+    spread: Any,
+    ridge: float,
+    solve: Callable[[Any, Any], Any],
+    ops: ModuleType = np,
+) -> Any:
+    """Solves normal equations with a weight of the squared coefficients.
+
+    Args:
+        equations: Of `normal_equations`, float [B, C + 1, C + 2].
+        mean: As given there, float [..., C].
+        spread: Likewise.
+        ridge: Weight of the squared coefficients.
+        solve: `solve(matrices, right-hand sides)` of the same library.
+        ops: `numpy`, or `keras.ops` for tensors.
+
+    Returns:
+        Weights of the features as they are, and the bias last: float [B, C + 1].
+    """
+    count = equations.shape[1] - 1
+    normal = equations[..., :-1] + ridge * ops.eye(count + 1)
+    solved = solve(normal, equations[..., -1:])[..., 0]
+    weight = solved[:, :count] / (spread * count**0.5)
+    bias = solved[:, count:] - ops.sum(weight * mean, axis=-1, keepdims=True)
+    return ops.concatenate([weight, bias], axis=-1)
 
 
 def target_guide(features: Any, model: Any, block: int) -> Any:

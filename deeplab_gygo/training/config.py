@@ -69,8 +69,10 @@ class TrainConfig:
         edge_weight: Additional weight of pixels near a contour in the cross-entropy.
         ema_momentum: Momentum of the exponential moving average of the weights that is the result;
             0 keeps the last weights.
-        guide_dropout: Fraction of examples without a guide, where the image identifies the target.
-        memory_dropout: Fraction of examples without a memory, likewise.
+        guide_dropout: Fraction of examples without a previous mask, where the image identifies the
+            target.
+        memory_dropout: Fraction of examples without a memory and without the score of a target
+            model, likewise.
         score_dropout: Fraction of examples with a memory and without the score of a target model.
         rollout: Fraction of examples whose previous mask has the errors of the network's own
             prediction added, as in scheduled sampling (Bengio et al., NeurIPS 2015).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from keras import ops
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.guide import encode_probability, guide_at_stride
 from deeplab_gygo.models.memory import MemoryRead, SpaceToDepth
-from deeplab_gygo.models.target_model import MIN_CLASS_WEIGHT, target_guide
+from deeplab_gygo.models.target_model import normal_equations, ridge_solution, target_guide
 from deeplab_gygo.synthesis.clips import FRAMES_PER_CLIP
 
 
@@ -50,11 +49,17 @@ class FlattenSpatial(keras.layers.Layer):
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), dtype=inputs.dtype)
 
 
+RIDGE = 1e-3
+"""Weight of the squared coefficients of target models in training: more than online, where they are
+fitted to twelve views in place of one (`experiments/results/parent_scenes_choices.json`)."""
+
+
 @keras.saving.register_keras_serializable("deeplab_gygo")
 class TargetScore(keras.layers.Layer):
     """Scores every frame by the target model of the other frame of its clip.
 
-    The model is that of `TargetModel.fit` for one view. No gradient passes through the score.
+    The model is that of `TargetModel.fit` for one view, in float32. No gradient passes through the
+    score.
 
     Inputs: features [B, h, w, C] at the output stride, coded masks [B, H/4, W/4, 1]. Output:
     float32 [B, H/4, W/4, 1] in -1..1; 0 where the other frame has no mask.
@@ -73,7 +78,11 @@ class TargetScore(keras.layers.Layer):
         shape = ops.shape(features)
         positions = ops.reshape(features, (shape[0], -1, features.shape[-1]))
         masks = guide_at_stride(coded, self.block_size, ops)
-        models = ridge_regression(positions, ops.reshape(masks, (shape[0], -1)))
+        masks = ops.reshape(masks, (shape[0], -1))
+        mean = ops.mean(positions, axis=1, keepdims=True)
+        spread = ops.std(positions, axis=1, keepdims=True) + 1e-3
+        equations = normal_equations(positions, masks, mean, spread, ops)
+        models = ridge_solution(equations, mean[:, 0], spread[:, 0], RIDGE, ops.solve, ops)
         known = ops.any(coded != 0, axis=(1, 2, 3))[:, None]
         models = swap_pairs(models * ops.cast(known, "float32"))
         return target_guide(features, models, self.block_size)
@@ -85,40 +94,27 @@ class TargetScore(keras.layers.Layer):
         return input_shape[1]
 
 
-RIDGE = 1e-3
-"""Weight of the squared coefficients. More than online, where the model is fitted to many views: of
-one view, J is .517, .538, .564, .592 and .513 with 1e-5 to 1e-1 (held-back sequences)."""
+@keras.saving.register_keras_serializable("deeplab_gygo")
+class AddErrors(keras.layers.Layer):
+    """Adds the errors of a prediction to the previous mask of a guide.
 
+    Online the previous mask is a prediction: parts that are missed once are missing in it. Where it
+    is unknown it stays so. No gradient passes through the prediction.
 
-def ridge_regression(positions: Any, masks: Any) -> Any:
-    """Fits the target models of several frames, in float32; see `TargetModel`.
-
-    Args:
-        positions: Features, float32 [B, n, C].
-        masks: Coded masks, float32 [B, n].
-
-    Returns:
-        Weights and bias, float32 [B, C + 1], as `TargetModel.values`.
+    Inputs: guide [B, H, W, 2], logits, coded target [B, H, W, 1] and switch [B, 1, 1, 1]. Output:
+    float32 [B, H, W, 2].
     """
-    count = positions.shape[-1]
-    inside = ops.cast(masks > 0, "float32")
-    share = ops.mean(inside, axis=1, keepdims=True)
-    balance = ops.clip(share, MIN_CLASS_WEIGHT, 1 - MIN_CLASS_WEIGHT)
-    weights = ops.abs(masks) * (
-        inside * balance / ops.maximum(share, 1e-9)
-        + (1 - inside) * (1 - balance) / ops.maximum(1 - share, 1e-9)
-    )
-    weights = weights / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-9)
-    mean = ops.mean(positions, axis=1, keepdims=True)
-    scale = (ops.std(positions, axis=1, keepdims=True) + 1e-3) * math.sqrt(count)
-    design = (positions - mean) / scale
-    design = ops.concatenate([design, ops.ones_like(design[..., :1])], axis=-1)
-    weighted = ops.transpose(design * weights[..., None], (0, 2, 1))
-    normal = ops.matmul(weighted, design) + RIDGE * ops.eye(count + 1)
-    solved = ops.solve(normal, ops.matmul(weighted, ops.sign(masks)[..., None]))[..., 0]
-    weight = solved[:, :count] / scale[:, 0]
-    bias = solved[:, count:] - ops.sum(weight * mean[:, 0], axis=-1, keepdims=True)
-    return ops.concatenate([weight, bias], axis=-1)
+
+    def call(self, inputs):
+        guide, logits, truth, switch = (ops.cast(part, "float32") for part in inputs)
+        previous, score = guide[..., :1], guide[..., 1:]
+        known = ops.cast(ops.any(previous != 0, axis=(1, 2, 3), keepdims=True), "float32")
+        errors = encode_probability(ops.sigmoid(ops.stop_gradient(logits))) - truth
+        previous = ops.clip(previous + known * switch * errors, -1.0, 1.0)
+        return ops.concatenate([previous, score], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
 
 
 def build_training_network(parent: DeepLabV3Plus) -> keras.Model:
@@ -168,29 +164,6 @@ def build_training_network(parent: DeepLabV3Plus) -> keras.Model:
     coarse = parent.head(head)
     outputs = {"coarse": coarse, "refined": parent.refine(features, coarse)}
     return keras.Model(inputs, outputs, name="training")
-
-
-@keras.saving.register_keras_serializable("deeplab_gygo")
-class AddErrors(keras.layers.Layer):
-    """Adds the errors of a prediction to the previous mask of a guide.
-
-    Online the previous mask is a prediction: parts that are missed once are missing in it. Where it
-    is unknown it stays so. No gradient passes through the prediction.
-
-    Inputs: guide [B, H, W, 2], logits, coded target [B, H, W, 1] and switch [B, 1, 1, 1]. Output:
-    float32 [B, H, W, 2].
-    """
-
-    def call(self, inputs):
-        guide, logits, truth, switch = (ops.cast(part, "float32") for part in inputs)
-        previous, score = guide[..., :1], guide[..., 1:]
-        known = ops.cast(ops.any(previous != 0, axis=(1, 2, 3), keepdims=True), "float32")
-        errors = encode_probability(ops.sigmoid(ops.stop_gradient(logits))) - truth
-        previous = ops.clip(previous + known * switch * errors, -1.0, 1.0)
-        return ops.concatenate([previous, score], axis=-1)
-
-    def compute_output_shape(self, input_shape):
-        return input_shape[0]
 
 
 def clip_loss(loss: Callable[[Any, Any], Any], coarse_weight: float) -> Callable[[Any, Any], Any]:

@@ -50,6 +50,7 @@ def _adapt(tuner, views, **options):
 
 def _readouts(tuner, views) -> list[np.ndarray]:
     samples = tuner._samples(views, np.random.default_rng(0))
+    assert not any(np.array(inputs["guide"])[..., 1].any() for inputs, _ in samples)  # the score
     (name,) = set(samples[0][0]) - {"low", "high", "guide"}
     return [np.array(inputs[name]) for inputs, _ in samples]
 

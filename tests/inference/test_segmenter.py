@@ -174,3 +174,16 @@ def test_every_object_is_segmented_with_its_own_weights(parent, clip):
         planes.append(alone.step(frames[1]).probability)
         alone.release()
     np.testing.assert_allclose(merged, soft_aggregate(np.stack(planes))[1:], atol=1e-4)
+
+
+def test_components_away_from_the_object_are_removed_unless_it_is_lost(parent, clip, monkeypatch):
+    segmenter = DeepLabSegmenter(parent, _config(mode="one-shot"))
+    frames = list(_sequence(clip, _truth(0)))
+    segmenter.begin(frames[0], _truth(0))
+    near = _truth(0).astype(np.float32)
+    far = np.zeros_like(near)
+    far[-6:, -6:] = 0.9
+    monkeypatch.setattr(segmenter._propagation, "probability", lambda *_: near + far)
+    np.testing.assert_array_equal(segmenter.step(frames[1]).probability, near)
+    segmenter._objects[0].usual_area = 1e6
+    np.testing.assert_array_equal(segmenter.step(frames[2]).probability, near + far)

@@ -7,7 +7,7 @@ import pytest
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.head import ASPP_RATES, build_head
-from deeplab_gygo.models.layers import GuideMatching
+from deeplab_gygo.models.layers import GuideMatching, GuideMean
 from deeplab_gygo.models.memory import readout_channels
 
 SMALL = dict(aspp_channels=16, low_level_channels=8, decoder_channels=16)
@@ -133,3 +133,13 @@ def test_without_a_guide_nothing_matches():
     embedding = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype(np.float32)
     matches = GuideMatching()([embedding, np.zeros((1, 4, 4, 1), np.float32)])
     assert not np.array(matches).any()
+
+
+def test_unknown_planes_do_not_count_in_the_mean_of_a_guide():
+    rng = np.random.default_rng(0)
+    guide = rng.uniform(-1, 1, (3, 4, 5, 2)).astype(np.float32)
+    guide[1, ..., 1] = guide[2] = 0.0
+    mean = np.array(GuideMean()(guide))
+    np.testing.assert_allclose(mean[0, ..., 0], guide[0].mean(axis=-1), atol=1e-6)
+    np.testing.assert_array_equal(mean[1], guide[1, ..., :1])
+    assert not mean[2].any()

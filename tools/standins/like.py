@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -29,7 +27,6 @@ from deeplab_gygo.synthesis.sprites import Sprite
 from standins.dataset import SIZES, Clip
 from standins.sources import Sources
 
-STEP = 6.0  # Frames of `synthesis.motion`, at 30 per second, between two frames at 5 per second.
 LAYOUTS = ("crowd", "shelf", "swarm")
 _SHELF_CATEGORIES = ("vessel", "box", "statue", "sign", "flower", "bus")
 _SAME_SPRITE = 0.55  # Probability that all objects of a clip are one and the same.
@@ -45,34 +42,22 @@ _MAX_STEP = 1.0  # Of the target between frames, relative to the root of its are
 _SPEED = np.array([0.02, 0.012, 0.006, 0.006, *[0.002] * 8, 0.004])
 
 
-def like_clips(data: Path, count: int, frames: int, seed: int) -> Iterator[Clip]:
-    """Makes clips of 4 to 8 like objects, one of which is the target.
-
-    Args:
-        data: Folder with `ecssd` and `backgrounds`.
-        count: Number of clips.
-        frames: Frames of a clip.
-        seed: Everything follows from it.
-
-    Yields:
-        The clips.
-    """
-    sources = Sources(data)
-    times = np.arange(frames) * STEP
+def like_clip(sources: Sources, index: int, times: np.ndarray, seed: int) -> Clip:
+    """Makes a clip of 4 to 8 like objects, one of which is the target; see `composed_clips`."""
     shuffled = np.random.default_rng([seed, 1]).permutation(list(sources.categories))
-    order = [str(name) for name in shuffled]
-    shelf = [name for name in order if name in _SHELF_CATEGORIES] or order
-    for index in range(count):
-        rng = np.random.default_rng([seed, 1, index])
-        size, layout = SIZES[index % len(SIZES)], LAYOUTS[index % len(LAYOUTS)]
-        names = shelf if layout == "shelf" else order
-        category = names[(index // len(LAYOUTS) if layout == "shelf" else index) % len(names)]
-        while True:
-            scene, notes = _sample_scene(sources, category, layout, times[-1], size, rng)
-            if _fits(scene, times, layout):
-                break
-        rendered = (scene.render(float(time)) for time in times)
-        yield Clip(f"like{index:02d}-{layout}", rendered, {"layout": layout, **notes})
+    names = [str(name) for name in shuffled]
+    rng = np.random.default_rng([seed, 1, index])
+    size, layout, number = SIZES[index % len(SIZES)], LAYOUTS[index % len(LAYOUTS)], index
+    if layout == "shelf":
+        names = [name for name in names if name in _SHELF_CATEGORIES] or names
+        number = index // len(LAYOUTS)
+    category = names[number % len(names)]
+    while True:
+        scene, notes = _sample_scene(sources, category, layout, times[-1], size, rng)
+        if _fits(scene, times, layout):
+            break
+    rendered = (scene.render(float(time)) for time in times)
+    return Clip(f"like{index:02d}-{layout}", rendered, {"layout": layout, **notes})
 
 
 def _sample_scene(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from deeplab_gygo.io.masks import read_mask
 from deeplab_gygo.synthesis.cache import MemoryCache
 from deeplab_gygo.synthesis.sprites import Sprite, list_images
 from deeplab_gygo.synthesis.stills import StillObject, find_stills, limit_short_side
+from standins.dataset import Clip
 
 # Photos of ECSSD, which has no labels, by the category of their whole, clearly bounded object.
 _CATEGORIES = {
@@ -33,6 +35,7 @@ _CATEGORIES = {
 }
 _OTHER = "other"  # Category of all other photos, used where there are none of the above.
 
+STEP = 6.0  # Frames of `synthesis.motion`, at 30 per second, between two frames at 5 per second.
 _CACHE_BYTES = 256 << 20
 _AREA = (0.05, 0.45)  # Of an object, as a share of its photo: enough pixels, and not a close-up.
 _BORDER_PIXELS = 4  # On the border of the photo; more is an object that the border cuts.
@@ -99,3 +102,28 @@ def _is_whole(mask_path: Path) -> bool:
         return False
     _, _, statistics, _ = cv2.connectedComponentsWithStats(mask)
     return bool(statistics[1:, cv2.CC_STAT_AREA].max() >= _SOLID * mask.sum())
+
+
+def composed_clips(
+    make: Callable[[Sources, int, np.ndarray, int], Clip],
+    data: Path,
+    count: int,
+    frames: int,
+    seed: int,
+) -> Iterator[Clip]:
+    """Composes clips.
+
+    Args:
+        make: `make(sources, index, times, seed) -> clip` with the photos, the number of the clip,
+            and the times of its frames in frames of `synthesis.motion`.
+        data: Folder with `ecssd` and `backgrounds`.
+        count: Number of clips.
+        frames: Frames of a clip.
+        seed: Everything follows from it.
+
+    Yields:
+        The clips.
+    """
+    sources, times = Sources(data), np.arange(frames) * STEP
+    for index in range(count):
+        yield make(sources, index, times, seed)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -31,9 +29,9 @@ from deeplab_gygo.synthesis.scene_sampler import (
 )
 from deeplab_gygo.synthesis.sprites import Sprite
 from standins.dataset import SIZES, Clip
-from standins.like import STEP, calm_light, largest_step
+from standins.like import calm_light, largest_step
 from standins.limbs import part_weights, sample_cut, swinging
-from standins.sources import Sources
+from standins.sources import STEP, Sources
 
 # Seven clips: three with a part like the background, two with a swinging limb, two in the dark.
 VARIANTS = ("part", "limb", "part", "dark", "part", "limb", "dark")
@@ -125,32 +123,19 @@ class WeakScene:
         return True
 
 
-def weak_clips(data: Path, count: int, frames: int, seed: int) -> Iterator[Clip]:
-    """Makes clips of one object of which a part, a fast limb, or all is hard to see.
-
-    Args:
-        data: Folder with `ecssd` and `backgrounds`.
-        count: Number of clips.
-        frames: Frames of a clip.
-        seed: Everything follows from it.
-
-    Yields:
-        The clips.
-    """
-    sources = Sources(data)
-    times = np.arange(frames) * STEP
-    for index in range(count):
-        rng = np.random.default_rng([seed, 2, index])
-        size, variant = SIZES[index % len(SIZES)], VARIANTS[index % len(VARIANTS)]
-        while True:
-            scene, notes = _sample_scene(sources, variant, size, rng)
-            if scene.fits(times):
-                break
-        rendered = (
-            scene.render(float(time), np.random.default_rng([seed, 2, index, int(time)]))
-            for time in times
-        )
-        yield Clip(f"weak{index:02d}-{variant}", rendered, {"variant": variant, **notes})
+def weak_clip(sources: Sources, index: int, times: np.ndarray, seed: int) -> Clip:
+    """Makes a clip of one object, hard to see in part or whole; see `composed_clips`."""
+    rng = np.random.default_rng([seed, 2, index])
+    size, variant = SIZES[index % len(SIZES)], VARIANTS[index % len(VARIANTS)]
+    while True:
+        scene, notes = _sample_scene(sources, variant, size, rng)
+        if scene.fits(times):
+            break
+    rendered = (
+        scene.render(float(time), np.random.default_rng([seed, 2, index, int(time)]))
+        for time in times
+    )
+    return Clip(f"weak{index:02d}-{variant}", rendered, {"variant": variant, **notes})
 
 
 def _sample_scene(
