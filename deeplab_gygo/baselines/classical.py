@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import cv2
 import numpy as np
 
+from deeplab_gygo.inference.motion import OpticalFlow, moved
 from deeplab_gygo.inference.prediction import Adaptation, ProgressCallback
 from deeplab_gygo.inference.segmenter_base import SegmenterBase, TrackedObject
 from deeplab_gygo.io.config_file import check_choices, check_range
@@ -20,9 +21,6 @@ _FLOW_PRESETS = {
     "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
-
-MIN_FLOW_SIDE = 16
-"""Pixels; OpenCV's dense inverse search reads out of bounds on smaller images."""
 
 GMM_SIZE = 65
 """Numbers of OpenCV's Gaussian mixture: 5 components of weight, RGB mean and covariance."""
@@ -117,32 +115,18 @@ class FlowSegmenter(CopySegmenter):
 
     def __init__(self, config: FlowOnline | None = None):
         super().__init__(config or FlowOnline())
-        self._flow = cv2.DISOpticalFlow_create(_FLOW_PRESETS[self.config.flow_preset])
-        self._previous: np.ndarray | None = None
-        self._grid: np.ndarray | None = None
+        self._flow: OpticalFlow | None = None
 
     def _start(self, image: np.ndarray) -> None:
-        self._previous = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        rows, columns = np.indices(image.shape[:2], np.float32)
-        self._grid = np.stack([columns, rows], axis=-1)
+        self._flow = OpticalFlow(image, 0, _FLOW_PRESETS[self.config.flow_preset])
 
     def _encode(self, images: list[np.ndarray]) -> np.ndarray:
-        """Computes the source position of every pixel: float32 [H, W, 2], column and row."""
-        current = cv2.cvtColor(images[0], cv2.COLOR_RGB2GRAY)
-        height, width = current.shape
-        padding = (0, max(0, MIN_FLOW_SIDE - height), 0, max(0, MIN_FLOW_SIDE - width))
-        pair = [
-            cv2.copyMakeBorder(gray, *padding, cv2.BORDER_REPLICATE)
-            for gray in (current, self._previous)
-        ]
-        self._previous = current
-        return self._flow.calc(*pair, None)[:height, :width] + self._grid
+        return self._flow.advance(images[0])
 
     def _predict_object(
         self, features: np.ndarray, position: int, tracked: TrackedObject
     ) -> np.ndarray:
-        # Positions beyond the border have probability 0.
-        return cv2.remap(tracked.probability, features, None, cv2.INTER_LINEAR)
+        return moved(tracked.probability, features)
 
 
 @dataclass

@@ -38,6 +38,7 @@ _RESIZE = (
     "up to a multiple of the stride; logits are resized back bilinearly"
 )
 _UNLIKE = [
+    "no optical flow: the package moves the previous mask to the new frame before it is the guide",
     "no component filter: components that do not touch the previous mask are kept",
     "the caller decides when an object is lost and `guided` is no longer of use; the package does "
     "by the usual area of the object",

@@ -16,6 +16,7 @@ from deeplab_gygo.inference.adapter import DecoderTuner
 from deeplab_gygo.inference.components import keep_near
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.geometry import Geometry
+from deeplab_gygo.inference.motion import OpticalFlow, moved
 from deeplab_gygo.inference.network import EncoderFn, Features, ForwardPass, one_of
 from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
 from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
@@ -75,6 +76,8 @@ class DeepLabSegmenter(SegmenterBase):
         self._active: ObjectState | None = None
         self._judged = False
         self._seen: list[tuple[ObjectState, Features]] = []
+        self._flow: OpticalFlow | None = None
+        self._sources: list[np.ndarray] = []
 
     @property
     def first_memory(self) -> Memory | None:
@@ -98,6 +101,9 @@ class DeepLabSegmenter(SegmenterBase):
         self._geometry = Geometry.fit(image.shape[:2], config.short_side, self._parent.stride)
         scale = 0.0 if self._needs_mask else config.zero_shot_tta_scale
         self._propagation = Propagation(self._network, config, self._geometry, self._guide, scale)
+        # A frame is predicted from where the object is now, not from where it was.
+        follows = self._needs_mask and self._guide != "none"
+        self._flow = OpticalFlow(image) if follows else None
         self._active = None
 
     def _add_object(
@@ -223,6 +229,8 @@ class DeepLabSegmenter(SegmenterBase):
     def _encode(self, images: list[np.ndarray]) -> Any:
         inputs = self._propagation.inputs(images)
         self._seen = []
+        if self._flow is not None:
+            self._sources = [self._flow.advance(image) for image in images]
         if self._full and len(self._objects) > 1:
             return inputs  # Every object has an encoder of its own.
         if len(self._objects) == 1:
@@ -231,6 +239,8 @@ class DeepLabSegmenter(SegmenterBase):
 
     def _predict_object(self, features: Any, position: int, tracked: ObjectState) -> np.ndarray:
         self._activate(tracked)
+        if self._flow is not None:
+            tracked.probability = moved(tracked.probability, self._sources[position])
         if self._full and len(self._objects) > 1:
             features = [self._network.encode(batch) for batch in features]
         seen = [one_of(view, position) for view in features]

@@ -1,14 +1,17 @@
 """Adapting, propagating, and putting the parent back."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
 from deeplab_gygo.inference.segmenter_base import soft_aggregate
 from deeplab_gygo.io.frame_folder import sequence_from_folder
 from deeplab_gygo.io.masks import write_mask
+from deeplab_gygo.io.sequence import Frame
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.weight_file import load_parent, variables_by_name
 
@@ -187,3 +190,25 @@ def test_components_away_from_the_object_are_removed_unless_it_is_lost(parent, c
     np.testing.assert_array_equal(segmenter.step(frames[1]).probability, near)
     segmenter._objects[0].usual_area = 1e6
     np.testing.assert_array_equal(segmenter.step(frames[2]).probability, near + far)
+
+
+@pytest.mark.parametrize("guide", ["target", "none"])
+def test_the_previous_mask_is_moved_with_the_object(parent, guide, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
+    image = cv2.GaussianBlur(noise, (0, 0), 3)
+    frames = [
+        Frame(i, f"{i:05d}", decode=lambda i=i: np.roll(image, 5 * i, axis=1)) for i in range(4)
+    ]
+    segmenter = DeepLabSegmenter(parent, _config(mode="one-shot", guide=guide))
+    segmenter.begin(frames[0], _truth(0))
+    seen = []
+
+    def keep(features, tracked):
+        seen.append(tracked.probability)
+        return tracked.probability
+
+    monkeypatch.setattr(segmenter._propagation, "probability", keep)
+    for frame in frames[1:]:
+        segmenter.step(frame)
+    expected = np.roll(_truth(0), 15, axis=1) if guide == "target" else _truth(0)
+    assert jaccard(seen[-1] > 0.5, expected) > 0.8

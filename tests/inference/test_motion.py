@@ -1,0 +1,64 @@
+"""Masks that are moved by the motion between frames."""
+
+import cv2
+import numpy as np
+import pytest
+
+from deeplab_gygo.evaluation.measures import jaccard
+from deeplab_gygo.inference.motion import SHORT_SIDE, OpticalFlow, moved
+
+
+def _texture(size, seed=0):
+    noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)
+
+
+def _disk(size, center, radius):
+    return cv2.circle(np.zeros(size, np.float32), center, radius, 1.0, -1)
+
+
+@pytest.mark.parametrize("size", [(120, 200), (480, 854)])
+def test_the_mask_follows_an_object_that_moves_on_its_own(size):
+    background, surface = _texture(size), _texture(size, 1)
+    radius = size[0] // 4
+    shift = radius // 3
+    first, second = (size[1] // 2, size[0] // 2), (size[1] // 2 + shift, size[0] // 2)
+    before, after = _disk(size, first, radius), _disk(size, second, radius)
+    frames = [
+        np.where(mask[..., None] > 0, np.roll(surface, step, axis=1), background)
+        for mask, step in ((before, 0), (after, shift))
+    ]
+    found = moved(before, OpticalFlow(frames[0]).advance(frames[1]))
+    assert jaccard(before > 0.5, after > 0.5) < 0.8
+    assert jaccard(found > 0.5, after > 0.5) > 0.85
+
+
+def test_what_comes_into_view_is_background():
+    image = _texture((96, 128))
+    flow = OpticalFlow(image)
+    found = moved(np.ones((96, 128), np.float32), flow.advance(np.roll(image, 12, axis=1)))
+    assert found[20:76, :6].max() < 0.5
+    assert found[20:76, 20:].min() > 0.5
+
+
+def test_a_clip_is_followed_frame_by_frame():
+    image = _texture((96, 128))
+    flow = OpticalFlow(image)
+    mask = _disk((96, 128), (40, 48), 12)
+    for step in range(1, 6):
+        mask = moved(mask, flow.advance(np.roll(image, 6 * step, axis=1)))
+    assert jaccard(mask > 0.5, _disk((96, 128), (70, 48), 12) > 0.5) > 0.75
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (15, 15), (17, 2)])
+def test_frames_smaller_than_the_flow_can_read(size):
+    image = _texture(size)
+    found = moved(np.ones(size, np.float32), OpticalFlow(image).advance(image))
+    assert found.shape == size
+    assert found.max() > 0.99
+
+
+def test_large_frames_are_shrunk():
+    image = np.zeros((2 * SHORT_SIDE, 3 * SHORT_SIDE, 3), np.uint8)
+    assert OpticalFlow(image).advance(image).shape == (SHORT_SIDE, 3 * SHORT_SIDE // 2, 2)
+    assert OpticalFlow(image, 0).advance(image).shape == (*image.shape[:2], 2)
