@@ -118,8 +118,7 @@ class FlowSegmenter(CopySegmenter):
         self._flow: OpticalFlow | None = None
 
     def _start(self, image: np.ndarray) -> None:
-        preset = _FLOW_PRESETS[self.config.flow_preset]
-        self._flow = OpticalFlow(image, 0, cv2.DISOpticalFlow_create(preset))
+        self._flow = OpticalFlow(image, 0, _FLOW_PRESETS[self.config.flow_preset])
 
     def _encode(self, images: list[np.ndarray]) -> np.ndarray:
         return self._flow.advance(images[0])

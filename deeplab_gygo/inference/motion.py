@@ -25,8 +25,7 @@ class OpticalFlow:
     Args:
         image: uint8 [H, W, 3] RGB, the first frame.
         short_side: Short side of the frames whose flow is computed, pixels; 0: the full size.
-        flow: Flow of OpenCV; None: dense inverse search down to the last pixel, without
-            variational refinement, which costs more than it gains here.
+        preset: Preset of OpenCV's dense inverse search.
 
     Example:
         >>> frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -40,14 +39,14 @@ class OpticalFlow:
         self,
         image: np.ndarray,
         short_side: int = SHORT_SIDE,
-        flow: cv2.DenseOpticalFlow | None = None,
+        preset: int = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
     ):
         height, width = image.shape[:2]
         scale = min(1.0, short_side / min(height, width)) if short_side else 1.0
         self._size = tuple(max(1, round(side * scale)) for side in (height, width))
         rows, columns = np.indices(self._size, np.float32)
         self._grid = np.stack([columns, rows], axis=-1)
-        self._flow = flow or _dense_inverse_search()
+        self._flow = cv2.DISOpticalFlow_create(preset)
         self._previous = self._gray(image)
 
     def advance(self, image: np.ndarray) -> np.ndarray:
@@ -72,13 +71,6 @@ class OpticalFlow:
             gray = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
         padding = (0, max(0, MIN_FLOW_SIDE - height), 0, max(0, MIN_FLOW_SIDE - width))
         return cv2.copyMakeBorder(gray, *padding, cv2.BORDER_REPLICATE)
-
-
-def _dense_inverse_search() -> cv2.DenseOpticalFlow:
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    flow.setFinestScale(0)
-    flow.setVariationalRefinementIterations(0)
-    return flow
 
 
 def moved(plane: np.ndarray, source: np.ndarray) -> np.ndarray:
