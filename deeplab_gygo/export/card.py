@@ -39,6 +39,7 @@ _RESIZE = (
 )
 _UNLIKE = [
     "no optical flow: the package moves the previous mask to the new frame before it is the guide",
+    "small objects are not enlarged",
     "no component filter: components that do not touch the previous mask are kept",
     "the caller decides when an object is lost and `guided` is no longer of use; the package does "
     "by the usual area of the object",

@@ -24,6 +24,8 @@ from deeplab_gygo.inference.propagation import Propagation
 from deeplab_gygo.inference.segmenter_base import SegmenterBase, low_jaccard_warning
 from deeplab_gygo.inference.views import View, augmented_views
 from deeplab_gygo.inference.zero_shot import TwoPassSegmenter
+from deeplab_gygo.inference.zoom import Window
+from deeplab_gygo.io.masks import VOID
 from deeplab_gygo.io.sequence import Frame, Sequence
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory, remember
@@ -42,6 +44,9 @@ class DeepLabSegmenter(SegmenterBase):
         seed: Seed of augmentation and order; the same seed gives the same masks on a CPU.
         encode: Encoder in another runtime (`inference.engines`), which is not fine-tuned; None:
             the parent's own.
+
+    Attributes:
+        enlarges: Whether small objects are enlarged (`inference.zoom`).
 
     Raises:
         UsageError: The mode needs weights that were trained with a guide.
@@ -76,6 +81,8 @@ class DeepLabSegmenter(SegmenterBase):
         self._active: ObjectState | None = None
         self._judged = False
         self._seen: list[tuple[ObjectState, Features]] = []
+        self.enlarges = True
+        self._window: Window | None = None
         self._flow: OpticalFlow | None = None
         self._sources: list[np.ndarray] = []
 
@@ -93,18 +100,65 @@ class DeepLabSegmenter(SegmenterBase):
     def release(self) -> None:
         """Ends the sequence and restores the parent's weights."""
         self._size, self._objects, self._active = None, [], None
+        self._window, self._flow = None, None
         if self._tuner is not None:
             self._tuner.reset()
 
     def _start(self, image: np.ndarray) -> None:
-        config = self.config
-        self._geometry = Geometry.fit(image.shape[:2], config.short_side, self._parent.stride)
-        scale = 0.0 if self._needs_mask else config.zero_shot_tta_scale
-        self._propagation = Propagation(self._network, config, self._geometry, self._guide, scale)
-        # A frame is predicted from where the object is now, not from where it was.
-        follows = self._needs_mask and self._guide != "none"
-        self._flow = OpticalFlow(image) if follows else None
-        self._active = None
+        short_side = self.config.short_side
+        self._work_at(Geometry.fit(image.shape[:2], short_side, self._parent.stride))
+        self.batch_size = self.config.ENCODE_BATCH
+        self._window, self._flow, self._active = None, None, None
+
+    def _work_at(self, geometry: Geometry) -> None:
+        self._geometry = geometry
+        scale = 0.0 if self._needs_mask else self.config.zero_shot_tta_scale
+        self._propagation = Propagation(self._network, self.config, geometry, self._guide, scale)
+
+    def _seen_as(
+        self, image: np.ndarray, mask: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        if mask is None or not self._needs_mask:
+            return image, mask
+        window = Window(self._geometry.frame, self._geometry.working).around(
+            (mask != 0) & (mask != VOID)
+        )
+        if self.enlarges and window.zoom > 1:
+            # The objects see a clip that is filmed by a camera close to them.
+            self._window, self.batch_size = window, 1
+            self._work_at(Geometry.fit(window.view, min(window.view), self._parent.stride))
+            image, mask = window.crop(image), window.crop_labels(mask)
+        if self._guide != "none":
+            # A frame is predicted from where the object is now, not from where it was.
+            self._flow = OpticalFlow(image)
+        return image, mask
+
+    def _checked_image(self, frame: Frame) -> np.ndarray:
+        image = super()._checked_image(frame)
+        return image if self._window is None else self._window.crop(image)
+
+    def _whole(self, probability: np.ndarray) -> np.ndarray:
+        return probability if self._window is None else self._window.paste(probability)
+
+    def _predict(self, frames: list[Frame]) -> list[Prediction]:
+        predictions = super()._predict(frames)
+        if self._window is not None:
+            self._follow(self._window, frames[-1].image, predictions[-1].mask)
+        return predictions
+
+    def _follow(self, window: Window, image: np.ndarray, mask: np.ndarray) -> None:
+        """Moves the window to where the objects were found last; to the whole frame if nowhere."""
+        threshold, fraction = self._threshold, self.config.LOST_AREA_FRACTION
+        lost = all(tracked.is_lost(threshold, fraction) for tracked in self._objects)
+        moved_to = window.around(np.zeros_like(mask) if lost else mask)
+        if moved_to == window:
+            return
+        for tracked in self._objects:
+            tracked.probability = moved_to.crop(window.paste(tracked.probability))
+            tracked.usual_area *= (moved_to.zoom / window.zoom) ** 2
+        if self._flow is not None:
+            self._flow = OpticalFlow(moved_to.crop(image))
+        self._window = moved_to
 
     def _add_object(
         self,

@@ -68,6 +68,16 @@ class SegmenterBase(ABC):
     def _start(self, image: np.ndarray) -> None:
         """Prepares for frames of the size of the first one, uint8 [H, W, 3] RGB."""
 
+    def _seen_as(
+        self, image: np.ndarray, mask: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns the annotated frame and its mask as objects see them: here unchanged."""
+        return image, mask
+
+    def _whole(self, probability: np.ndarray) -> np.ndarray:
+        """Returns what objects predicted, float32 [H', W'], at the size of the frame."""
+        return probability
+
     @abstractmethod
     def _add_object(
         self,
@@ -142,6 +152,7 @@ class SegmenterBase(ABC):
                 )
             check_first_mask(mask, size, frame.name)
         self._start(image)
+        image, mask = self._seen_as(image, mask)
         done = []
         labels = (
             [int(i) for i in np.unique(mask) if i not in (0, VOID)] if self._needs_mask else [1]
@@ -210,7 +221,7 @@ class SegmenterBase(ABC):
         if mask is None:
             yield self.step(first)
         else:
-            planes = np.stack([tracked.probability for tracked in self._objects])
+            planes = np.stack([self._whole(tracked.probability) for tracked in self._objects])
             probability = planes[0] if len(planes) == 1 else planes
             yield Prediction(first.index, first.name, probability, mask, 0.0)
         # A stream is segmented as its frames arrive.
@@ -256,13 +267,16 @@ class SegmenterBase(ABC):
         if len(planes) == 1:
             tracked = self._objects[0]
             tracked.update(planes[0], self._threshold)
-            mask = (planes[0] > self._threshold).astype(np.uint8) * np.uint8(tracked.label)
-            return planes[0], mask
+            probability = self._whole(planes[0])
+            mask = (probability > self._threshold).astype(np.uint8) * np.uint8(tracked.label)
+            return probability, mask
         merged = soft_aggregate(np.stack(planes))
         labels = np.array([0] + [tracked.label for tracked in self._objects], np.uint8)
         for tracked, plane in zip(self._objects, merged[1:], strict=True):
             tracked.update(plane, self._threshold)
-        return merged[1:], labels[np.argmax(merged, axis=0)]
+        whole = np.stack([self._whole(plane) for plane in merged[1:]])
+        background = 1 - whole.sum(axis=0, keepdims=True)
+        return whole, labels[np.argmax(np.concatenate([background, whole]), axis=0)]
 
 
 def soft_aggregate(probabilities: np.ndarray) -> np.ndarray:

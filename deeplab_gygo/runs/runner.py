@@ -124,6 +124,8 @@ class SequenceRunner:
             Sequence, steps and seconds, for the card of the model.
         """
         frame = clip.sequence.frame(clip.start)
+        # The exported model sees whole frames.
+        self._segmenter.enlarges = False
         with closing(ProgressBars(clip, shown=self.settings.progress, keep=True)) as bars:
             done = self._segmenter.begin(frame, clip.mask, bars.tuned)
         return {

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from product_renderer.raster import View, doubtful_frames, rasterize_view
+from product_renderer.raster import View, look_at, rasterize_view
 from product_renderer.textures import Generator
 
 _PREVIEW = 112  # Pixels of the longer side of the silhouettes that the distance is fitted on.
@@ -124,10 +124,10 @@ class Orbit:
         away = self.distance * (1 + self.zoom * np.cos(2 * np.pi * self.pace * time))
         position = self.center + away * (outward + shake[:3])
         position[2] = max(position[2], 0.04)
-        straight = doubtful_frames(position, self.center, 0.0, self.focal * max(size), size)
+        straight = look_at(position, self.center, 0.0, self.focal * max(size), size)
         aim = (self.offset + shake[3:5]) * away * min(size) / max(size) / self.focal
         target = self.center + aim[0] * straight.rotation[0] + aim[1] * straight.rotation[1]
-        return doubtful_frames(position, target, self.roll + shake[5], self.focal * max(size), size)
+        return look_at(position, target, self.roll + shake[5], self.focal * max(size), size)
 
 
 def _extent(orbit: Orbit, times, size, vertices, faces) -> tuple[np.ndarray, float]:

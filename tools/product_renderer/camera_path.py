@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from product_renderer.raster import View, doubtful_frames
+from product_renderer.raster import View, look_at
 from product_renderer.textures import Generator
 
 _AIM_STEPS = 6  # Fixed-point iterations; each leaves about a fifth of the error.
@@ -108,10 +108,10 @@ class KeyframePath:
         away = self.distance * approach
         position = self.center + away * outward
         position[2] = max(position[2], _LOWEST)
-        straight = doubtful_frames(position, self.center, 0.0, focal * max(size), size)
+        straight = look_at(position, self.center, 0.0, focal * max(size), size)
         offset = right * straight.rotation[0] + down * straight.rotation[1]
         target = self.center + offset * away / focal
-        return doubtful_frames(position, target, roll, focal * max(size), size)
+        return look_at(position, target, roll, focal * max(size), size)
 
     def shifted(self, index: int, move, points: np.ndarray, size: tuple[int, int]) -> KeyframePath:
         """Turns the camera at a keyframe so that points get to another place in the image.

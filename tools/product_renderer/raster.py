@@ -56,7 +56,7 @@ class View:
         )
 
 
-def doubtful_frames(position, target, roll: float, focal: float, size: tuple[int, int]) -> View:
+def look_at(position, target, roll: float, focal: float, size: tuple[int, int]) -> View:
     """Makes a view from a position towards a target.
 
     Args:

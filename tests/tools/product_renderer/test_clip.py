@@ -8,7 +8,7 @@ from product_renderer.catalog import KINDS
 from product_renderer.clip import render_product_clip, render_product_still, write_product_clip
 from product_renderer.lighting import DepthMap
 from product_renderer.models import normalized
-from product_renderer.raster import barycentric, doubtful_frames, rasterize_view
+from product_renderer.raster import barycentric, look_at, rasterize_view
 from product_renderer.sampling import pyramid, sample
 
 from deeplab_gygo.errors import StorageError, UsageError
@@ -128,7 +128,7 @@ def test_unwritable_folder(tmp_path):
 
 
 class TestRasterizer:
-    VIEW = doubtful_frames((0.0, -2.0, 0.0), (0.0, 0.0, 0.0), 0.0, 100.0, (120, 160))
+    VIEW = look_at((0.0, -2.0, 0.0), (0.0, 0.0, 0.0), 0.0, 100.0, (120, 160))
 
     def test_projection_has_right_right_and_up_up(self):
         x, y, depth = self.VIEW.project(np.array([[0.5, 0.0, 0.5]]))[0]

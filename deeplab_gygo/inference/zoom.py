@@ -1,0 +1,126 @@
+"""Small objects, enlarged: the network sees a window that follows them instead of the whole frame.
+
+An object of a few pixels is gone after the encoder's stride of 16. The window has the aspect of the
+frame and is resized to the working size, so that nothing is compiled again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from deeplab_gygo.inference.geometry import sigmoid
+
+SMALL = 24
+"""Root of the area of a small object, pixels at the working size. Enlarging larger ones gained
+nothing or lost (experiments/results/window_choices.json)."""
+
+MARGIN = 5.0
+"""Sides of the window relative to those of the object: 4, 6 and 10 are equal on small objects."""
+
+MAX_ZOOM = 8.0
+"""Largest enlargement: beyond it are no more details."""
+
+MIN_ZOOM = 1.25
+"""Least enlargement that is worth a window."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of the frame that the network sees, at the working size.
+
+    Attributes:
+        frame: Height and width of the frame, pixels.
+        view: Height and width of what the network sees, pixels.
+        left: First column in the frame, pixels.
+        top: First row.
+        zoom: Sides of the frame relative to those of the window, 1 or more.
+    """
+
+    frame: tuple[int, int]
+    view: tuple[int, int]
+    left: float = 0.0
+    top: float = 0.0
+    zoom: float = 1.0
+
+    def around(self, mask: np.ndarray) -> Window:
+        """Chooses the window for the objects of a mask: the whole frame unless they are small.
+
+        Args:
+            mask: bool or uint8 [H, W] at the size of the frames, nonzero inside the objects.
+        """
+        (height, width), view = self.frame, self.view
+        whole = Window(self.frame, view)
+        area = np.count_nonzero(mask)
+        if not area or area * (view[0] / height) ** 2 >= SMALL**2:
+            return whole
+        x, y, across, down = cv2.boundingRect((mask != 0).astype(np.uint8))
+        zoom = min(MAX_ZOOM, 1 / (MARGIN * max(across / width, down / height)))
+        if zoom < MIN_ZOOM:
+            return whole
+        left = min(max(x + across / 2 - width / zoom / 2, 0), width - width / zoom)
+        top = min(max(y + down / 2 - height / zoom / 2, 0), height - height / zoom)
+        return Window(self.frame, view, left, top, zoom)
+
+    def crop(self, plane: np.ndarray) -> np.ndarray:
+        """Enlarges the window.
+
+        Args:
+            plane: uint8 or float32 [H, W] or [H, W, C] at the size of the frames.
+
+        Returns:
+            The same at the size of the view.
+        """
+        # Shrunk by area first where the window has more pixels than the view.
+        shrink = max(1.0, self.frame[0] / self.zoom / self.view[0])
+        if shrink > 1:
+            size = tuple(max(1, round(side / shrink)) for side in plane.shape[1::-1])
+            plane = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
+        size = self.view[::-1]
+        border = cv2.BORDER_REPLICATE
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(
+            plane, self._to(plane.shape[:2]), size, flags=flags, borderMode=border
+        )
+
+    def crop_labels(self, mask: np.ndarray) -> np.ndarray:
+        """Enlarges the window of a mask of object ids, uint8 [H, W]; no id is lost."""
+        labels = np.unique(mask)
+        planes = np.stack([self.crop((mask == label).astype(np.float32)) for label in labels])
+        cropped = labels[np.argmax(planes, axis=0)]
+        for label, plane in zip(labels, planes, strict=True):
+            if not (cropped == label).any():
+                cropped[np.unravel_index(np.argmax(plane), plane.shape)] = label
+        return cropped
+
+    def paste(self, probability: np.ndarray) -> np.ndarray:
+        """Puts what was found in the window into the frame; logits are interpolated.
+
+        Args:
+            probability: float32 [H', W'] in 0..1 at the size of the view.
+
+        Returns:
+            float32 [H, W] in 0..1 at the size of the frames; 0 outside the window.
+        """
+        bounded = np.clip(probability, 1e-6, 1 - 1e-6)
+        logits = np.log(bounded / (1 - bounded)).astype(np.float32)
+        height, width = self.frame
+        placed = cv2.warpAffine(
+            logits, self._to(self.frame), (width, height), flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        inside = np.zeros(self.frame, bool)
+        bottom, right = self.top + height / self.zoom, self.left + width / self.zoom
+        inside[round(self.top) : round(bottom), round(self.left) : round(right)] = True
+        return np.where(inside, sigmoid(placed), np.float32(0))
+
+    def _to(self, size: tuple[int, int]) -> np.ndarray:
+        """Returns the map from pixel centers of the view to those of a resized frame, [2, 3]."""
+        rows = []
+        for axis, start in ((1, self.left), (0, self.top)):
+            scale = size[axis] / (self.zoom * self.view[axis])
+            offset = start * size[axis] / self.frame[axis] + 0.5 * scale - 0.5
+            rows.append([scale, 0, offset] if axis else [0, scale, offset])
+        return np.array(rows, np.float64)
