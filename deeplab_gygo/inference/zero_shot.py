@@ -23,7 +23,6 @@ from deeplab_gygo.inference.components import main_component
 from deeplab_gygo.inference.confidence import expected_jaccard
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.geometry import Geometry
-from deeplab_gygo.inference.motion import OpticalFlow, moved
 from deeplab_gygo.inference.network import Features, ForwardPass, one_of
 from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
 from deeplab_gygo.inference.prediction import Prediction
@@ -149,20 +148,18 @@ class TwoPassSegmenter:
         known = bool(anchors) or forward.memory is not None
         propagation = self._guided if known else self._unguided
         results = []
-        flow = self._flow(chunk, best)
         for index in reversed(range(best)):
-            probability = self._predict(propagation, chunk, index, backward, flow)
+            probability = self._predict(propagation, chunk, index, backward)
             results.append((_pack(probability), backward.confidence))
         # The frames before the best anchor were segmented last to first: they share the time.
         each = (time.monotonic() - start) / max(1, best)
-        flow = self._flow(chunk, best)
         for index, frame in enumerate(frames):
             clock = time.monotonic()
             if index < best:
                 packed, confidence = results.pop()
                 probability, seconds = self._unpack(packed), each
             else:
-                probability = self._predict(propagation, chunk, index, forward, flow)
+                probability = self._predict(propagation, chunk, index, forward)
                 confidence, seconds = forward.confidence, time.monotonic() - clock
             chunk.images[index], chunk.unguided[index] = [], b""  # No longer needed.
             mask = (probability > self._config.threshold).astype(np.uint8)
@@ -197,24 +194,9 @@ class TwoPassSegmenter:
     def _features(self, images: list[np.ndarray]) -> list[Features]:
         return [self._network.encode(image[None]) for image in images]
 
-    def _image(self, chunk: Chunk, index: int) -> np.ndarray:
-        """Returns a frame at the working size, uint8 [H', W', 3]."""
-        height, width = self._geometry.working
-        return np.ascontiguousarray(chunk.images[index][0][:height, :width])
-
-    def _flow(self, chunk: Chunk, index: int) -> OpticalFlow:
-        """Returns the flow of a clip that starts at a frame, in either direction."""
-        return OpticalFlow(self._image(chunk, index))
-
     def _predict(
-        self,
-        propagation: Propagation,
-        chunk: Chunk,
-        index: int,
-        tracked: ObjectState,
-        flow: OpticalFlow,
+        self, propagation: Propagation, chunk: Chunk, index: int, tracked: ObjectState
     ) -> np.ndarray:
-        tracked.probability = moved(tracked.probability, flow.advance(self._image(chunk, index)))
         # The views of the second pass are the first ones of the first pass.
         features = self._features(chunk.images[index][: len(propagation.views)])
         # Averaged with the unguided first pass: the anchors may be wrong for this frame.
