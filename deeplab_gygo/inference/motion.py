@@ -12,8 +12,8 @@ import numpy as np
 
 SHORT_SIDE = 168
 """Short side of the frames whose flow is computed, pixels; smaller frames keep theirs. From
-experiments/results/motion_choices.json: against none .049 (standard error .017) of one-shot J on
-table scenes and .100 (.037) on like objects; 120 and 240 gain less, within the error."""
+experiments/results/propagation_choices.json: against none .049 (standard error .017) of one-shot J
+on table scenes and .100 (.037) on like objects; 120 and 240 gain less, within the error."""
 
 MIN_FLOW_SIDE = 16
 """Pixels; OpenCV's dense inverse search reads out of bounds on smaller images."""
