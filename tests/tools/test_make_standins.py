@@ -43,8 +43,8 @@ def make(tool, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("kind", ["like", "weak"])
-def test_composed_clips_read_back_and_follow_from_the_seed(kind, make, data, tmp_path):
+@pytest.mark.parametrize(("kind", "least"), [("like", 0.004), ("weak", 0.004), ("small", 0.0001)])
+def test_composed_clips_read_back_and_follow_from_the_seed(kind, least, make, data, tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         make(kind, tmp_path / name, "--count", 2, "--data", data, "--seed", seed)
     dataset = open_dataset("davis2016", tmp_path / "a")
@@ -53,8 +53,8 @@ def test_composed_clips_read_back_and_follow_from_the_seed(kind, make, data, tmp
     for name in names:
         assert len(dataset.sequence(name)) == FRAMES
         masks = np.array([dataset.annotation(name, index) for index in range(FRAMES)])
-        assert set(np.unique(masks)) == {0, 1} and masks[0].mean() > 0.004
-        assert masks.mean(axis=(1, 2)).max() < 0.25
+        assert set(np.unique(masks)) == {0, 1} and masks[0].mean() > least
+        assert masks.mean(axis=(1, 2)).max() < (0.25 if kind != "small" else 0.005)
     first, same, other = (
         b"".join(path.read_bytes() for path in sorted((tmp_path / name).rglob("*.jpg")))
         for name in "abc"

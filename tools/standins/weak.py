@@ -1,4 +1,4 @@
-"""Composed stand-ins: one object that is in part hard to tell from its background."""
+"""Composed stand-ins: one object, in part hard to tell from its background, or very small."""
 
 from __future__ import annotations
 
@@ -41,12 +41,17 @@ _LIMB = (0.18, 0.35)  # Area of the limb.
 _LIMBED = ("person", "deer", "dog", "bird")  # Categories of objects with limbs.
 _SWING = (0.6, 1.0)  # Amplitude, radians.
 _PERIOD = (26.0, 42.0)  # Frames at 30 per second: at 5 per second a swing takes 4 to 7.
-_LIKE_BACKGROUND = {"part": (0.35, 0.6), "limb": (0.35, 0.6), "dark": (0.85, 1.0)}  # Of all of it.
+# Of all of it.
+_LIKE_BACKGROUND = {
+    "part": (0.35, 0.6), "limb": (0.35, 0.6), "dark": (0.85, 1.0), "small": (0.0, 0.4)
+}  # fmt: skip
 _DARK = (14.0, 26.0)  # Mean of the surroundings of an object in the dark, gray levels.
 _BACKGROUNDS = 4  # Photos of which the busiest is taken.
 _AREA = (0.025, 0.10)  # Of the object, as a share of the picture.
+_SMALL_AREA = (0.0002, 0.0012)  # 9 to 22 pixels at 854x480.
 _INSIDE = 0.7  # Least part of the object inside the picture.
 _MAX_STEP = 0.7  # Between frames, relative to the root of its area.
+_SMALL_MAX_STEP = 1.5
 _SPEED = np.array([0.022, 0.016, 0.008, 0.012, *[0.004] * 8, 0.004])  # As in `like`.
 
 
@@ -108,9 +113,9 @@ class WeakScene:
         colors = layer.colors * (1 - mix) + mix * local * alpha
         return replace(layer, colors=np.clip(colors + 0.5, 0, 255).astype(np.uint8))
 
-    def fits(self, times: np.ndarray) -> bool:
+    def fits(self, times: np.ndarray, max_step: float = _MAX_STEP) -> bool:
         """Checks that the object stays in the picture and that a person can follow it."""
-        if largest_step(self.item, self.camera, times) > _MAX_STEP:
+        if largest_step(self.item, self.camera, times) > max_step:
             return False
         for time in (float(value) for value in times):
             camera = self.camera.at(time)
@@ -125,17 +130,30 @@ class WeakScene:
 
 def weak_clip(sources: Sources, index: int, times: np.ndarray, seed: int) -> Clip:
     """Makes a clip of one object, hard to see in part or whole; see `composed_clips`."""
-    rng = np.random.default_rng([seed, 2, index])
-    size, variant = SIZES[index % len(SIZES)], VARIANTS[index % len(VARIANTS)]
+    variant = VARIANTS[index % len(VARIANTS)]
+    clip = _clip(sources, index, times, [seed, 2, index], variant, _MAX_STEP)
+    return replace(clip, name=f"weak{index:02d}-{variant}")
+
+
+def small_clip(sources: Sources, index: int, times: np.ndarray, seed: int) -> Clip:
+    """Makes a clip of one very small object, plain to see; see `composed_clips`."""
+    clip = _clip(sources, index, times, [seed, 3, index], "small", _SMALL_MAX_STEP)
+    return replace(clip, name=f"small{index:02d}-{clip.notes['category']}")
+
+
+def _clip(
+    sources: Sources, index: int, times: np.ndarray, seeds: list[int], variant: str, step: float
+) -> Clip:
+    """Makes a clip of a variant, without a name."""
+    rng, size = np.random.default_rng(seeds), SIZES[index % len(SIZES)]
     while True:
         scene, notes = _sample_scene(sources, variant, size, rng)
-        if scene.fits(times):
+        if scene.fits(times, step):
             break
     rendered = (
-        scene.render(float(time), np.random.default_rng([seed, 2, index, int(time)]))
-        for time in times
+        scene.render(float(time), np.random.default_rng([*seeds, int(time)])) for time in times
     )
-    return Clip(f"weak{index:02d}-{variant}", rendered, {"variant": variant, **notes})
+    return Clip("", rendered, {"variant": variant, **notes})
 
 
 def _sample_scene(
@@ -147,7 +165,8 @@ def _sample_scene(
     category = sources.category(rng, _LIMBED if variant == "limb" else ())
     still = sources.still(category, rng)
     sprite = sources.sprite(still)
-    root = float(np.sqrt(np.exp(rng.uniform(*np.log(_AREA))) * size[0] * size[1]))
+    area = _SMALL_AREA if variant == "small" else _AREA
+    root = float(np.sqrt(np.exp(rng.uniform(*np.log(area))) * size[0] * size[1]))
     item = _sample_item(sprite, root, size, variant, rng)
     gains = _local_gains(item, background) ** rng.uniform(*_LIKE_BACKGROUND[variant])
     item, weights, pull = replace(item, gains=gains), None, float(rng.uniform(*_PULL))
