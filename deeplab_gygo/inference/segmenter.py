@@ -107,7 +107,7 @@ class DeepLabSegmenter(SegmenterBase):
     def _start(self, image: np.ndarray) -> None:
         short_side = self.config.short_side
         self._work_at(Geometry.fit(image.shape[:2], short_side, self._parent.stride))
-        self.batch_size = self.config.ENCODE_BATCH
+        self.batch_size = type(self).batch_size
         self._window, self._flow, self._active = None, None, None
 
     def _work_at(self, geometry: Geometry) -> None:
