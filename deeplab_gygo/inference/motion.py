@@ -13,7 +13,8 @@ import numpy as np
 SHORT_SIDE = 168
 """Short side of the frames whose flow is computed, pixels; smaller frames keep theirs. From
 experiments/results/propagation_choices.json: against none .049 (standard error .017) of one-shot J
-on table scenes and .100 (.037) on like objects; 120 and 240 gain less, within the error."""
+on table scenes and .100 (.037) on like objects, weights of version 0.3.0; 120 and 240 gained .02
+less on table scenes (.016), as much on like objects."""
 
 MIN_FLOW_SIDE = 16
 """Pixels; OpenCV's dense inverse search reads out of bounds on smaller images."""

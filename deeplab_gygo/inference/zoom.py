@@ -20,13 +20,13 @@ on table scenes (experiments/results/propagation_choices.json)."""
 
 MARGIN = 5.0
 """Sides of the window relative to those of the object: between 4 and 6, which are equal on small
-objects; 10 is .03 lower (same file)."""
+objects; 10 is .025 lower, with as much zoom (same file)."""
 
 MAX_ZOOM = 8.0
-"""Largest enlargement: beyond it are no more details."""
+"""Largest enlargement; 4, 6 and 10 were measured, as in `MARGIN`."""
 
 MIN_ZOOM = 1.25
-"""Least enlargement that is worth a window."""
+"""Least enlargement for which there is a window; not measured."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,13 @@ class Window:
         left: First column in the frame, pixels.
         top: First row.
         zoom: Sides of the frame relative to those of the window, 1 or more.
+
+    Example:
+        >>> mask = np.zeros((480, 640), np.uint8)
+        >>> mask[200:212, 300:312] = 1
+        >>> window = Window((480, 640), (360, 480)).around(mask)
+        >>> window.zoom, window.crop(mask).shape
+        (8.0, (360, 480))
     """
 
     frame: tuple[int, int]
