@@ -4,6 +4,20 @@ Compiled forward passes, the compiled gradient step, resizing to sizes known onl
 precision and devices; no other package asks which backend runs.
 """
 
+from importlib import import_module
+
+from deeplab_gygo.errors import UsageError
+
+try:
+    import_module("keras")  # for the first time, at which Keras loads its backend
+except (ImportError, ValueError) as error:
+    raise UsageError(
+        "Keras runs on the backend tensorflow or jax, which is installed",
+        met=error,
+        where="environment variable KERAS_BACKEND",
+        remedy="Set KERAS_BACKEND=tensorflow",
+    ) from error
+
 from deeplab_gygo.backend.calls import (
     compiled,
     compiled_function,

@@ -76,8 +76,8 @@ class GrabCutOnline(ClassicalOnline):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range(self, "iterations", 1)
-        check_range(self, "search_radius", 0)
+        check_range(self, "iterations", 1, 1000)
+        check_range(self, "search_radius", 0, 10_000)
 
 
 class CopySegmenter(SegmenterBase):

@@ -9,6 +9,8 @@ import typing
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from deeplab_gygo.io.config_file import parse_option
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
@@ -45,10 +47,12 @@ def add_config_options(
         if field.default not in (dataclasses.MISSING, None, ""):
             text += f" [{field.default}]"
         choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
-        form: dict[str, Any] = {"type": hint}
+        form: dict[str, Any] = {"type": parse_option(hint, f"--{prefix}{name}")}
         if choices and all(isinstance(choice, str) for choice in choices):
             form = {"type": str, "choices": choices}  # a better message than that of a type
-        elif not choices:
+        elif choices:
+            form["metavar"] = "{" + ",".join(map(str, choices)) + "}"
+        else:
             kinds = [k for k in typing.get_args(hint) if k is not type(None)] or [hint]
             form["metavar"] = _METAVARS.get(kinds[0] if len(kinds) == 1 else hint, "LIST")
         parser.add_argument(

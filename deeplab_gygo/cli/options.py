@@ -222,10 +222,14 @@ def import_keras() -> None:
     Together with the paused garbage collector this saves 1.1 of 5.1 s of CPU time until the network
     is loaded (tools/measure_startup.py). Only a process of the command line may do it: elsewhere
     Keras keeps all its functions.
+
+    Raises:
+        UsageError: Keras is to run on a backend that is unknown or not installed.
     """
     from deeplab_gygo.runs.environment import keras_backend
 
     if "keras" in sys.modules or keras_backend() != "tensorflow":
+        import_module("deeplab_gygo.backend")  # which says why a backend cannot be loaded
         return
     hidden = [name for name in _OPTIONAL if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # None: as if they were not installed

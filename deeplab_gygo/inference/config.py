@@ -23,6 +23,9 @@ Guide = Literal["none", "previous", "blend", "target"]
 UNLIMITED_STEPS = 1_000_000
 """Number of fine-tuning steps when only `seconds` ends the fine-tuning."""
 
+MAX_SIDE = 8192
+"""Largest short side of frames as the network sees them, pixels."""
+
 DEFAULT_PRESET = "balanced"
 """Preset of DeepLabV3+ unless another is asked for."""
 
@@ -108,6 +111,10 @@ class OnlineConfig:
     LOST_AREA_FRACTION: ClassVar[float] = 0.25
     # Frames encoded at once.
     ENCODE_BATCH: ClassVar[int] = 4
+    # Bounds of memory: a view with its cached features has about 15 MB, and a frame in the memory
+    # is matched to every position.
+    MAX_VIEWS: ClassVar[int] = 100
+    MAX_MEMORY_FRAMES: ClassVar[int] = 64
     # Frames held in memory by the second pass of `zero-shot`.
     CHUNK_SIZE: ClassVar[int] = 100
 
@@ -159,17 +166,12 @@ class OnlineConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_range(self, "steps", 0)
+        check_range(self, "steps", 0, UNLIMITED_STEPS)
         check_range(self, "seconds", 0)
-        if self.size and self.size < 16:
-            raise UsageError(
-                "size is 16 or more, or 0 for the default of the mode",
-                met=self.size,
-                where="--online.size",
-            )
-        check_range(self, "num_views", 1)
-        check_range(self, "learning_rate", 0)
-        check_range(self, "memory_frames", 0)
+        check_size(self)
+        check_range(self, "num_views", 1, self.MAX_VIEWS)
+        check_range(self, "learning_rate", 0, 1)
+        check_range(self, "memory_frames", 0, self.MAX_MEMORY_FRAMES)
         if self.zero_shot_tta_scale:
             check_range(self, "zero_shot_tta_scale", 0.1, 4)
         check_range(self, "zero_shot_anchor_frames", 0, self.CHUNK_SIZE)
@@ -184,6 +186,17 @@ class OnlineConfig:
     def flips(self) -> bool:
         """Whether the mirror image of every frame is segmented too."""
         return self.mode == "zero-shot" if self.tta_flip is None else self.tta_flip
+
+
+def check_size(config: Any) -> None:
+    """Raises `UsageError` unless `size` is a short side, pixels, or 0 for the default."""
+    check_range(config, "size", 0, MAX_SIDE)
+    if 0 < config.size < 16:
+        raise UsageError(
+            "size is 16 or more, or 0 for the default",
+            met=config.size,
+            where=f"{type(config).__name__}.size",
+        )
 
 
 def default_preset(method: str, trunk: str = "") -> str:

@@ -1,67 +1,102 @@
-"""Configuration files: YAML to config dataclasses and back, and checks of their values.
-
-A dataclass may list keys of older versions: `RENAMED_KEYS` (old -> new name) are accepted,
-`REMOVED_KEYS` (name -> what to write instead) are errors.
-"""
+"""Configuration files: YAML to config dataclasses and back, and checks of their values."""
 
 from __future__ import annotations
 
 import math
 import types
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, is_dataclass
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-import yaml
-
-from deeplab_gygo.errors import UsageError
+from deeplab_gygo.errors import DeepLabGygoError, UsageError
+from deeplab_gygo.io.plain_values import convert, field_types, is_finite, shown
+from deeplab_gygo.io.reading import parse_yaml, read_text
 
 Config = TypeVar("Config")
 
+MAX_SEED = 2**32 - 1
+"""Largest seed of NumPy's and Keras's random number generators."""
 
-def from_dict(kind: type[Config], values: dict[str, Any], where: str | Path) -> Config:
+MAX_CONFIG_BYTES = 1 << 20
+"""Limit on a configuration file."""
+
+
+def from_dict(
+    kind: type[Config],
+    values: dict[str, Any],
+    where: str | Path,
+    *,
+    error: type[DeepLabGygoError] = UsageError,
+) -> Config:
     """Builds a config dataclass from the plain values of YAML or JSON.
 
     Args:
         kind: Dataclass.
         values: Plain values.
         where: File or option for messages.
+        error: Class of the errors.
 
     Returns:
         An instance of `kind`.
 
     Raises:
-        UsageError: A key is unknown, or a value has the wrong type or is out of range.
-    """
-    from jsonargparse import ArgumentError, ArgumentParser
+        DeepLabGygoError: A key is unknown or missing, or a value has the wrong type or is out of
+            range. It is of the class `error`.
 
-    values = _current_keys(kind, values or {}, where)
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--value", type=kind)
-    try:
-        return parser.instantiate(parser.parse_object({"value": values})).value
-    except (ArgumentError, TypeError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(
-            f"A configuration has the keys and types of {kind.__name__}",
-            met=" ".join(str(error).replace("value.", "").split()),
-            where=where,
-            remedy="Correct the key or value named",
-        ) from error
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Crop:
+        ...     size: tuple[int, int]
+        ...     scale: float = 1.0
+        >>> from_dict(Crop, {"size": [288, 352]}, "example")
+        Crop(size=(288, 352), scale=1.0)
+        >>> from_dict(Crop, {"size": [288, "wide"]}, "example")
+        Traceback (most recent call last):
+        ...
+        deeplab_gygo.errors.UsageError: size[1] is an integer; met: 'wide' (example).
+    """
+    return convert(kind, {} if values is None else values, "", where, error=error)
+
+
+def parse_option(hint: Any, flag: str) -> Callable[[Any], Any]:
+    """Returns the parser of the text of a command-line option.
+
+    Args:
+        hint: Type of the option, as for `convert`.
+        flag: Its name.
+
+    Returns:
+        Function of the text, which returns the plain value and raises `UsageError` if it does not
+        fit the hint. Numbers, lists and mappings are written as in YAML.
+
+    Example:
+        >>> parse_option(tuple[int, int], "--crop")("[288, 352]")
+        [288, 352]
+    """
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+    def parse(text: Any) -> Any:
+        value = text
+        if isinstance(text, str) and str not in kinds and Path not in kinds:
+            with suppress(UsageError):  # said below, in the words of the option
+                value = parse_yaml(text, flag, error=UsageError)
+        convert(hint, value, flag, "command line")
+        return value
+
+    return parse
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Reads a YAML file; raises `UsageError` unless it exists and holds a mapping."""
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).exists():
         raise UsageError("A configuration is an existing YAML file", met="no such file", where=path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UsageError("A configuration is YAML", met=error, where=path) from error
+    values = parse_yaml(read_text(path, MAX_CONFIG_BYTES, error=UsageError), path, error=UsageError)
     if not isinstance(values, dict):
-        raise UsageError("A configuration is a mapping of keys", met=type(values), where=path)
+        raise UsageError("A configuration is a mapping of keys", met=shown(values), where=path)
     return values
 
 
@@ -71,56 +106,50 @@ def load_yaml(kind: type[Config], path: str | Path) -> Config:
 
 
 def to_plain(config: Any) -> Any:
-    """Returns a config dataclass as plain values for YAML or JSON; tuples become lists."""
+    """Returns a config dataclass as plain values for YAML or JSON.
+
+    Tuples become lists, and paths text.
+    """
     if is_dataclass(config) and not isinstance(config, type):
         config = asdict(config)
     if isinstance(config, dict):
         return {key: to_plain(item) for key, item in config.items()}
-    return [to_plain(item) for item in config] if isinstance(config, (list, tuple)) else config
+    if isinstance(config, (list, tuple)):
+        return [to_plain(item) for item in config]
+    return str(config) if isinstance(config, Path) else config
 
 
 def check_range(config: Any, name: str, low: float, high: float = math.inf) -> None:
-    """Raises `UsageError` unless a field, a number or numbers, is in low..high and finite."""
+    """Raises `UsageError` unless a field, a number or numbers, is in low..high and finite.
+
+    A field of whole numbers has no other ones.
+    """
     value = getattr(config, name)
     numbers = value if isinstance(value, (list, tuple)) else (value,)
-    if all(isinstance(n, (int, float)) and math.isfinite(n) and low <= n <= high for n in numbers):
+    owner: Any = type(config)
+    hint = field_types(owner)[name]
+    kind = Integral if hint is int or int in get_args(hint) else Real
+
+    def fits(number: Any) -> bool:
+        right = isinstance(number, kind) and not isinstance(number, bool)
+        return right and is_finite(number) and low <= number <= high
+
+    if all(map(fits, numbers)):
         return
-    rule = f"{name} is {low:g} or more" if high == math.inf else f"{name} is in {low:g}..{high:g}"
-    raise UsageError(rule, met=value, where=f"{type(config).__name__}.{name}")
+    rule = f"{name} is {low:g} or more"
+    if high != math.inf:
+        rule = f"{name} is in {low:g}..{high if isinstance(high, int) else format(high, 'g')}"
+    raise UsageError(rule, met=shown(value), where=f"{owner.__name__}.{name}")
 
 
 def check_choices(config: Any) -> None:
     """Raises `UsageError` if a field of a `Literal` type has another value."""
-    hints = get_type_hints(type(config))
-    for field in fields(config):
-        hint = hints[field.name]
-        if get_origin(hint) is Literal and getattr(config, field.name) not in get_args(hint):
+    owner: Any = type(config)
+    for name, hint in field_types(owner).items():
+        value = getattr(config, name)
+        if get_origin(hint) is Literal and value not in get_args(hint):
             raise UsageError(
-                f"{field.name} is one of {', '.join(map(str, get_args(hint)))}",
-                met=getattr(config, field.name),
-                where=f"{type(config).__name__}.{field.name}",
+                f"{name} is one of {', '.join(map(str, get_args(hint)))}",
+                met=shown(value),
+                where=f"{owner.__name__}.{name}",
             )
-
-
-def _current_keys(kind: Any, values: Any, where: str | Path) -> Any:
-    """Returns plain values with the current names of their keys."""
-    if get_origin(kind) in (Union, types.UnionType):
-        kind = next((k for k in get_args(kind) if k is not type(None)), None)
-    if get_origin(kind) in (list, tuple) and isinstance(values, (list, tuple)):
-        return [_current_keys(get_args(kind)[0], item, where) for item in values]
-    if not (isinstance(kind, type) and is_dataclass(kind) and isinstance(values, dict)):
-        return values
-    hints = get_type_hints(kind)
-    renamed, removed = getattr(kind, "RENAMED_KEYS", {}), getattr(kind, "REMOVED_KEYS", {})
-    current = {}
-    for key, value in values.items():
-        if key in removed:
-            raise UsageError(
-                f"{key} is no key of {kind.__name__} any more",
-                met=f"{key}: {value}",
-                where=where,
-                remedy=removed[key][0].upper() + removed[key][1:],
-            )
-        name = renamed.get(key, key)
-        current[name] = _current_keys(hints[name], value, where) if name in hints else value
-    return current

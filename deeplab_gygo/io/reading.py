@@ -78,19 +78,17 @@ def read_bytes(
         # Without O_NONBLOCK opening a named pipe waits for a writer; regular files ignore it.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with open(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise error("An input is a regular file", met=_kind(mode), where=path)
-            content = file.read(limit + 1)
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise error("An input is a regular file", met=_kind(status.st_mode), where=path)
+            # The file may grow; a read reserves what it is allowed to return.
+            content = file.read(min(limit, status.st_size) + 1)
     except (OSError, ValueError) as problem:
         raise _unreadable(path, problem, error) from problem
-    if len(content) > limit:
-        raise error(
-            f"A file of this kind has at most {limit} bytes",
-            met=f"{os.stat(path).st_size} bytes",
-            where=path,
-        )
-    return content
+    if status.st_size > limit:
+        rule = f"A file of this kind has at most {limit} bytes"
+        raise error(rule, met=f"{status.st_size} bytes", where=path)
+    return content[: status.st_size]
 
 
 def read_text(

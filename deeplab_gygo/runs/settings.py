@@ -16,7 +16,9 @@ from deeplab_gygo.inference.config import (
     default_preset,
     make_options,
 )
-from deeplab_gygo.io.config_file import check_choices, read_yaml, to_plain
+from deeplab_gygo.io.config_file import MAX_SEED, check_choices, read_yaml, to_plain
+from deeplab_gygo.io.names import expanded
+from deeplab_gygo.io.plain_values import shown
 from deeplab_gygo.methods import MethodName, find_method, method_of_architecture
 from deeplab_gygo.models.config import Precision
 from deeplab_gygo.models.weight_file import file_hash, read_parent_file, shipped_parent
@@ -38,7 +40,7 @@ class RunSettings:
         online: Online options of the method.
         weights: Parent file of the method; None takes the shipped one.
         precision: Numeric policy.
-        seed: Seed of every random number generator, 0 or more.
+        seed: Seed of every random number generator, 0..2**32 - 1.
         outputs: Kinds of results to write, of `OUTPUTS`.
         overwrite: Whether existing results are replaced.
         progress: Whether progress bars are shown on a terminal.
@@ -77,8 +79,8 @@ class RunSettings:
                 where="--method",
             )
         check_preset(self.preset, self.method)
-        if self.seed < 0:
-            raise UsageError("A seed is 0 or more", met=self.seed, where="--seed")
+        if not (isinstance(self.seed, int) and 0 <= self.seed <= MAX_SEED):
+            raise UsageError(f"A seed is in 0..{MAX_SEED}", met=shown(self.seed), where="--seed")
         unknown = [name for name in self.outputs if name not in OUTPUTS]
         if unknown or not self.outputs:
             met = ", ".join(unknown) or "none"
@@ -122,9 +124,7 @@ class RunSettings:
         """The parent file; None for a method without weights."""
         if not find_method(self.method).architecture:
             return None
-        return (
-            shipped_parent(self.method) if self.weights is None else Path(self.weights).expanduser()
-        )
+        return shipped_parent(self.method) if self.weights is None else expanded(self.weights)
 
     @cached_property
     def weights_hash(self) -> str:
@@ -174,7 +174,7 @@ def make_settings(
         >>> make_settings(preset_name="best").online.size
         480
     """
-    weights = None if weights is None else Path(weights).expanduser()
+    weights = None if weights is None else expanded(weights)
     given = {**(online or {}), **({"mode": mode} if mode else {})}
     written = read_yaml(config) if config else {}
     mode = given.get("mode") or written.get("mode") or ""

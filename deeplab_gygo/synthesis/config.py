@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.config_file import check_choices, check_range
 
 
@@ -45,6 +46,12 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         check_range(self, "scale", 0.05, 20.0)
+        if len(self.scale) != 2 or self.scale[0] > self.scale[1]:
+            raise UsageError(
+                "scale is a range, the smaller zoom first",
+                met=list(self.scale),
+                where=f"{type(self).__name__}.scale",
+            )
         check_range(self, "rotate", 0.0, 180.0)
         for name in ("flip", "brightness", "contrast", "saturation", "hue", "gray", "blur",
                      "noise", "jpeg", "object_in_crop"):  # fmt: skip
@@ -87,5 +94,5 @@ class SourceConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_range(self, "weight", 0.0)
+        check_range(self, "weight", 0.0, 1e6)
         check_range(self, "ambiguous_fraction", 0.0, 1.0)

@@ -101,6 +101,15 @@ def test_another_backend_is_refused():
     assert "UsageError" in done.stderr and "KERAS_BACKEND" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["no_such_backend", "numpy"])
+def test_a_backend_that_cannot_be_used_is_a_wrong_usage(name):
+    """Whatever Keras raises for it, before or after its import."""
+    code = "from deeplab_gygo import backend; backend.name()"
+    done = _probe(name, ["-c", code])
+    assert "UsageError" in done.stderr.splitlines()[-1]
+    assert "KERAS_BACKEND=tensorflow" in done.stderr.splitlines()[-1]
+
+
 def test_float16_without_a_scaled_loss_is_refused():
     done = _probe(
         "jax", ["-c", "from deeplab_gygo import backend; backend.set_precision('float16')"]

@@ -85,7 +85,7 @@ def test_a_configuration_file_is_read(settings_of, tmp_path):
     path.write_text("steps: 5\nmomentum: 0.8\n")
     online = settings_of("osvos", "--config", str(path), "--steps", "6").online
     assert (online.steps, online.momentum) == (6, 0.8)
-    with pytest.raises(UsageError, match="OsmnOnline.*momentum"):
+    with pytest.raises(UsageError, match=r"known keys.*momentum.*online\.yaml"):
         settings_of("osmn", "--config", str(path))
 
 

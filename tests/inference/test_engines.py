@@ -1,5 +1,8 @@
 """The encoder in OpenVINO and onnxruntime: the same features, kept for the next process."""
 
+import hashlib
+import json
+import logging
 import sys
 
 import numpy as np
@@ -124,3 +127,40 @@ def test_results_of_another_engine_are_other_results(parent_header):
     moved = RunSettings(OnlineConfig(), weights=parent_header, engine="openvino")
     assert plain.identity["engine"] == "keras"
     assert moved.identity["engine"] == "openvino"
+
+
+@pytest.mark.parametrize(("engine", "damage"), [("onnxruntime", "cut"), ("openvino", "missing")])
+def test_a_damaged_encoder_in_the_cache_is_made_anew(engine, damage, parent, cache, caplog):
+    expected = backend.to_numpy(encoder_in(parent, engine, "float32")(_frames(1, 64, 96)))
+    for network in (cache / "encoders").glob(f"{engine}-*/encoder.[ob]*"):
+        content = network.read_bytes()
+        network.unlink()
+        if damage == "cut":
+            network.write_bytes(content[:-100])
+    with caplog.at_level(logging.INFO, "deeplab_gygo"):
+        found = backend.to_numpy(encoder_in(parent, engine, "float32")(_frames(1, 64, 96)))
+    assert "damaged, and made anew" in caplog.text
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+    assert not [path for path in (cache / "encoders").iterdir() if "damaged" in path.name]
+
+
+def test_an_entry_of_the_cache_is_taken_only_if_it_is_whole(tmp_path):
+    digest = hashlib.sha256(b"network").hexdigest()
+    entry = tmp_path / "encoder"
+    assert not engines._is_whole(entry)
+    entry.mkdir()
+    (entry / "encoder.onnx").write_bytes(b"network")
+    assert not engines._is_whole(entry)
+    for record, whole in (
+        (json.dumps({"encoder.onnx": digest}), True),
+        (json.dumps({"encoder.onnx": digest[::-1]}), False),
+        (json.dumps({"encoder.onnx": digest, "encoder.bin": digest}), False),
+        ("{}", False),
+        ("[1]", False),
+        ('{"encoder.onnx', False),
+    ):
+        (entry / "files.json").write_text(record)
+        assert engines._is_whole(entry) == whole
+    engines._discard(entry)
+    assert list(tmp_path.iterdir()) == []

@@ -30,11 +30,20 @@ def test_there_are_at_most_fourteen_options():
         {"seconds": float("nan")},
         {"size": 8},
         {"size": -1},
+        {"size": 100_000},
+        {"size": 64.5},
+        {"steps": 10**400},
+        {"steps": 2.5},
+        {"steps": True},
         {"num_views": 0},
+        {"num_views": 100_000},
+        {"memory_frames": 1000},
+        {"learning_rate": 1e30},
         {"learning_rate": -1e-3},
         {"memory_frames": -1},
         {"zero_shot_tta_scale": -1.0},
         {"zero_shot_anchor_frames": -1},
+        {"zero_shot_anchor_frames": 101},
         {"threshold": 7.0},
         {"mode": "nonsense"},
         {"adapt": "encoder"},
@@ -86,6 +95,13 @@ def test_presets_are_what_was_measured():
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_passes_the_checks_of_a_run(name, parent_header):
     assert RunSettings(online=preset(name), weights=parent_header, preset=name).preset == name
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 32, 10**400, 0.5])
+def test_a_seed_that_generators_do_not_take_is_refused(seed, parent_header):
+    with pytest.raises(UsageError, match=r"seed is in 0\.\.4294967295.*--seed"):
+        RunSettings(weights=parent_header, seed=seed)
+    assert RunSettings(weights=parent_header, seed=(1 << 32) - 1).seed == 4294967295
 
 
 def test_options_cannot_be_changed_after_their_checks():

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from deeplab_gygo.baselines.shared.config import (
     LIGHT,
+    MAX_FACTOR,
+    MAX_SIDE_CHANNELS,
     ORIGINAL,
     STRIDE,
     BaselineTrainConfig,
@@ -51,7 +53,7 @@ class OsmnModel:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_range(self, "side_channels", 1)
+        check_range(self, "side_channels", 1, MAX_SIDE_CHANNELS)
         expected, met = (self.trunk, STRIDE), (self.deeplab.backbone, self.deeplab.output_stride)
         if self.decoder == "deeplab" and met != expected:
             raise UsageError(
@@ -153,8 +155,8 @@ class OsmnTraining(BaselineTrainConfig):
         super().__post_init__()
         if self.batch % 2:
             raise UsageError("batch is a multiple of 2, the frames of a clip", met=self.batch)
-        for name in ("modulator_learning_rate", "spatial_learning_rate", "guide_span",
-                     "center_perturbation"):  # fmt: skip
-            check_range(self, name, 0)
-        check_range(self, "guide_dropout", 0, 1)
-        check_range(self, "spread_perturbation", 1)
+        check_range(self, "guide_span", 0)
+        for name in ("modulator_learning_rate", "spatial_learning_rate", "guide_dropout"):
+            check_range(self, name, 0, 1)
+        check_range(self, "center_perturbation", 0, MAX_FACTOR)
+        check_range(self, "spread_perturbation", 1, MAX_FACTOR)

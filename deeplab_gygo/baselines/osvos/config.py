@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from deeplab_gygo.baselines.shared.config import (
     LIGHT,
+    MAX_FACTOR,
+    MAX_SIDE_CHANNELS,
     ORIGINAL,
     BaselineTrainConfig,
     FineTuningConfig,
@@ -34,7 +36,7 @@ class OsvosModel:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_range(self, "side_channels", 1)
+        check_range(self, "side_channels", 1, MAX_SIDE_CHANNELS)
 
     @property
     def trunk_name(self) -> str:
@@ -90,8 +92,8 @@ class OsvosOnline(FineTuningConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range(self, "momentum", 0, 1)
-        check_range(self, "bias_multiplier", 0)
-        check_range(self, "fuse_multiplier", 0)
+        check_range(self, "bias_multiplier", 0, MAX_FACTOR)
+        check_range(self, "fuse_multiplier", 0, MAX_FACTOR)
 
 
 @dataclass
@@ -145,4 +147,4 @@ class OsvosTraining(BaselineTrainConfig):
         if not self.side_loss_schedule.values:
             raise UsageError("side_loss_schedule has one value or more", met="none")
         for name in ("bias_multiplier", "side_multiplier", "fuse_multiplier"):
-            check_range(self, name, 0)
+            check_range(self, name, 0, MAX_FACTOR)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.inference.config import OnlineConfig
-from deeplab_gygo.io.config_file import check_choices, check_range
+from deeplab_gygo.inference.config import UNLIMITED_STEPS, OnlineConfig, check_size
+from deeplab_gygo.io.config_file import MAX_SEED, check_choices, check_range
 from deeplab_gygo.synthesis.config import AugmentConfig, SourceConfig
 from deeplab_gygo.training.config import ValidationConfig
 
@@ -22,6 +23,18 @@ ORIGINAL, LIGHT = "original", "light"
 STRIDE = 16
 """Stride of a trunk in a segmentation network; image sides are multiples of it. VGG-16 has it
 without its pool5; in EfficientNet-Lite0 dilation replaces the last stride."""
+
+MAX_CROP, MAX_BATCH, MAX_WORKERS = 4096, 1024, 256
+"""Bounds of the memory and the processes that a training takes."""
+
+MAX_FACTOR = 1000
+"""Largest weight of a loss, and largest factor of a learning rate."""
+
+MAX_STAGES = 10
+"""Largest number of a stage; the trunks have fewer."""
+
+MAX_SIDE_CHANNELS = 256
+"""Largest width of the convolution of a side; 16 in the originals."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +130,14 @@ class FineTuningConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("steps", "seconds", "learning_rate", "dice_weight", "weight_decay",
-                     "num_views", "frozen_stages"):  # fmt: skip
-            check_range(self, name, 0)
+        for name, high in (
+            ("steps", UNLIMITED_STEPS), ("seconds", math.inf), ("learning_rate", 1),
+            ("dice_weight", MAX_FACTOR), ("weight_decay", 1),
+            ("num_views", OnlineConfig.MAX_VIEWS), ("frozen_stages", MAX_STAGES),
+        ):  # fmt: skip
+            check_range(self, name, 0, high)
         check_scales(self)
-        if self.size:
-            check_range(self, "size", 16)
+        check_size(self)
         check_range(self, "threshold", 0, 1)
 
     def short_side(self, trunk: Trunk) -> int:
@@ -133,11 +148,11 @@ class FineTuningConfig:
 
 
 def check_scales(config: Any) -> None:
-    """Raises `UsageError` unless `scales` holds one or more numbers above 0."""
-    check_range(config, "scales", 0)
-    if not config.scales or min(config.scales) <= 0:
+    """Raises `UsageError` unless `scales` holds one or more relative sizes."""
+    check_range(config, "scales", 0.05, 4)
+    if not config.scales:
         where = f"{type(config).__name__}.scales"
-        raise UsageError("scales has one or more values above 0", met=config.scales, where=where)
+        raise UsageError("scales has one or more values", met="none", where=where)
 
 
 def flips_only() -> AugmentConfig:
@@ -227,15 +242,22 @@ class BaselineTrainConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        if any(side < STRIDE or side % STRIDE for side in self.crop):
-            raise UsageError(f"crop is in multiples of {STRIDE}", met=self.crop, where="crop")
+        check_range(self, "crop", STRIDE, MAX_CROP)
+        if any(side % STRIDE for side in self.crop):
+            where = f"{type(self).__name__}.crop"
+            raise UsageError(f"crop is in multiples of {STRIDE}", met=self.crop, where=where)
         check_scales(self)
-        for name in ("batch", "accumulate_steps", "steps", "validate_every", "checkpoint_every",
-                     "log_every"):  # fmt: skip
+        check_range(self, "batch", 1, MAX_BATCH)
+        check_range(self, "log_every", 1, 100_000)  # a checkpoint has the losses since the last row
+        for name in ("accumulate_steps", "steps", "validate_every", "checkpoint_every"):
             check_range(self, name, 1)
-        for name in ("seconds", "learning_rate", "warmup", "weight_decay", "grad_clip_norm",
-                     "dice_weight", "frozen_stages", "workers", "worker_processes"):  # fmt: skip
-            check_range(self, name, 0)
+        for name, high in (
+            ("seconds", math.inf), ("learning_rate", 1), ("warmup", math.inf), ("weight_decay", 1),
+            ("grad_clip_norm", math.inf), ("dice_weight", MAX_FACTOR),
+            ("frozen_stages", MAX_STAGES), ("workers", MAX_WORKERS),
+            ("worker_processes", MAX_WORKERS), ("cache_gb", math.inf), ("seed", MAX_SEED),
+        ):  # fmt: skip
+            check_range(self, name, 0, high)
         check_range(self, "momentum", 0, 1)
         check_range(self, "ema_momentum", 0, 1)
         check_range(self, "threshold", 1e-6, 1 - 1e-6)

@@ -14,8 +14,6 @@ from deeplab_gygo.backend import GradientStep
 from deeplab_gygo.baselines.shared.config import BaselineTrainConfig
 from deeplab_gygo.baselines.shared.fine_tuning import ParameterGroups, kernel_decay
 from deeplab_gygo.baselines.shared.trunks import trunk_stage
-from deeplab_gygo.errors import UsageError
-from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.models.weight_file import load_parent
 from deeplab_gygo.synthesis.clips import FRAMES_PER_CLIP, ClipSource
 from deeplab_gygo.synthesis.sources import MAX_FRAME_DISTANCE, SHORT_SIDE, build_source
@@ -49,7 +47,7 @@ class BaselineTrainer(Trainer):
     """Measurement of the network, `validation_class(network, config, root)`."""
 
     def __init__(self, config: BaselineTrainConfig, folder: str | Path, *, progress: bool = True):
-        self.root = prepare_training(config)
+        self.root = prepare_training(config, folder)
         self._open_source = partial(
             build_source,
             max_frame_distance=self.max_frame_distance(config),
@@ -109,15 +107,7 @@ class BaselineTrainer(Trainer):
         if not config.init_from:
             weights = None if config.trunk_weights == "none" else config.trunk_weights
             return self.network(config.model, weights)
-        parent, _ = load_parent(config.init_from)
-        if parent.config != config.model:
-            raise UsageError(
-                "A parent to start from has the method and architecture of the configuration",
-                met=to_plain(parent.config),
-                where=config.init_from,
-                remedy="Correct `model` or `init_from`",
-            )
-        return parent
+        return load_parent(config.init_from)[0]
 
     def _make_step(self, parent: Any, config: BaselineTrainConfig) -> TrainStep:
         groups = [

@@ -16,6 +16,7 @@ from deeplab_gygo.errors import UsageError, WeightsError
 from deeplab_gygo.methods import method_of_architecture
 from deeplab_gygo.models.backbones import build_backbone
 from deeplab_gygo.models.config import ModelConfig
+from deeplab_gygo.models.h5_file import check_h5
 from deeplab_gygo.models.imagenet import download_application
 from deeplab_gygo.models.weight_file import file_hash, read_parent_file, shipped_parent
 
@@ -139,6 +140,8 @@ def read_vgg_file(path: str | Path, classifier: bool) -> Arrays:
         WeightsError: The file is missing or is another kind of file.
     """
     path, layers = Path(path), {}
+    rule = "Weights of VGG-16 are a file of keras.applications (.h5)"
+    check_h5(path, rule)
     try:
         with h5py.File(path, "r") as file:
             for name in file:
@@ -153,11 +156,8 @@ def read_vgg_file(path: str | Path, classifier: bool) -> Arrays:
                 layers[name] = sorted(values, key=np.ndim, reverse=True)
         return _vgg_arrays(layers)
     except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(
-            "Weights of VGG-16 are a file of keras.applications (.h5)",
-            met=f"{type(error).__name__}: {error}",
-            where=path,
-        ) from error
+        met = f"{type(error).__name__}: {error}"
+        raise WeightsError(rule, met=met, where=path) from error
 
 
 def _download_vgg(classifier: bool) -> Arrays:
