@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
+
+from deeplab_gygo.io.config_file import check_choices, check_range
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 KEY_LAYER = "memory_key"
@@ -45,6 +47,9 @@ class ModelConfig:
         batch_norm_momentum: Momentum of BatchNorm in ASPP and decoder. The official .9997 needs
             30k steps to settle; shorter trainings need a smaller one.
         batch_norm_epsilon: Epsilon of the same; 1e-5 in the official implementation.
+
+    Raises:
+        UsageError: A value is out of range.
     """
 
     backbone: Backbone = "efficientnet_lite0"
@@ -63,6 +68,25 @@ class ModelConfig:
     refine_guides: int = 6
     batch_norm_momentum: float = 0.99
     batch_norm_epsilon: float = 1e-5
+
+    # Bounds of what a weight file can ask for: every network has fewer than 100 million weights.
+    MAX_CHANNELS: ClassVar[dict[str, int]] = {
+        "aspp_channels": 512,
+        "low_level_channels": 256,
+        "decoder_channels": 512,
+        "guide_channels": 256,
+        "key_channels": 512,
+        "refine_channels": 256,
+        "refine_guides": 64,
+    }
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        for name, high in self.MAX_CHANNELS.items():
+            check_range(self, name, 1, high)
+        check_range(self, "dropout", 0, 0.99)
+        check_range(self, "batch_norm_momentum", 0, 1)
+        check_range(self, "batch_norm_epsilon", 1e-12, 1)
 
     @property
     def block_size(self) -> int:

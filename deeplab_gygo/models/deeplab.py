@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -24,7 +23,8 @@ from deeplab_gygo.models.head import build_head, conditioning_inputs
 from deeplab_gygo.models.inference_encoder import InferenceEncoder
 from deeplab_gygo.models.memory import readout_channels
 from deeplab_gygo.models.refinement import build_refiner
-from deeplab_gygo.models.weight_file import assign_variables, named_variables
+from deeplab_gygo.models.weight_file import assign_variables, named_variables, shapes_of
+from deeplab_gygo.models.weight_reader import WeightFile
 
 
 class DeepLabV3Plus:
@@ -69,28 +69,26 @@ class DeepLabV3Plus:
         self._decoder = [self.head, self.refiner] if config.refine else [self.head]
 
     @classmethod
-    def from_arrays(
-        cls, config: ModelConfig, arrays: dict[str, np.ndarray], where: str | Path
-    ) -> DeepLabV3Plus:
+    def from_file(cls, file: WeightFile) -> DeepLabV3Plus:
         """Builds a network from its weights, if possible with an encoder for inference only.
 
         Creating the variables of the encoder takes most of the time of building a network, and
         inference with a frozen encoder needs none of them: see `build_encoder`.
 
         Args:
-            config: Architecture.
-            arrays: Values of all variables by name.
-            where: Their source, for messages.
+            file: Weight file of this architecture; its arrays are read when their shapes are known.
 
         Raises:
-            WeightsError: The arrays do not fit the architecture.
+            WeightsError: The arrays are damaged, or do not fit the architecture.
         """
-        encoder = InferenceEncoder.from_arrays(config, arrays)
-        network = cls(config, inference_encoder=encoder)
-        built = network.parts if encoder is None else network._decoder
-        own = {} if encoder is None else encoder.arrays
-        others = {name: array for name, array in arrays.items() if name not in own}
-        assign_variables(named_variables(*built), others, config, where)
+        encoder, shapes = InferenceEncoder.without_weights(file.config) or (None, {})
+        network = cls(file.config, inference_encoder=encoder)
+        variables = named_variables(*(network.parts if encoder is None else network._decoder))
+        arrays = file.read({**shapes, **shapes_of(variables)})
+        if encoder is not None:
+            network._inference_encoder = InferenceEncoder.from_arrays(file.config, arrays)
+        others = {name: array for name, array in arrays.items() if name not in shapes}
+        assign_variables(variables, others, file.config, file.path)
         return network
 
     def build_encoder(self) -> keras.Model:

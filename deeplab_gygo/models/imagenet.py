@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import keras
 import numpy as np
 
 from deeplab_gygo.errors import DependencyError, InputError, UsageError, WeightsError
+from deeplab_gygo.models.h5_file import check_h5, is_whole
 from deeplab_gygo.models.torch_file import read_state_dict
 
 
@@ -54,6 +56,8 @@ PACKAGED_WEIGHTS = {
 
 # Names of the models in keras.applications.
 _APPLICATIONS = {"mobilenet_v2": "MobileNetV2", "resnet50": "ResNet50"}
+# Beginnings of the names of their files in the cache of Keras.
+_CACHED = {"MobileNetV2": "mobilenet_v2_", "ResNet50": "resnet50_", "VGG16": "vgg16_"}
 
 
 def load_imagenet(name: str, model: keras.Model, *, path: str | Path | None = None) -> None:
@@ -214,6 +218,11 @@ def _load_application(model: keras.Model, application: str, path: str | Path | N
     if path is None:
         source = download_application(application, build)
     else:
+        rule = (
+            f"A weights file for {model.name} must be a file of {application} of "
+            "keras.applications without top"
+        )
+        check_h5(path, rule)
         source = build(weights=None)
         try:
             with warnings.catch_warnings():
@@ -222,12 +231,7 @@ def _load_application(model: keras.Model, application: str, path: str | Path | N
                 source.load_weights(path)
         # h5py and Keras raise many kinds of errors at other files.
         except Exception as error:
-            raise WeightsError(
-                f"A weights file for {model.name} must be a file of {application} of "
-                "keras.applications without top",
-                met=error,
-                where=path,
-            ) from error
+            raise WeightsError(rule, met=error, where=path) from error
     rename = _mobilenet_name if application == "MobileNetV2" else _resnet_name
     for layer, block, part in _weighted_layers(model):
         values = source.get_layer(rename(layer.name, block, part)).get_weights()
@@ -254,11 +258,19 @@ def download_application(application: str, build: Callable[..., keras.Model]) ->
         return build(weights="imagenet")
     # Keras raises a bare Exception where it cannot download.
     except Exception as error:
+        remedy = (
+            "Go online, or fetch the file (.h5) that is named in the message by other means and "
+            "give its path as weights"
+        )
+        # Keras takes what an interrupted download left in its cache as it is.
+        home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+        files = (home / "models").glob(f"{_CACHED[application]}*.h5")
+        if damaged := [str(path) for path in files if not is_whole(path)]:
+            remedy = f"Delete {', '.join(damaged)}, which is not whole, and go online"
         raise InputError(
             f"The ImageNet weights of {application} must be at hand or be downloaded",
             met=error,
-            remedy="Go online, or fetch the file (.h5) that is named in the message by other means "
-            "and give its path as weights",
+            remedy=remedy,
         ) from error
 
 

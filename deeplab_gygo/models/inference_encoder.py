@@ -68,20 +68,26 @@ class InferenceEncoder:
         own = {name: value for name, value in arrays.items() if name.startswith(PREFIX)}
         collector = _WeightCollector(INVERTED_RESIDUAL[config.backbone], config.output_stride, own)
         try:
-            image = _Features((None, None, None, 3))
-            ends = named_ends(apply_inverted_residual(image, collector))
-            widths = {name: ends[name].shape[-1] for name in ("low", "high")}
-            if config.refine:
-                widths["fine"] = ends["fine"].shape[-1]
-            if config.memory:
-                shape = (1, 1, widths["high"], config.key_channels)
-                kernel = collector.take(f"{KEY_LAYER}/kernel", shape)
-                collector.weights.append((kernel, collector.take(f"{KEY_LAYER}/bias", shape[-1:])))
+            widths = collector.collect(config)
         except _Unfit:
             return None
-        if own.keys() != collector.taken:
+        if own.keys() != collector.shapes.keys():
             return None
         return cls(config, widths, collector.weights, own)
+
+    @classmethod
+    def without_weights(
+        cls, config: ModelConfig
+    ) -> tuple[InferenceEncoder, dict[str, tuple[int, ...]]] | None:
+        """Returns an encoder that cannot compute yet, and the shapes of its variables by name.
+
+        Returns:
+            Both; None where the backbone has no inverted residual blocks.
+        """
+        if config.backbone not in INVERTED_RESIDUAL:
+            return None
+        collector = _ShapeCollector(INVERTED_RESIDUAL[config.backbone], config.output_stride, {})
+        return cls(config, collector.collect(config), [], {}), collector.shapes
 
     def function(self) -> tuple[Callable[[Weights, Any], dict[str, Any]], Weights]:
         """Returns the computation of the features as a function of weights and images.
@@ -128,8 +134,20 @@ class _WeightCollector(Builder):
     ):
         super().__init__(spec, output_stride)
         self._arrays = arrays
-        self.taken: set[str] = set()
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self.weights: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def collect(self, config: ModelConfig) -> dict[str, int]:
+        """Goes through the network, and returns the channels of its features."""
+        ends = named_ends(apply_inverted_residual(_Features((None, None, None, 3)), self))
+        widths = {name: ends[name].shape[-1] for name in ("low", "high")}
+        if config.refine:
+            widths["fine"] = ends["fine"].shape[-1]
+        if config.memory:
+            shape = (1, 1, widths["high"], config.key_channels)
+            kernel = self.take(f"{KEY_LAYER}/kernel", shape)
+            self.weights.append((kernel, self.take(f"{KEY_LAYER}/bias", shape[-1:])))
+        return widths
 
     def take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """Returns an array, float32."""
@@ -137,7 +155,7 @@ class _WeightCollector(Builder):
         found = self._arrays.get(name)
         if found is None or found.shape != shape:
             raise _Unfit(name)
-        self.taken.add(name)
+        self.shapes[name] = shape
         return found.astype(np.float32)
 
     def convolve(
@@ -165,6 +183,14 @@ class _WeightCollector(Builder):
 
     def add(self, inputs: _Features, features: _Features, name: str) -> _Features:
         return features
+
+
+class _ShapeCollector(_WeightCollector):
+    """Collects the shapes of the arrays of a network."""
+
+    def take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        self.shapes[PREFIX + name] = shape
+        return np.ones([1] * len(shape), np.float32)
 
 
 class FoldedBuilder(Builder):

@@ -45,13 +45,17 @@ def dequantize(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         Arrays by name; quantized kernels as float32.
 
     Raises:
-        KeyError: There are scales without a kernel.
-        ValueError: Scales do not fit their kernel.
+        ValueError: There are scales without a kernel, or they do not fit it.
     """
     values = {name: array for name, array in arrays.items() if not name.endswith(SCALE)}
     for name in arrays.keys() - values.keys():
-        kernel = values[name.removesuffix(SCALE)]
-        scale = _along(arrays[name], kernel.ndim, _channel_axis(kernel.shape))
+        kernel = values.get(name.removesuffix(SCALE))
+        if kernel is None or kernel.ndim < 2:
+            raise ValueError(f"{name} without a kernel")
+        channel = _channel_axis(kernel.shape)
+        if arrays[name].shape != (kernel.shape[channel],):
+            raise ValueError(f"{name} of {arrays[name].shape} for a kernel of {kernel.shape}")
+        scale = _along(arrays[name], kernel.ndim, channel)
         values[name.removesuffix(SCALE)] = kernel.astype(np.float32) * scale
     return values
 

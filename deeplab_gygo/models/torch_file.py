@@ -8,16 +8,20 @@ accepts four names and refuses all others.
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
 from collections import OrderedDict
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from deeplab_gygo.errors import WeightsError
+from deeplab_gygo.io.reading import read_bytes
+
+MAX_BYTES = 512 << 20
+"""Limit on a file, and on its tensors together, bytes."""
 
 # torch/serialization.py: MAGIC_NUMBER and PROTOCOL_VERSION.
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -38,8 +42,12 @@ class _TensorRecord(NamedTuple):
     strides: tuple[int, ...]
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Unpickler of numbers, strings and containers: every global is refused."""
+class _PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
+    """Unpickler of numbers, strings and containers: every global is refused.
+
+    It is the one in Python: the one in C makes a table as long as the largest number that the file
+    gives to a value, of any size.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"the file asks for {module}.{name}")
@@ -93,14 +101,9 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         WeightsError: The file cannot be read, is damaged, is of another format, or asks for
             anything beyond tensors.
     """
-    path = Path(path)
+    content = read_bytes(path, MAX_BYTES, error=WeightsError)
     try:
-        with path.open("rb") as file:
-            return _read_legacy_file(file)
-    except OSError as error:
-        raise WeightsError(
-            "A weights file must be readable", met=error.strerror or error, where=path
-        ) from error
+        return _read_legacy_file(io.BytesIO(content))
     # A damaged pickle makes the pickle machine fail in any way (see the documentation of
     # `pickle.UnpicklingError`), hence the breadth.
     except Exception as error:
@@ -113,7 +116,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _read_legacy_file(file: BinaryIO) -> dict[str, np.ndarray]:
+def _read_legacy_file(file: io.BytesIO) -> dict[str, np.ndarray]:
     if _PlainUnpickler(file).load() != _MAGIC_NUMBER:
         raise ValueError("the magic number of PyTorch's legacy format is absent")
     if (version := _PlainUnpickler(file).load()) != _PROTOCOL_VERSION:
@@ -127,16 +130,23 @@ def _read_legacy_file(file: BinaryIO) -> dict[str, np.ndarray]:
         for name, record in records.items()
     ):
         raise ValueError("the file holds something other than named tensors")
+    sizes = [prod(r.shape) * np.dtype(r.storage.number_type).itemsize for r in records.values()]
+    if sum(sizes) > MAX_BYTES:
+        raise ValueError(f"tensors of {sum(sizes)} bytes, more than {MAX_BYTES}")
     storages = _read_storages(file, keys, {r.storage.key: r.storage for r in records.values()})
-    return {
+    tensors = {
         name: _read_tensor(record, storages[record.storage.key]) for name, record in records.items()
     }
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"NaN or infinity in {name}")
+    return tensors
 
 
 def _read_storages(
-    file: BinaryIO, keys: list[str], known: dict[str, _Storage]
+    file: io.BytesIO, keys: list[str], known: dict[str, _Storage]
 ) -> dict[str, np.ndarray]:
-    end = os.fstat(file.fileno()).st_size
+    end = file.getbuffer().nbytes
     arrays = {}
     for key in keys:
         storage = known[key]

@@ -11,8 +11,6 @@ import hashlib
 import io
 import json
 import logging
-import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -20,9 +18,16 @@ import numpy as np
 
 from deeplab_gygo.errors import WeightsError
 from deeplab_gygo.io.atomic import replacing
-from deeplab_gygo.io.config_file import from_dict, to_plain
-from deeplab_gygo.methods import METHODS, find_method, method_of_architecture
-from deeplab_gygo.models.quantized import dequantize, quantize
+from deeplab_gygo.io.config_file import to_plain
+from deeplab_gygo.methods import find_method, method_of_architecture
+from deeplab_gygo.models.quantized import quantize
+from deeplab_gygo.models.weight_reader import (
+    CARD_NAME,
+    FORMAT,
+    Card,
+    check_shapes,
+    open_weights,
+)
 
 if TYPE_CHECKING:
     import keras
@@ -30,11 +35,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Storage = Literal["float32", "float16", "int8"]
-Card = dict[str, Any]
-"""Provenance: data, terms, training configuration, scores."""
-
-FORMAT = "deeplab_gygo.parent.1"
-
 _PACKAGE = Path(__file__).parents[1]
 _FOLDERS = (_PACKAGE / "weights", _PACKAGE.parent / "experiments" / "weights")
 """Weights of the installed package, and of the baselines in a checkout of the repository."""
@@ -110,6 +110,11 @@ def named_variables(*models: keras.Model) -> dict[str, keras.Variable]:
     return named
 
 
+def shapes_of(variables: dict[str, keras.Variable]) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of variables by name."""
+    return {name: tuple(variable.shape) for name, variable in variables.items()}
+
+
 def save_parent(
     path: str | Path,
     network: Network,
@@ -148,7 +153,7 @@ def save_parent(
         arrays = quantize(arrays)
     text = json.dumps({"format": FORMAT, "model": to_plain(network.config), "card": card})
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, __card__=np.frombuffer(text.encode(), np.uint8), **arrays)
+    np.savez_compressed(buffer, **{CARD_NAME: np.frombuffer(text.encode(), np.uint8)}, **arrays)
     with replacing(path) as side:
         side.write_bytes(buffer.getvalue())
     return path
@@ -169,47 +174,8 @@ def read_parent_file(
     Raises:
         WeightsError: The file is missing, damaged, or not a weight file of this package.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError("Weights are an existing file", met="no such file", where=path)
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            text = archive["__card__"].tobytes().decode()
-            names = [] if header_only else [key for key in archive.files if key != "__card__"]
-            stored = {name: archive[name] for name in names}
-        arrays = _with_two_planes(dequantize(stored))
-        head = json.loads(text)
-    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError) as error:
-        raise WeightsError(
-            "Weights are a file written by this package (.npz)",
-            met=f"{type(error).__name__}: {error}",
-            where=path,
-            remedy="Give a file made by `deeplab-gygo train`, or leave --weights out",
-        ) from error
-    if head.get("format") != FORMAT:
-        raise WeightsError(f"Weights have the format {FORMAT}", met=head.get("format"), where=path)
-    method = head["card"].get("method", head["card"].get("system", "deeplab"))
-    known = [m.name for m in METHODS.values() if m.architecture]
-    if method not in known:
-        raise WeightsError(f"Weights are of a method of {', '.join(known)}", met=method, where=path)
-    architecture = find_method(method).resolve("architecture")
-    return from_dict(architecture, head["model"], path), arrays, head["card"]
-
-
-def _with_two_planes(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns weights whose guide has two planes.
-
-    In version 0.2 the guide was their mean; the kernels that took it are divided between them.
-    """
-    for name, array in arrays.items():
-        if name.endswith("head/guide_shape1/kernel") and array.shape[2] == 1:
-            sharp = name.replace("guide_shape1", "recall_sharp_conv")
-            arrays = {**arrays, name: np.repeat(array / 2, 2, axis=2)}
-            if sharp in arrays:
-                mask, guide = np.split(arrays[sharp], 2, axis=2)
-                arrays[sharp] = np.concatenate([mask, guide / 2, guide / 2], axis=2)
-            return arrays
-    return arrays
+    with open_weights(path) as file:
+        return file.config, {} if header_only else file.read(), file.card
 
 
 def assign(
@@ -244,25 +210,12 @@ def assign_variables(
     allow_missing: bool = False,
 ) -> None:
     """Sets variables by name; otherwise as `assign`, with the architecture for messages."""
-    missing = sorted(set(variables) - set(arrays))
+    expected = shapes_of(variables)
+    missing = sorted(expected.keys() - arrays.keys())
     if allow_missing and missing:
         logger.info("%d arrays start afresh: %s", len(missing), ", ".join(missing))
-        missing = []
-    unknown = sorted(set(arrays) - set(variables))
-    wrong = [
-        f"{name} {arrays[name].shape} for {tuple(variable.shape)}"
-        for name, variable in variables.items()
-        if name in arrays and arrays[name].shape != tuple(variable.shape)
-    ]
-    if missing or unknown or wrong:
-        kinds = [("missing", missing), ("unknown", unknown), ("of another shape", wrong)]
-        method = method_of_architecture(config).name
-        raise WeightsError(
-            f"Weights fit the architecture {method} on {config.trunk_name}",
-            met="; ".join(f"{len(names)} {kind} ({names[0]})" for kind, names in kinds if names),
-            where=where,
-            remedy="Use weights of the same architecture",
-        )
+        expected = {name: shape for name, shape in expected.items() if name in arrays}
+    check_shapes(expected, {n: a.shape for n, a in arrays.items()}, config, where)
     for name in variables.keys() & arrays.keys():
         variables[name].assign(arrays[name].astype(np.float32))
 
@@ -282,12 +235,14 @@ def load_parent(path: str | Path | None = None, *, inference_only: bool = True) 
         WeightsError: The file is missing, damaged or of another architecture.
     """
     path = shipped_parent() if path is None else Path(path)
-    config, arrays, card = read_parent_file(path)
-    kind = method_of_architecture(config).resolve("network")
-    if inference_only and hasattr(kind, "from_arrays"):
-        return kind.from_arrays(config, arrays, path), card
-    network = kind(config)
+    with open_weights(path) as file:
+        kind = method_of_architecture(file.config).resolve("network")
+        if inference_only and hasattr(kind, "from_file"):
+            return kind.from_file(file), file.card
+        network = kind(file.config)
+        arrays = file.read(shapes_of(variables_by_name(network)))
     assign(network, arrays, path)
-    if "trunk" in card:
-        network.trunk_source = card["trunk"].removeprefix(f"{config.trunk_name}, ")
-    return network, card
+    if "trunk" in file.card:
+        source = file.card["trunk"].removeprefix(f"{file.config.trunk_name}, ")
+        network.trunk_source = source
+    return network, file.card

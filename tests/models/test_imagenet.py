@@ -95,6 +95,21 @@ def test_without_network_the_error_names_a_remedy(monkeypatch):
         build_backbone("mobilenet_v2", weights="imagenet")
 
 
+def test_what_an_interrupted_download_left_is_named(monkeypatch, tmp_path):
+    (tmp_path / "models").mkdir()
+    cut = tmp_path / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+    cut.write_bytes(b"\x89HDF\r\n\x1a\n cut")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+
+    def damaged(**_):
+        raise OSError("truncated file")
+
+    monkeypatch.setattr(keras.applications, "MobileNetV2", damaged)
+    with pytest.raises(InputError, match=rf"truncated file.*Delete {cut}, which is not whole"):
+        load_imagenet("mobilenet_v2", build_backbone("mobilenet_v2"))
+    assert cut.exists()
+
+
 def test_a_backbone_without_known_weights_is_refused():
     with pytest.raises(UsageError, match="efficientnet_lite0.*resnet50; met: vgg16"):
         load_imagenet("vgg16", build_backbone("efficientnet_lite0"))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
 import pytest
 
 from deeplab_gygo.errors import WeightsError
+from deeplab_gygo.models import torch_file
 from deeplab_gygo.models.torch_file import read_state_dict
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
@@ -129,5 +133,46 @@ def test_another_format_is_refused_with_the_way_to_convert_it(write):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(WeightsError, match=r"No such file.*absent\.pth"):
+    with pytest.raises(WeightsError, match=r"no such file.*absent\.pth"):
         read_state_dict(tmp_path / "absent.pth")
+
+
+def test_values_that_are_not_finite_are_refused(write):
+    numbers = np.array([1, np.inf, 2], np.float32)
+    path = write(_file({"a": _tensor("s", 3, 0, (3,), (1,))}, {"s": numbers}))
+    with pytest.raises(WeightsError, match="infinity in a"):
+        read_state_dict(path)
+
+
+def test_many_tensors_of_one_storage_are_limited_together(write, monkeypatch):
+    one = _tensor("a", 240, 0, (240,), (1,))
+    numbers = np.zeros(240, np.float32)
+    path = write(_file({str(n): one for n in range(100)}, {"a": numbers}))
+    monkeypatch.setattr(torch_file, "MAX_BYTES", path.stat().st_size)
+    with pytest.raises(WeightsError, match="tensors of 96000 bytes, more than"):
+        read_state_dict(path)
+
+
+def test_numbers_of_values_and_lengths_reserve_no_memory(tmp_path):
+    """`r` numbers a value, and with it the table of the unpickler in C; `B` has a length."""
+    code = (
+        "import resource, sys; from deeplab_gygo.errors import WeightsError;"
+        "from deeplab_gygo.models.torch_file import read_state_dict;"
+        "resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))\n"
+        "try: read_state_dict(sys.argv[1])\n"
+        "except WeightsError as error: print(error.met)"
+    )
+    for content, met in (
+        (b"\x80\x02Nr\xff\xff\xff\x7f0N.", "magic number"),
+        (b"\x80\x02B\xff\xff\xff\x7fabc.", ""),
+    ):
+        (tmp_path / "weights.pth").write_bytes(content)
+        words = [sys.executable, "-c", code, str(tmp_path / "weights.pth")]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert met in done.stdout and "MemoryError" not in done.stdout + done.stderr
+
+
+def test_no_pipe_is_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "weights.pth")
+    with pytest.raises(WeightsError, match="named pipe"):
+        read_state_dict(tmp_path / "weights.pth")
