@@ -14,14 +14,14 @@ _SHOWN = 12  # names in a message before "and N more"
 def list_images(folder: Path) -> list[Path]:
     """Lists the JPEG, PNG, WebP and BMP files of a folder in natural order, without stray ones.
 
-    Empty where the folder is absent.
+    Pipes and devices are listed: their readers refuse them. Empty where the folder is absent.
     """
     if not folder.is_dir():
         return []
     files = [
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not is_stray(path.name) and path.is_file()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not is_stray(path.name) and not path.is_dir()
     ]
     return sorted(files, key=lambda path: (natural_key(path.stem), path.name))
 

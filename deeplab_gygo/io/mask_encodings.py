@@ -17,8 +17,12 @@ from deeplab_gygo.io.palette import VOID, davis_palette
 
 Decoded = tuple[np.ndarray, list[str]]
 
+MAX_MASK_PIXELS = 40_000_000
+"""Most pixels of a mask, unless its frame has more: 8K has 33 million. A mask in colors takes up to
+30 bytes a pixel while it is decoded."""
+
 _ALPHA_MODES = ("RGBA", "LA", "PA")
-_JPEG_FORMATS = ("JPEG", "MPO", "JPEG2000")
+_JPEG_FORMATS = ("JPEG", "MPO")
 MAX_ID = 64  # larger values in a gray image are gray levels, not ids; DAVIS has 10 objects
 _MAX_COLORS = 32  # more flat colors than that are a drawing or a photo
 _HALF = 127  # gray or alpha above it is the object

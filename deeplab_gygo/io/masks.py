@@ -8,6 +8,7 @@ JPEG-noisy edges; labelme JSON.
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ import numpy as np
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.io.images import open_picture
 from deeplab_gygo.io.labelme import read_labelme
-from deeplab_gygo.io.mask_encodings import decode_picture
+from deeplab_gygo.io.mask_encodings import MAX_MASK_PIXELS, decode_picture
 from deeplab_gygo.io.palette import VOID, davis_palette, write_mask
 
 __all__ = [
@@ -74,10 +75,17 @@ def read_mask(
     path = Path(path)
     if mask_format not in MASK_FORMATS:
         raise UsageError(f"A mask format is one of {', '.join(MASK_FORMATS)}", met=mask_format)
+
+    def check_size(met: tuple[int, int]) -> None:
+        if size is not None:
+            check_aspect(met, size, path)
+
+    most = max(MAX_MASK_PIXELS, math.prod(size or ()))
     if mask_format == "labelme" or (mask_format == "auto" and path.suffix.lower() == ".json"):
-        mask, notes = read_labelme(path, size)
+        mask, notes = read_labelme(path, size, max_pixels=most, check_size=check_size)
     else:
-        mask, notes = decode_picture(open_picture(path), mask_format, path)
+        picture = open_picture(path, max_pixels=most, check_size=check_size)
+        mask, notes = decode_picture(picture, mask_format, path)
     if not (mask_format == "ids" if keep_void is None else keep_void):
         mask[mask == VOID] = 0
     if size is not None:
@@ -133,12 +141,21 @@ def fit_mask(
     """
     if mask.shape == tuple(size):
         return mask, []
-    if not _same_aspect(mask.shape, size):
-        raise _wrong_size(mask.shape, size, where)
+    check_aspect(mask.shape, size, where)
     resized = cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
     return resized, [
         f"the mask is {_size_text(mask.shape)}; resized to the frame, {_size_text(size)}"
     ]
+
+
+def check_aspect(met: tuple[int, ...], size: tuple[int, int], where: str | Path) -> None:
+    """Checks that a mask of a size can be resized to its frame; sizes are height and width.
+
+    Raises:
+        InputError: The mask has another aspect, or is rotated by 90 degrees.
+    """
+    if not _same_aspect(met, size):
+        raise _wrong_size(met, size, where)
 
 
 def check_first_mask(mask: np.ndarray, size: tuple[int, int], where: str | Path) -> None:

@@ -95,6 +95,7 @@ def overlay_writer(
         image and mask did not fit, `StorageError` where it could not be written.
 
     Raises:
+        InputError: As `VideoWriter`.
         UsageError: As `VideoWriter`.
     """
 

@@ -91,6 +91,11 @@ class Sequence(ABC):
         self.times: list[float] | None = None
         self._mask_format = mask_format
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Faults of the source that do not end the reading; complete after an iteration."""
+        return ()
+
     def __repr__(self) -> str:
         height, width = self.size
         return f"{type(self).__name__}({self.name!r}, {len(self)} frames of {width}x{height})"

@@ -7,6 +7,7 @@ of BT.709: HDR is tone mapped. Pixels are taken as square.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -17,22 +18,30 @@ import av
 import numpy as np
 
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.escaping import printable
 from deeplab_gygo.io.frame_folder import sequence_from_folder
 from deeplab_gygo.io.images import IMAGE_SUFFIXES
+from deeplab_gygo.io.names import expanded
 from deeplab_gygo.io.sequence import Annotations, Frame, Sequence, frame_name
 from deeplab_gygo.io.tone_mapping import HLG, PQ, tone_map
 from deeplab_gygo.io.video_reading import (
+    END_MISSING,
+    MAX_DAMAGED_FRACTION,
+    DecodingReport,
     decode_frames,
+    describe_damage,
     incomplete,
     open_container,
-    scan_video,
     upright,
 )
+from deeplab_gygo.io.video_scan import scan_video
 from deeplab_gygo.io.video_writer import VideoWriter
 
 __all__ = ["VideoSequence", "VideoWriter", "open_input", "open_video"]
 
 logger = logging.getLogger(__name__)
+
+_TOLERANCE = 1e-4  # seconds, of the comparison of times
 
 
 class VideoSequence(Sequence):
@@ -48,7 +57,12 @@ class VideoSequence(Sequence):
     """
 
     def __init__(
-        self, path: str | Path, *, name: str | None = None, annotations: Annotations = None
+        self,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        annotations: Annotations = None,
+        keep_going: bool = False,
     ):
         path = Path(path)
         scan = scan_video(path)
@@ -56,9 +70,26 @@ class VideoSequence(Sequence):
         super().__init__(name or path.stem, path, scan.size, names, annotations)
         self.times: list[float] = scan.times
         self.frame_rate = scan.frame_rate
-        self._rotation = scan.rotation
+        self._scan = scan
+        self._keep_going = keep_going
+        self._decoded = (len(scan.times), 0, scan.damage)  # frames, damaged ones, what is damaged
+        self._check_loss(*self._decoded, is_cut=scan.damage == END_MISSING)
         self._warned = False
         self._iterations: WeakSet[Generator[Frame]] = WeakSet()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """How many frames are missing or were decoded with errors; see `Sequence`."""
+        decoded, damaged, reason = self._decoded
+        counts = describe_damage(self._scan.expected, decoded, damaged)
+        return (f"{self.source}: {counts}: {reason}",) if reason else ()
+
+    def _check_loss(self, decoded: int, damaged: int, reason: str, *, is_cut: bool = False) -> None:
+        """Raises `InputError` if more is missing or damaged than may be, unless it is to go on."""
+        expected = self._scan.expected
+        loss = expected - decoded + damaged
+        if not self._keep_going and (is_cut or loss > MAX_DAMAGED_FRACTION * expected):
+            raise incomplete(self.source, expected, decoded, reason, damaged=damaged)
 
     def __enter__(self) -> Self:
         return self
@@ -74,32 +105,45 @@ class VideoSequence(Sequence):
         return frames
 
     def _decode(self) -> Generator[Frame]:
-        index, time = 0, 0.0
+        report, counted = DecodingReport(), self._scan.times
+        step = float(1 / self.frame_rate) if self.frame_rate else 0.0
+        times: list[float] = []
+        position = skipped = 0
         with open_container(self.source) as (container, stream):
-            frames = decode_frames(container, stream)
-            while True:
-                try:
-                    decoded = next(frames, None)
-                except av.FFmpegError as error:
-                    raise incomplete(self.source, len(self), index, error) from error
-                if decoded is None:
-                    break
-                time = self.times[min(index, len(self.times) - 1)]
+            for decoded in decode_frames(container, stream, report, self._scan.damaged_stamps):
+                index = len(times)
+                time = counted[index] if index < len(counted) else times[-1] + step
                 if decoded.pts is not None:
                     time = float(decoded.time)
+                    start = position
+                    while position < len(counted) and counted[position] < time - _TOLERANCE:
+                        position += 1
+                    # A single one is a field of a frame, or a reference that is not shown.
+                    skipped += position - start if position - start > 1 else 0
+                    position += 1
+                if report.damaged or report.errors:
+                    reason = f"{report.reason or 'errors of the decoder'}, up to frame {index}"
+                    found = len(counted) - max(report.errors, skipped)
+                    self._check_loss(found, report.damaged, reason)
+                times.append(time)
                 decode = partial(self._convert, decoded, index)
                 yield Frame(index, frame_name(index), time, decode=decode)
-                index += 1
-        counted = len(self)
-        if index == counted:
-            return
-        if index < counted and time < self.times[-1] - 1e-6:
-            raise incomplete(self.source, counted, index)
-        logger.warning("%s has %d frames, not %d", self.source, index, counted)
-        self.frame_names = [frame_name(k) for k in range(index)]
-        step = float(1 / self.frame_rate) if self.frame_rate else 0.0
-        extra = [time + step * k for k in range(1, index - counted + 1)]
-        self.times = self.times[:index] + extra
+        self._finish(times, skipped, report)
+
+    def _finish(self, times: list[float], skipped: int, report: DecodingReport) -> None:
+        """Compares a complete decoding with the packets; corrects names and times."""
+        counted, reason = self._scan.times, self._scan.damage
+        is_cut = len(times) < len(counted) and max(times, default=0) < counted[-1] - _TOLERANCE
+        if is_cut or skipped or report.errors or report.damaged:
+            reason = reason or report.reason or (END_MISSING if is_cut else "damaged")
+        elif len(times) != len(self) and not reason:
+            logger.warning("%s has %d frames, not %d", self.source, len(times), len(self))
+        if reason:
+            self._decoded = len(times), report.damaged, reason
+            self._check_loss(*self._decoded, is_cut=is_cut)
+        if len(times) != len(self):
+            self.frame_names = [frame_name(index) for index in range(len(times))]
+            self.times = times
 
     def frame(self, index: int) -> Frame:
         """Returns one frame; decodes the video from its beginning. See `Sequence.frame`."""
@@ -110,7 +154,7 @@ class VideoSequence(Sequence):
 
     def _convert(self, decoded: av.VideoFrame, index: int) -> np.ndarray:
         image = decoded.to_ndarray(format="rgb24")
-        image = upright(image, self._rotation)
+        image = upright(image, self._scan.rotation)
         if image.shape[:2] != self.size:
             raise InputError(
                 "All frames of a video must have one size",
@@ -128,17 +172,29 @@ class VideoSequence(Sequence):
 
 
 def open_video(
-    path: str | Path, *, name: str | None = None, annotations: Annotations = None
+    path: str | Path,
+    *,
+    name: str | None = None,
+    annotations: Annotations = None,
+    keep_going: bool = False,
 ) -> VideoSequence:
     """Opens a video file as a sequence of frames that are decoded one at a time.
 
-    All packets are read once, to count the frames and to check that the file is complete. The
-    sequence is a context manager: leaving it ends unfinished iterations, which closes the file.
+    Containers: MP4, MOV, MKV, WebM, AVI, FLV, MPEG transport and program streams, H.264 without a
+    container, GIF. All packets are read once, to count the frames and to check that the file is
+    complete. The sequence is a context manager: leaving it ends unfinished iterations, which
+    closes the file.
+
+    A file whose end is missing is refused, and one of which more than 5 % of the frames are missing
+    or damaged: when it is opened where the container tells, else when so many were met. Less is a
+    warning, see `Sequence.warnings`. Frames that cannot be decoded are left out, and the others
+    numbered in order. Damage that is valid code, as most in H.265 is, cannot be noticed.
 
     Args:
         path: The file.
         name: Name of the sequence; by default that of the file without suffix.
         annotations: Masks by frame index, or a folder of masks named 00000.png and so on.
+        keep_going: Use the frames that can be decoded, however many are missing.
 
     Returns:
         The sequence.
@@ -157,11 +213,15 @@ def open_video(
         ...     print(video, [frame.image.shape for frame in video])
         VideoSequence('clip', 2 frames of 48x32) [(32, 48, 3), (32, 48, 3)]
     """
-    return VideoSequence(path, name=name, annotations=annotations)
+    return VideoSequence(path, name=name, annotations=annotations, keep_going=keep_going)
 
 
 def open_input(
-    path: str | Path, *, name: str | None = None, annotations: Annotations = None
+    path: str | Path,
+    *,
+    name: str | None = None,
+    annotations: Annotations = None,
+    keep_going: bool = False,
 ) -> Sequence:
     """Opens a video, or a folder of frames.
 
@@ -169,6 +229,7 @@ def open_input(
         path: The file or folder.
         name: Name of the sequence; by default that of the folder, or of the video without suffix.
         annotations: Masks by frame index, or a folder of masks named as the frames.
+        keep_going: As in `open_video`; images of a folder must be intact.
 
     Returns:
         The sequence.
@@ -186,14 +247,15 @@ def open_input(
         >>> open_input(folder, name="bag")
         FolderSequence('bag', 3 frames of 48x32)
     """
-    path = Path(path).expanduser()
-    if path.is_dir():
+    path = expanded(path)
+    if os.path.isdir(path):
         return sequence_from_folder(path, name=name, annotations=annotations)
-    if not path.exists() or path.suffix.lower() in IMAGE_SUFFIXES:
+    exists = os.path.exists(path)  # unlike pathlib, False for names that cannot be
+    if not exists or path.suffix.lower() in IMAGE_SUFFIXES:
         raise InputError(
             "The input must be a video or a folder of frames",
-            met="a single image" if path.exists() else "no such file",
-            where=path,
-            remedy="Give the folder that holds the frames" if path.exists() else None,
+            met="a single image" if exists else "no such file",
+            where=printable(path),
+            remedy="Give the folder that holds the frames" if exists else None,
         )
-    return open_video(path, name=name, annotations=annotations)
+    return open_video(path, name=name, annotations=annotations, keep_going=keep_going)

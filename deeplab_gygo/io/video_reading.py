@@ -1,11 +1,10 @@
-"""Decoding of videos with PyAV, and detection of truncated files."""
+"""Decoding of videos with PyAV; damage that the decoder meets is counted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
@@ -13,41 +12,46 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.reading import check_regular
 
-# Formats in which FFmpeg reads text as a terminal recording, images, or lists of other files.
-_NO_VIDEO = frozenset({"tty", "image2", "hls", "dash", "concat", "sdp"})
-_SEGMENT = 0x18538067  # root element of a Matroska file (RFC 9559)
+CONTAINERS = "mov,matroska,avi,flv,mpegts,mpeg,h264,gif"
+"""Containers that are read, by FFmpeg's names: MP4 and MOV, Matroska and WebM, AVI, FLV, MPEG
+transport and program streams, H.264 without a container, GIF. Playlists, which name other files,
+are none of them, nor are formats whose damage cannot be noticed."""
 
+MAX_FRAME_PIXELS = 100_000_000
+"""Most pixels of a frame: 12K cameras have 80 million. Decoders keep a few frames per thread."""
 
-@dataclass(frozen=True)
-class VideoScan:
-    """Properties of a video that are known before it is decoded.
+MAX_DAMAGED_FRACTION = 0.05
+"""Missing or damaged frames, as a fraction of all, up to which a video is used with a warning. One
+packet lost in a broadcast damages up to half a second, 5 % of a clip of 10 s."""
 
-    Attributes:
-        size: Height and width of the frames in pixels, after rotation.
-        times: Presentation times in seconds, ascending.
-        frame_rate: Average frames per second; None if unknown.
-        rotation: As `orientation` returns it.
-    """
-
-    size: tuple[int, int]
-    times: list[float]
-    frame_rate: Fraction | None
-    rotation: tuple[bool, bool, bool]
+END_MISSING = "the end is missing, the file is truncated"
 
 
 @dataclass
-class _Packets:
-    """Statistics of the packets of a video stream, and its first frame."""
+class DecodingReport:
+    """Counts of a decoding, in progress.
 
-    times: list[float]
-    first: av.VideoFrame | None = None
-    total: int = 0
-    end: float = 0.0
-    last_is_corrupt: bool = False
+    Attributes:
+        damaged: Frames that were decoded with errors, and those after them up to the next key
+            frame, which are predicted from them.
+        errors: Errors of the decoder, each of which loses one frame or more.
+        reason: First of these errors.
+    """
+
+    damaged: int = 0
+    errors: int = 0
+    reason: str = ""
+
+    def add(self, error: Exception) -> None:
+        """Counts an error."""
+        self.errors += 1
+        self.reason = self.reason or str(getattr(error, "strerror", None) or error)
 
 
 @contextmanager
@@ -55,19 +59,21 @@ def open_container(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Opens a file and yields its container and video stream; cover images of music are no video.
 
     Raises:
-        InputError: The file is absent, cannot be read, or is no video.
+        InputError: The file is absent, cannot be read, is no video, or its frames are too large.
     """
+    length = check_regular(path)
+    # A crafted file may name addresses and other files: nothing but the file itself is read.
+    limits = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+    pixels = {"max_pixels": str(MAX_FRAME_PIXELS)}
     try:
-        # A crafted file may point to addresses: nothing is fetched from a network.
-        container = av.open(str(path.resolve()), container_options={"protocol_whitelist": "file"})
-    except (av.FFmpegError, OSError) as error:
-        raise _not_openable(path, error) from error
+        container = av.open(str(path.resolve()), options=pixels, container_options=limits)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise _not_openable(path, length, error) from error
     with container:
         streams = [
             s for s in container.streams.video if Disposition.attached_pic not in s.disposition
         ]
-        names = set(container.format.name.split(","))
-        if not streams or names & _NO_VIDEO or any(name.endswith("_pipe") for name in names):
+        if not streams:
             raise InputError(
                 "The input must be a video",
                 met=f"a file of the format '{container.format.name}' without video",
@@ -76,30 +82,74 @@ def open_container(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             )
         stream = container.streams.best("video")
         stream = stream if stream in streams else streams[0]
+        context = stream.codec_context
+        if context is None:  # FFmpeg has no decoder for it
+            raise _not_openable(path, length, "a codec that is not known")
+        if context.width * context.height > MAX_FRAME_PIXELS:
+            raise InputError(
+                f"A frame of a video has at most {MAX_FRAME_PIXELS / 1e6:g} million pixels",
+                met=f"{context.width}x{context.height}",
+                where=path,
+                remedy="Scale it down with ffmpeg",
+            )
+        # The decoder of JPEG hides its errors otherwise.
+        strict = {"err_detect": "explode"} if context.name == "mjpeg" else {}
+        context.options = {**context.options, **pixels, **strict}
         stream.thread_type = "AUTO"
         yield container, stream
 
 
-def decode_frames(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+def decode_frames(
+    container: InputContainer,
+    stream: VideoStream,
+    report: DecodingReport,
+    damaged_stamps: frozenset[int] = frozenset(),
+) -> Iterator[av.VideoFrame]:
     """Decodes a stream to its end and yields the frames in presentation order, not rotated.
 
-    Packets that cannot be decoded before the first frame are skipped: a recording that was cut out
-    of a broadcast begins in the middle of a group of pictures.
+    What cannot be decoded is left out. Packets before the first frame are not counted as damaged: a
+    recording that was cut out of a broadcast begins in the middle of a group of pictures.
 
-    Raises:
-        av.FFmpegError: The stream is damaged.
+    Args:
+        container: The container.
+        stream: Its video.
+        report: Counts to update.
+        damaged_stamps: Time stamps of packets that the container marks as damaged.
     """
-    found = False
-    for packet in container.demux(stream):  # the last one is empty and drains the decoder
+    decoder = _decoder(stream)
+    found = is_damaged = False
+    packets = container.demux(stream)
+    while True:
         try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
+            packet = next(packets, None)
+        except av.FFmpegError as error:
+            report.add(error)
+            return
+        if packet is None:
+            return
+        try:  # the last one is empty and drains the decoder
+            frames = decoder.decode(packet)
+        except av.FFmpegError as error:
             if found:
-                raise
+                report.add(error)
+                is_damaged = True
             continue
         for frame in frames:
-            found = True
+            is_corrupt = frame.is_corrupt or frame.pts in damaged_stamps
+            is_damaged = is_corrupt or (is_damaged and not frame.key_frame)
+            found = found or not is_corrupt
+            report.damaged += is_damaged and found
             yield frame
+
+
+def _decoder(stream: VideoStream) -> VideoCodecContext:
+    """Returns the decoder of a stream; for VP9 that of libvpx, which notices damage."""
+    context = stream.codec_context
+    if context.name != "vp9" or "libvpx-vp9" not in av.codecs_available:
+        return context
+    decoder = av.CodecContext.create("libvpx-vp9", "r")
+    decoder.options = context.options
+    return decoder
 
 
 def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
@@ -128,136 +178,42 @@ def upright(image: np.ndarray, rotation: tuple[bool, bool, bool]) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
-def scan_video(path: Path) -> VideoScan:
-    """Counts the frames by their packets, checks that the file is complete, decodes one frame.
-
-    Raises:
-        InputError: The file is absent, no video, truncated or damaged.
-    """
-    with open_container(path) as (container, stream):
-        rate = stream.average_rate or stream.guessed_rate
-        packets = _read_packets(container, stream, float(rate or 25))
-        expected = _frames_expected(path, container, stream, packets)
-        times, first = packets.times, packets.first
-        if expected is not None:
-            raise incomplete(path, expected, len(times))
-        if first is None:
-            raise incomplete(path, len(times), 0)
-        rotation = orientation(first)
-        size = (first.width, first.height) if rotation[0] else (first.height, first.width)
-        if first.pts is not None:  # packets before the first frame cannot be decoded
-            times = [time for time in times if time >= first.time - 1e-6]
-    return VideoScan(size, times, rate or None, rotation)
-
-
 def incomplete(
-    path: Path, expected: int, decoded: int, error: Exception | None = None
+    path: Path, expected: int, decoded: int, reason: str = "", *, damaged: int = 0
 ) -> InputError:
     """Returns the error for a video that is truncated or damaged.
 
     Args:
         path: The video.
-        expected: Number of frames that it declares.
+        expected: Number of frames that it should have.
         decoded: Number of frames that can be decoded.
-        error: Error of the decoder.
+        reason: What is damaged.
+        damaged: Number of frames that were decoded with errors.
     """
-    reason = f" ({getattr(error, 'strerror', None) or error})" if error else ""
     return InputError(
         "The video must be complete",
-        met=f"{expected} frames expected, {decoded} decoded{reason}: truncated or damaged",
+        met=f"{describe_damage(expected, decoded, damaged)}: {reason or 'truncated or damaged'}",
         where=path,
-        remedy="Copy or download it again, or repair it by re-encoding it with ffmpeg",
+        remedy="Copy or download it again, or repair it by re-encoding it with ffmpeg"
+        + (", or give --keep-going to use the frames that can be decoded" if decoded else ""),
     )
 
 
-def _not_openable(path: Path, error: Exception) -> InputError:
+def describe_damage(expected: int, decoded: int, damaged: int) -> str:
+    """Returns the counts of a damaged video for messages."""
+    with_errors = f", {damaged} of them with errors" if damaged else ""
+    if decoded >= expected:
+        return f"{decoded} frames found{with_errors}"
+    return f"{expected} frames expected, {decoded} decoded{with_errors}"
+
+
+def _not_openable(path: Path, length: int, error: Exception | str) -> InputError:
     met: object = getattr(error, "strerror", None) or error
-    if isinstance(error, av.error.InvalidDataError):
-        met = "not a video, or truncated before its index" if path.stat().st_size else "empty file"
+    if isinstance(error, (av.error.InvalidDataError, ValueError)):
+        met = "not a video, or truncated before its index" if length else "empty file"
     return InputError(
-        "The input must be a video",
+        "The input must be a video in MP4, MOV, MKV, WebM, AVI, FLV, MPEG, H.264 or GIF",
         met=met,
         where=path,
-        remedy="Give an intact video file or a folder of frames",
+        remedy="Give an intact video file or a folder of frames, or convert it with ffmpeg",
     )
-
-
-def _read_packets(container: InputContainer, stream: VideoStream, rate: float) -> _Packets:
-    packets = _Packets([])
-    unit = float(stream.time_base or 1 / rate)
-    try:
-        for packet in container.demux(stream):
-            packets.total += packet.dts is not None or packet.size > 0
-            if packets.first is None:
-                with suppress(av.error.InvalidDataError):  # as in decode_frames
-                    packets.first = next(iter(packet.decode()), None)
-            if not packet.size or packet.is_discard:
-                continue  # the last one; a repeated frame of AVI; frames that an edit list removes
-            stamp = packet.pts if packet.pts is not None else packet.dts
-            time = len(packets.times) / rate if stamp is None else stamp * unit
-            packets.times.append(time)
-            packets.end = max(packets.end, time + (packet.duration or 0) * unit)
-            packets.last_is_corrupt = packet.is_corrupt
-    except av.FFmpegError:
-        packets.last_is_corrupt = True
-    packets.times.sort()
-    return packets
-
-
-def _frames_expected(
-    path: Path, container: InputContainer, stream: VideoStream, packets: _Packets
-) -> int | None:
-    """Returns the number of frames that a truncated file declares; None if nothing is missing.
-
-    Counting packets is not enough: a truncated file has fewer. But most formats declare the length
-    elsewhere.
-    """
-    length = path.stat().st_size
-    names = container.format.name.split(",")
-    counted = len(packets.times)
-    if "mov" in names:  # its index has the position of every frame
-        entries = stream.index_entries
-        if any(entry.pos + entry.size > length for entry in entries):
-            return max(stream.frames, len(entries))
-    elif "avi" in names and stream.frames > packets.total:
-        return stream.frames
-    elif "matroska" in names and (_segment_end(path) or 0) > length:
-        shown = _declared_seconds(container, stream)
-        if counted and shown - packets.end > 0.5 * packets.end / counted:
-            return round(counted * shown / packets.end)
-    if packets.last_is_corrupt:
-        return max(stream.frames, counted)
-    return None
-
-
-def _declared_seconds(container: InputContainer, stream: VideoStream) -> float:
-    """Returns the duration of a Matroska stream: its tag, or that of the file; 0 if unknown."""
-    parts = stream.metadata.get("DURATION", "").split(":")
-    try:
-        hours, minutes, seconds = (float(part) for part in parts)
-        return 3600 * hours + 60 * minutes + seconds
-    except ValueError:
-        return (container.duration or 0) / av.time_base
-
-
-def _segment_end(path: Path) -> int | None:
-    """Returns the declared end of a Matroska or WebM file in bytes; None if it declares none."""
-    with open(path, "rb") as file:
-        head = file.read(4096)
-    position = 0
-    while position + 12 <= len(head):
-        identifier, position, _ = _element_number(head, position, keep_marker=True)
-        size, position, is_unknown = _element_number(head, position, keep_marker=False)
-        if identifier == _SEGMENT:
-            return None if is_unknown else position + size
-        position += size
-    return None
-
-
-def _element_number(data: bytes, position: int, *, keep_marker: bool) -> tuple[int, int, bool]:
-    """Reads a variable-length number (RFC 8794): value, next position, whether all bits are one."""
-    width = 9 - data[position].bit_length()
-    value = int.from_bytes(data[position : position + width], "big")
-    bits = 7 * width
-    plain = value & ((1 << bits) - 1)
-    return value if keep_marker else plain, position + width, plain == (1 << bits) - 1

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from deeplab_gygo.errors import StorageError, UsageError
+from deeplab_gygo.errors import InputError, StorageError, UsageError
 from deeplab_gygo.io.atomic import replacing, storage_error
 
 DEFAULT_FRAME_RATE = Fraction(24)  # of DAVIS
@@ -26,6 +26,7 @@ _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", 
 # frame rate would declare a duration that ends before the last frames.
 _H264_OPTIONS = {"crf": "20", "preset": "veryfast", "bf": "0"}
 _VP9_OPTIONS = {"crf": "30", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"}
+_MAX_H264_SIDE, _MAX_VP9_SIDE = 16384, 65535  # pixels; of libx264 and libvpx
 _ALPHA_OPTIONS = {"auto-alt-ref": "0"}  # libvpx does not code alpha with alternate references
 
 
@@ -48,6 +49,7 @@ class VideoWriter:
         alpha: Whether frames are RGBA with straight alpha; needs .webm.
 
     Raises:
+        InputError: The frames are too wide or high for the codec.
         UsageError: The suffix is unknown or cannot have alpha, times and a frame rate are both
             given, times descend, or the frame rate is not positive.
     """
@@ -74,6 +76,14 @@ class VideoWriter:
         if alpha and suffix != ".webm":
             raise UsageError("A video with alpha is written as .webm", met=suffix, where=path)
         self._format, self._alpha = _CONTAINERS[suffix], alpha
+        most = _MAX_VP9_SIDE if suffix == ".webm" else _MAX_H264_SIDE
+        if max(size) > most:
+            raise InputError(
+                f"The frames of a {suffix} video have at most {most} pixels a side",
+                met=f"{size[1]}x{size[0]}",
+                where=path,
+                remedy="Leave out the video, or reduce the size of the frames",
+            )
         self._times, self._rate = times, _rate_of(times, frame_rate)
         is_matroska = self._format in ("matroska", "webm")
         self._time_base = _MATROSKA_TIME_BASE if is_matroska else _TIME_BASE

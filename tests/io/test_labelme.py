@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import tracemalloc
 from pathlib import Path
 from unittest import mock
 
@@ -151,7 +152,12 @@ def test_other_json_is_refused(tmp_path, content, message):
     "wrong",
     [
         shape("polygon", [[0, 0], [5, 5]]),
-        shape("polygon", [[0, 0], [5, float("nan")], [3, 3]]),
+        shape("polygon", [[0, 0], [5, 1e300], [3, 3]]),
+        shape("polygon", [[0, 0], [5, "a"], [3, 3]]),
+        shape("polygon", [[0, 0, 0], [5]]),
+        shape("polygon", {"x": 1}),
+        shape("mask", [], mask=""),
+        shape("mask", [[0, 0], [5, 5]], mask=7),
         shape("circle", [[0, 0]]),
         shape("mask", [[0, 0], [5, 5]], mask="AAAA"),
         shape("spiral", [[0, 0], [5, 5], [6, 6]]),
@@ -161,3 +167,89 @@ def test_other_json_is_refused(tmp_path, content, message):
 def test_an_invalid_shape_is_named(tmp_path, wrong):
     with pytest.raises(InputError, match=r"shape 1 .*m\.json"):
         read_mask(save(tmp_path / "m.json", [square(0, 0, 5), wrong]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (shape("polygon", [[0, 0], [5, float("nan")], [3, 3]]), "NaN is no number"),
+        (shape(["polygon"], [[0, 0], [5, 5], [0, 5]]), "are text; met: str and list in shape 0"),
+        (shape("polygon", [[0, 0], [5, 5], [0, 5]], label={"a": 1}), "dict and str in shape 0"),
+        (shape("polygon", [[0, 0], [5, 5], [0, 5]], label=10**5000), "JSON is well-formed"),
+    ],
+)
+def test_wrong_types_are_named(tmp_path, wrong, message):
+    text = json.dumps({"shapes": [wrong | {"label": 0}], "imageHeight": 9, "imageWidth": 9})
+    label = "1" + "0" * 5000 if isinstance(wrong["label"], int) else json.dumps(wrong["label"])
+    (tmp_path / "m.json").write_text(text.replace('"label": 0', f'"label": {label}'))
+    with pytest.raises(InputError, match=message) as caught:
+        read_mask(tmp_path / "m.json")
+    assert "m.json" in str(caught.value) and caught.value.exit_status == 65
+
+
+def test_a_label_of_many_digits_is_a_name(tmp_path):
+    mask, notes = read_with_notes(save(tmp_path / "m.json", [square(0, 0, 9, "9" * 5000)]))
+    assert mask[4, 4] == 1 and len("".join(notes)) < 200
+
+
+@pytest.mark.parametrize("length", [True, "40", 40.5, 0, -3, [40], 10**30])
+def test_a_size_is_a_positive_integer(tmp_path, length):
+    path = save(tmp_path / "m.json", [square(0, 0, 9)], imageHeight=length)
+    for size in (None, SIZE):
+        with pytest.raises(InputError, match=r"positive integers|million pixels|size of the frame"):
+            read_mask(path, size=size)
+
+
+def test_a_size_is_compared_before_the_mask_is_made(tmp_path):
+    path = save(tmp_path / "m.json", [square(0, 0, 9)], imageHeight=100_000, imageWidth=100_000)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="the mask is 100000x100000, the frame is 60x40"):
+        read_mask(path, size=SIZE)
+    with pytest.raises(InputError, match="at most 40 million pixels"):
+        read_mask(path, size=(1000, 1000))
+    with pytest.raises(InputError, match="at most 40 million pixels"):
+        read_mask(path)
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
+
+
+def test_numbers_of_shapes_and_points_are_limited(tmp_path):
+    many = [[index % 50, index % 37] for index in range(20_001)]
+    with pytest.raises(InputError, match="at most 20000 points; met: 20001"):
+        read_mask(save(tmp_path / "m.json", [shape("polygon", many)]))
+    with pytest.raises(InputError, match="at most 500 shapes; met: 501"):
+        read_mask(save(tmp_path / "m.json", [square(0, 0, 9)] * 501))
+
+
+def test_deep_nesting_is_refused(tmp_path):
+    deep = "[" * 100_000 + "]" * 100_000
+    (tmp_path / "m.json").write_text('{"shapes": [{"points": ' + deep + "}]}")
+    with pytest.raises(InputError, match="nested deeper"):
+        read_mask(tmp_path / "m.json")
+
+
+def test_names_with_control_characters_and_lone_surrogates_can_be_shown(tmp_path):
+    shapes = [square(0, 0, 9, "a\x00\x1b[2J"), square(20, 0, 9, "\ud800")]
+    mask, notes = read_with_notes(save(tmp_path / "m.json", shapes))
+    assert (mask[4, 4], mask[4, 24]) == (1, 2)
+    assert notes[0].isprintable() and notes[0].encode()
+    (tmp_path / "n.json").write_text('{"\\ud800": 1}')
+    with pytest.raises(InputError, match="labelme") as caught:
+        read_mask(tmp_path / "n.json")
+    assert str(caught.value).encode()
+
+
+def test_a_mask_shape_larger_than_the_image_is_refused_before_it_is_decoded(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("L", (6000, 6000)).save(buffer, "PNG")
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    path = save(tmp_path / "m.json", [shape("mask", [[0, 0], [5, 5]], mask=encoded)])
+    with pytest.raises(InputError, match="shape 0 .*a mask of 6000x6000 in an image of 60x40"):
+        read_mask(path)
+
+
+def test_a_mask_shape_in_postscript_is_refused(tmp_path):
+    encoded = base64.b64encode(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n").decode()
+    path = save(tmp_path / "m.json", [shape("mask", [[0, 0], [5, 5]], mask=encoded)])
+    with pytest.raises(InputError, match="shape 0 .*not an image"):
+        read_mask(path)

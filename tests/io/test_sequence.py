@@ -287,6 +287,14 @@ def test_open_input_distinguishes_folders_videos_and_other_files(tmp_path):
         open_input(tmp_path / "notes.txt")
 
 
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "~nobody_of_this_name/clip.mp4", "\ud800"])
+def test_names_that_cannot_be_are_no_such_file(tmp_path, name):
+    for path in (name, tmp_path / name):
+        with pytest.raises(InputError, match="no such file") as caught:
+            open_input(path)
+        assert str(caught.value).encode()
+
+
 def test_davis_folder_reads_as_stored(shared_data):
     root = shared_data / "davis16"
     name = sorted(path.name for path in (root / "JPEGImages/480p").iterdir())[0]

@@ -211,3 +211,16 @@ def test_a_truncated_own_video_is_refused_by_the_reader(tmp_path):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(InputError):
         list(open_video(path))
+
+
+@pytest.mark.parametrize(("name", "side"), [("o.mp4", 16386), ("o.mkv", 16386), ("o.webm", 65537)])
+def test_frames_too_wide_for_the_codec_are_refused_before_the_work(tmp_path, name, side):
+    for size in ((32, side), (side, 32)):
+        with pytest.raises(InputError, match="pixels a side") as caught:
+            VideoWriter(tmp_path / name, size)
+        assert name in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_widest_frames_of_h264(tmp_path):
+    write(tmp_path / "o.mp4", 1, size=(16, 16384))
