@@ -21,6 +21,7 @@ _POSITIONS = 41  # of relative time: every 2.5 %
 _GRAY = "#8a8a8a"
 _SETTINGS: dict[Any, Any] = {
     "font.size": 9,
+    "text.parse_math": False,  # names of sequences and methods are no formulas
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,9 @@ from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.errors import UsageError, WeightsError
 from deeplab_gygo.evaluation.quoted import Quotations, read_quotations
 from deeplab_gygo.inference.config import preset
-from deeplab_gygo.io.config_file import check_range, from_dict, to_plain
+from deeplab_gygo.io.config_file import MAX_SEED, check_range, from_dict, to_plain
+from deeplab_gygo.io.escaping import printable
+from deeplab_gygo.io.names import expanded, folded, safe_relative
 from deeplab_gygo.methods import MethodName, find_method
 from deeplab_gygo.models.config import Precision
 from deeplab_gygo.models.weight_file import shipped_parent
@@ -60,8 +63,8 @@ class BenchmarkDataset:
         Raises:
             InputError: The folder is not a dataset of this kind.
         """
-        root = Path(data_root or "").expanduser() / Path(self.root).expanduser()
-        if not root.is_dir() or (data_root is None and not Path(self.root).is_absolute()):
+        root = expanded(data_root or "") / expanded(self.root)
+        if not os.path.isdir(root) or (data_root is None and not Path(self.root).is_absolute()):
             return None
         return open_dataset(self.kind, root, self.resolution)
 
@@ -137,7 +140,7 @@ class BenchmarkRow:
         if self.is_classical:
             return None
         try:
-            return Path(self.weights).expanduser() if self.weights else shipped_parent(self.method)
+            return expanded(self.weights) if self.weights else shipped_parent(self.method)
         except WeightsError:
             return None
 
@@ -145,7 +148,7 @@ class BenchmarkRow:
     def missing_weights(self) -> str:
         """A phrase on missing weights; empty if they are present or not needed."""
         path = self.weights_path
-        if self.is_classical or (path is not None and path.is_file()):
+        if self.is_classical or (path is not None and os.path.isfile(path)):
             return ""
         made = f", made by {self.made_by}" if self.made_by else ""
         if self.weights:
@@ -192,16 +195,17 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         for kind, items in (("datasets", self.datasets), ("rows", self.rows)):
             names = [item.name for item in items]
-            if not names or len(set(names)) < len(names):
+            if not names or len(set(map(folded, names))) < len(names):
                 raise UsageError(
-                    f"A benchmark has {kind} with different names", met=", ".join(names) or "none"
+                    f"A benchmark has {kind} with names that differ in more than case",
+                    met=", ".join(names) or "none",
                 )
         datasets, rows = ([item.name for item in items] for items in (self.datasets, self.rows))
         for row in self.rows:
             _check_known(f"datasets of row '{row.name}'", row.datasets, datasets)
         _check_known("strip_rows", self.strip_rows, rows)
         check_range(self, "strips", 0)
-        check_range(self, "seed", 0)
+        check_range(self, "seed", 0, MAX_SEED)
 
 
 @dataclass(frozen=True)
@@ -236,8 +240,10 @@ def cells_of(config: BenchmarkConfig, out: str | Path, only: Sequence[str] = ())
 
 
 def _check_name(name: str) -> None:
+    rule = "A name of a row or dataset is a folder name of letters, digits, '.', '_' and '-'"
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise UsageError("A name is made of letters, digits, '.', '_' and '-'", met=name)
+        raise UsageError(rule, met=printable(name[:100]))
+    safe_relative(name, "name", rule=rule, error=UsageError)
 
 
 def _check_known(what: str, names: Sequence[str], known: Collection[str]) -> None:

@@ -15,6 +15,8 @@ from tabulate import LATEX_ESCAPE_RULES, tabulate
 from deeplab_gygo.benchmark.plan import BenchmarkDataset
 from deeplab_gygo.benchmark.results import CellResult, mean
 from deeplab_gygo.evaluation.quoted import QuotedSource, QuotedValue
+from deeplab_gygo.io import escaping
+from deeplab_gygo.io.escaping import csv_cell, printable
 
 MEASURES = ("J", "J_recall", "J_decay", "F", "F_recall", "F_decay")
 COLUMNS = (*MEASURES, "adaptation_seconds", "fps")
@@ -207,15 +209,16 @@ def sequences_csv(results: Iterable[CellResult]) -> str:
 
 def markdown(title: str, tables: Sequence[DatasetTable], sources: dict[str, QuotedSource]) -> str:
     """Returns a Markdown document of the tables, their remarks and the sources."""
-    parts = [f"# {title}"]
+    escaped = escaping.markdown
+    parts = [f"# {escaped(title)}"]
     for table in tables:
-        parts.append(f"## {table.dataset.label}")
+        parts.append(f"## {escaped(table.dataset.label)}")
         for heading, rows in table.sections:
-            parts += [f"**{heading}**", _formatted(rows, "pipe")]
-        parts.append("\n".join(f"- {text}" for text in table.remarks))
+            parts += [f"**{escaped(heading)}**", _formatted(rows, "pipe")]
+        parts.append("\n".join(f"- {escaped(text)}" for text in table.remarks))
     parts.append(f"{STATEMENT} Bold: best of the measured rows.")
     if sources:
-        parts.append("Quoted from:\n\n" + "\n".join(_listed(sources)))
+        parts.append("Quoted from:\n\n" + "\n".join(map(escaped, _listed(sources))))
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -223,8 +226,10 @@ def latex(tables: Sequence[DatasetTable], sources: dict[str, QuotedSource]) -> s
     """Returns the tables in LaTeX, one float each, which need the package `booktabs`."""
     parts = ["% Made by: deeplab-gygo benchmark. Needs \\usepackage{booktabs}."]
     for table in tables:
-        # The escaping of LaTeX leaves the asterisks of bold cells.
-        body = re.sub(r"\*\*(.+?)\*\*", r"\\textbf{\1}", _formatted(table.rows, "latex_booktabs"))
+        # The escaping of LaTeX leaves the asterisks of bold cells, which are numbers.
+        body = re.sub(
+            r"\*\*([0-9.]+)\*\*", r"\\textbf{\1}", _formatted(table.rows, "latex_booktabs")
+        )
         notes = [*table.remarks, STATEMENT, *(f"[{line}]" for line in _listed(sources))]
         label = table.dataset.name.replace("_", "-")
         parts.append(rf"""\begin{{table*}}
@@ -242,10 +247,11 @@ def text(table: DatasetTable) -> str:
     columns = dict(zip(COLUMNS, HEADINGS, strict=True))
     _, rows = table.sections[0]
     measured = [[r.name, *map(r.text, columns)] for r in rows if r.origin == "measured"]
-    lines = [table.dataset.label]
+    lines = [printable(table.dataset.label)]
     if measured:
         lines.append(_aligned(measured, ["row", *columns.values()], "plain", left=1))
-    return "\n".join([*lines, *(f"{r.name}: {r.reason}" for r in rows if r.origin == "absent")])
+    reasons = (printable(f"{r.name}: {r.reason}") for r in rows if r.origin == "absent")
+    return "\n".join([*lines, *reasons])
 
 
 def _measured(result: CellResult) -> TableRow:
@@ -296,17 +302,20 @@ def _mark_best(rows: list[TableRow]) -> list[TableRow]:
 
 
 def _formatted(rows: Sequence[TableRow], style: str) -> str:
-    """Formats rows with all columns; bold cells are in asterisks."""
+    """Formats rows with all columns; bold cells are in asterisks. LaTeX is escaped by tabulate."""
+    escaped = escaping.markdown if style == "pipe" else printable
     cells = []
     for row in rows:
         method = f"{row.method} ({row.note})" if row.note else row.method
         numbers = [f"**{row.text(c)}**" if c in row.best else row.text(c) for c in COLUMNS]
         reason = row.reason if style == "pipe" else row.reason.partition(":")[0]
-        origin = f"quoted [{row.source}]" if row.origin == "quoted" else reason or "measured"
-        cells.append([method, row.full_mode, *numbers, row.hardware, row.trained_on, origin])
+        origin = (
+            f"quoted [{row.source}]" if row.origin == "quoted" else escaped(reason or "measured")
+        )
+        words = map(escaped, (method, row.full_mode, row.hardware, row.trained_on))
+        method, mode, hardware, trained_on = words
+        cells.append([method, mode, *numbers, hardware, trained_on, origin])
     header = ["method", "mode", *HEADINGS, "hardware", "trained on", "origin"]
-    if style == "pipe":
-        cells = [[cell.replace("|", "\\|") for cell in row] for row in cells]
     return _aligned(cells, header, style, left=2, last=3)
 
 
@@ -323,7 +332,7 @@ def _listed(sources: dict[str, QuotedSource]) -> list[str]:
 
 
 def _escaped(words: str) -> str:
-    return "".join(LATEX_ESCAPE_RULES.get(letter, letter) for letter in words)
+    return "".join(LATEX_ESCAPE_RULES.get(letter, letter) for letter in printable(words))
 
 
 def _joined(words: Iterable[str]) -> str:
@@ -339,5 +348,5 @@ def _csv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
         numbers = {
             k: "" if math.isnan(v) else f"{v:.6f}" for k, v in row.items() if type(v) is float
         }
-        writer.writerow(row | numbers)
+        writer.writerow({k: csv_cell(v) for k, v in (row | numbers).items()})
     return file.getvalue()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +18,7 @@ from deeplab_gygo.datasets.layout import (
     ANNOTATION_FOLDER,
     IMAGE_FOLDER,
     LIST_FOLDER,
+    listing_errors,
     read_split_list,
     require_dataset_root,
     subfolders,
@@ -25,6 +27,7 @@ from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.frame_folder import FolderSequence
 from deeplab_gygo.io.images import image_size
 from deeplab_gygo.io.listing import is_stray, list_images, shorten
+from deeplab_gygo.io.names import expanded, safe_relative
 
 
 class Dataset(ABC):
@@ -58,7 +61,7 @@ class Dataset(ABC):
 
     def __init__(self, root: str | Path, resolution: str = "480p"):
         self.resolution = resolution
-        self.root = require_dataset_root(Path(root).expanduser(), self.kind)
+        self.root = require_dataset_root(expanded(root), self.kind)
         self.image_folder = self._require_resolution(IMAGE_FOLDER)
         self.annotation_folder = self._require_resolution(ANNOTATION_FOLDER)
         self._lists = self._find_lists(self.root / LIST_FOLDER)
@@ -86,8 +89,8 @@ class Dataset(ABC):
         """
         key = str(split).lower()
         found = self._lists.get(key) or self._lists.get(key.removesuffix(".txt"))
-        if found is None and Path(split).expanduser().is_file():
-            found = Path(split).expanduser()
+        if found is None and os.path.isfile(os.path.expanduser(split)):
+            found = expanded(split)
         if found is None:
             raise InputError(
                 f"The split '{split}' needs a list in {LIST_FOLDER}",
@@ -126,7 +129,7 @@ class Dataset(ABC):
         key = str(split)
         if key not in self._names:
             names = list(self.listed(split))
-            absent = [name for name in names if not (self.image_folder / name).is_dir()]
+            absent = [name for name in names if not os.path.isdir(self.image_folder / name)]
             if absent:
                 raise InputError(
                     "Every sequence that a list names must be on disk",
@@ -138,13 +141,35 @@ class Dataset(ABC):
         return list(self._names[key])
 
     def names_on_disk(self) -> list[str]:
-        """Returns the names of all sequences that have a folder with files, sorted."""
-        names = []
-        for folder, below, files in os.walk(self.image_folder, followlinks=True):
-            below[:] = [name for name in below if not is_stray(name)]
-            if any(not is_stray(name) for name in files):
-                names.append(Path(folder).relative_to(self.image_folder).as_posix())
-        return sorted(name for name in names if name != ".")
+        """Returns the names of all sequences that have a folder with files, sorted.
+
+        Links to folders are followed, each folder once: of one that has several names, the folders
+        in it are listed under the first; a link to a folder that it is in itself is left out.
+        """
+        names: list[str] = []
+        entered: set[tuple[int, int]] = set()
+        folders, links = [Path()], deque[Path]()
+        while folders or links:  # links last, so that folders are listed by their own names
+            is_link = not folders
+            name = links.popleft() if is_link else folders.pop()
+            folder = self.image_folder / name
+            try:
+                place = _identity(folder)
+                if is_link and any(place == _identity(self.image_folder / p) for p in name.parents):
+                    continue
+                with os.scandir(folder) as entries:
+                    found = [entry for entry in entries if not is_stray(entry.name)]
+            except OSError:  # whoever opens it gets the reason
+                names.append(name.as_posix())
+                continue
+            if name.parts and any(map(_is_file, found)):
+                names.append(name.as_posix())
+            if place not in entered:
+                entered.add(place)
+                found.sort(key=lambda entry: entry.name)
+                links += [name / e.name for e in found if e.is_symlink() and os.path.isdir(e)]
+                folders += [name / e.name for e in found if e.is_dir(follow_symlinks=False)]
+        return sorted(names)
 
     def sequence(self, name: str) -> FolderSequence:
         """Opens a sequence; frames are decoded on access.
@@ -160,41 +185,52 @@ class Dataset(ABC):
             The sequence, the same object for every call.
 
         Raises:
-            InputError: There is no such sequence, it has no frames, or two of one name.
+            InputError: There is no such sequence, it has no frames or two of one name, or it cannot
+                be read.
         """
+        name = safe_relative(
+            name,
+            self.image_folder,
+            rule="A sequence is named by its folder below that of the images",
+            result=False,
+        )
         if name not in self._sequences:
-            folder = self.image_folder / name
-            files = list_images(folder)
-            if not folder.is_dir():
-                raise InputError(
-                    f"The dataset must hold the sequence '{name}'",
-                    met="no such folder",
-                    where=folder,
-                    remedy=f"Name one of: {shorten(self.names_on_disk())}",
-                )
-            if not files:
-                raise InputError(
-                    f"The sequence '{name}' must have frames", met="no image", where=folder
-                )
-            stems = [path.stem for path in files]
-            twice = [one for one, other in zip(stems, stems[1:], strict=False) if one == other]
-            if twice:
-                raise InputError(
-                    "Every frame must have a name of its own",
-                    met=f"several files named {shorten(twice)}",
-                    where=folder,
-                    remedy="Remove all but one",
-                )
-            masks = self.annotation_folder / name
-            self._sequences[name] = FolderSequence(
-                files,
-                image_size(files[0]),
-                name=name,
-                source=folder,
-                annotations=masks if masks.is_dir() else None,
-                mask_format=self.mask_format,
-            )
+            with listing_errors(self.image_folder / name):
+                self._sequences[name] = self._open(name)
         return self._sequences[name]
+
+    def _open(self, name: str) -> FolderSequence:
+        folder = self.image_folder / name
+        if not os.path.isdir(folder):
+            raise InputError(
+                f"The dataset must hold the sequence '{name}'",
+                met="no such folder",
+                where=folder,
+                remedy=f"Name one of: {shorten(self.names_on_disk())}",
+            )
+        files = list_images(folder)
+        if not files:
+            raise InputError(
+                f"The sequence '{name}' must have frames", met="no image", where=folder
+            )
+        stems = [path.stem for path in files]
+        twice = [one for one, other in zip(stems, stems[1:], strict=False) if one == other]
+        if twice:
+            raise InputError(
+                "Every frame must have a name of its own",
+                met=f"several files named {shorten(twice)}",
+                where=folder,
+                remedy="Remove all but one",
+            )
+        masks = self.annotation_folder / name
+        return FolderSequence(
+            files,
+            image_size(files[0]),
+            name=name,
+            source=folder,
+            annotations=masks if os.path.isdir(masks) else None,
+            mask_format=self.mask_format,
+        )
 
     def annotation(self, name: str, index: int) -> np.ndarray:
         """Reads the mask of one frame.
@@ -218,7 +254,7 @@ class Dataset(ABC):
 
     def _require_resolution(self, kind_of_file: str) -> Path:
         folder = self.root / kind_of_file / self.resolution
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             found = [path.name for path in subfolders(self.root / kind_of_file)]
             raise InputError(
                 f"The dataset must have {kind_of_file} in the resolution '{self.resolution}'",
@@ -227,3 +263,12 @@ class Dataset(ABC):
                 remedy="Choose an existing resolution" if found else "Fetch the dataset again",
             )
         return folder
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return os.path.isfile(entry) if entry.is_symlink() else entry.is_file(follow_symlinks=False)

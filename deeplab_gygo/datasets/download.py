@@ -1,27 +1,39 @@
-"""Download of the GyGO dataset: retries, a pinned SHA-256 and safe unpacking."""
+"""Download of the GyGO dataset: one process at a time, with retries and a pinned SHA-256."""
 
 from __future__ import annotations
 
 import datetime
+import errno
 import json
 import logging
-import lzma
+import os
+import re
 import shutil
-import sys
-import tarfile
-import time
-import zlib
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from pathlib import Path
+from typing import Any, cast
 
-import pooch
-import requests
-from tqdm import tqdm
-
-from deeplab_gygo.datasets.layout import find_dataset_root
+from deeplab_gygo.datasets.archive import unpack_archive
+from deeplab_gygo.datasets.layout import (
+    ANNOTATION_FOLDER,
+    IMAGE_FOLDER,
+    LIST_FOLDER,
+    find_dataset_root,
+)
 from deeplab_gygo.datasets.registry import Dataset, open_dataset
+from deeplab_gygo.datasets.transfer import (
+    MAX_DOWNLOAD_BYTES,
+    check_download,
+    check_hash,
+    download,
+    part_file,
+)
 from deeplab_gygo.errors import InputError, StorageError, UsageError
-from deeplab_gygo.io.atomic import move_folder, replacing, storage_error
+from deeplab_gygo.io.atomic import replacing, storage_error
+from deeplab_gygo.io.escaping import printable
+from deeplab_gygo.io.listing import shorten
+from deeplab_gygo.io.locking import InUse, locked
+from deeplab_gygo.io.names import expanded
+from deeplab_gygo.io.reading import check_regular, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +41,8 @@ logger = logging.getLogger(__name__)
 GYGO_URL = "https://gygox-assets.oss-us-east-1.aliyuncs.com/gygo-dataset.tar.gz"
 LOCK_NAME = "gygo.lock.json"
 ARCHIVE_NAME = "gygo-dataset.tar.gz"
-LONGEST_PAUSE = 60.0  # seconds between two tries, however many failed
-# Errors of tarfile and its decompressors on a damaged or truncated file.
-_DAMAGE = (tarfile.ReadError, tarfile.HeaderError, EOFError, zlib.error, lzma.LZMAError)
-_PASSING = frozenset({408, 425, 429})  # client errors of HTTP that may pass (RFC 9110, RFC 6585)
+FOLDER_NAME = "gygo-dataset"
+_WRONG_ROOT = {errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def fetch_gygo(
@@ -47,11 +57,13 @@ def fetch_gygo(
     retries: int = 8,
     timeout: float = 30.0,
     pause: float = 1.0,
+    lock_timeout: float = 3600.0,
 ) -> Dataset:
     """Downloads and unpacks the GyGO dataset, or unpacks a given archive, and opens the dataset.
 
     The publisher names no hash. Therefore the SHA-256 of the first archive that was unpacked is
-    written to `gygo.lock.json` in the root, and every later archive must equal it.
+    written to `gygo.lock.json` in the root, and every later archive must equal it. A second process
+    that fetches into the same root waits for the first and opens what it made.
 
     Args:
         root: Folder of the dataset; one that holds it already is opened without a download.
@@ -64,168 +76,117 @@ def fetch_gygo(
         retries: As in `download`.
         timeout: As in `download`.
         pause: As in `download`.
+        lock_timeout: Seconds to wait for another process that fetches into the same root.
 
     Returns:
         The opened dataset.
 
     Raises:
-        InputError: The archive is not the pinned one, damaged, unsafe or not GyGO.
-        StorageError: The disk is full or cannot be written, or the connection fails repeatedly.
+        InputError: The archive is not the pinned one, damaged, unsafe, too large or not GyGO.
+        StorageError: The disk is full or cannot be written, the connection fails repeatedly, or
+            another process does not end.
+        UsageError: The root is no folder, holds another `gygo-dataset`, or an address, hash or
+            number is none.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
+    check_download(url, sha256, retries)
     if find_dataset_root(root) is not None:
         logger.info("GyGO exists already: %s", root)
         return open_dataset("gygo", root, resolution)
-    lock = root / LOCK_NAME
-    pinned = _pinned_hash(lock)
-    if None not in (sha256, pinned) and str(sha256).lower() != pinned:
+    connection = {"retries": retries, "timeout": timeout, "pause": pause}
+    given = None if archive is None else expanded(archive)
+    try:
+        with locked(root.resolve() / FOLDER_NAME, wait=lock_timeout):
+            if find_dataset_root(root) is None:  # else another process made it meanwhile
+                root.mkdir(parents=True, exist_ok=True)
+                _fetch(root, given, url, sha256, keep_archive, progress, **connection)
+    except InUse as error:
+        raise StorageError(
+            f"A download into one root waits for another for at most {lock_timeout:g} s",
+            met="it has not ended",
+            where=root,
+            remedy="Run the command again when it has, or end it",
+        ) from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        if getattr(error, "errno", errno.ELOOP) in _WRONG_ROOT:
+            met = getattr(error, "strerror", error)
+            raise UsageError("The root of a download is a folder", met=met, where=root) from error
+        raise storage_error(root, cast(OSError, error)) from error
+    return open_dataset("gygo", root, resolution)
+
+
+def _fetch(
+    root: Path,
+    given: Path | None,
+    url: str,
+    sha256: str | None,
+    keep_archive: bool,
+    progress: bool,
+    **connection: Any,
+) -> None:
+    """Makes the dataset in a root that is locked and has none; arguments as in `fetch_gygo`."""
+    destination, lock = root / FOLDER_NAME, root / LOCK_NAME
+    if os.path.lexists(destination):
+        raise UsageError(
+            "The folder of the dataset does not exist before the download",
+            met="something that is no dataset",
+            where=destination,
+            remedy="Move it away, or choose another root",
+        )
+    pinned = _pinned(lock)
+    known, max_bytes = pinned or (sha256 and sha256.lower(), MAX_DOWNLOAD_BYTES)
+    if sha256 is not None and sha256.lower() != known:
         raise InputError(
-            f"The given SHA-256 must equal the pinned one, {pinned}",
+            f"The given SHA-256 must equal the pinned one, {known}",
             met=sha256,
             where=lock,
             remedy="If the archive was replaced on purpose, remove that file",
         )
-    known = pinned or sha256
-    path = Path(archive).expanduser() if archive is not None else root / ARCHIVE_NAME
-    if archive is None:
-        download(
-            url,
-            path,
-            sha256=known,
-            progress=progress,
-            retries=retries,
-            timeout=timeout,
-            pause=pause,
-        )
+    path = given or root / ARCHIVE_NAME
+    part_file(root / ARCHIVE_NAME).unlink(missing_ok=True)  # of a run that was killed
+    if given is None:
+        download(url, path, sha256=known, max_bytes=max_bytes, progress=progress, **connection)
     try:
-        digest = _check_hash(path, known)
-        _extract(path, root / "gygo-dataset", progress=progress)
-    except InputError:
-        if archive is None:
-            path.unlink(missing_ok=True)  # what is damaged would be damaged the next time too
+        digest = check_hash(path, known)
+        size = path.stat().st_size
+        _extract(path, destination, progress=progress)
+    except BaseException as error:
+        # What is damaged stays so, and without a hash no later run would trust the rest.
+        if given is None and (known is None or isinstance(error, InputError)):
+            path.unlink(missing_ok=True)
         raise
-    dataset = open_dataset("gygo", root, resolution)
     if pinned is None:
         record = {
             "path": path.name,
-            "url": None if archive is not None else url,
-            "size": path.stat().st_size,
+            "url": None if given else url,
+            "size": size,
             "sha256": digest,
             "pinned": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
         with replacing(lock) as side:
             side.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    if archive is None and not keep_archive:
+    if given is None and not keep_archive:
         path.unlink()
-    return dataset
 
 
-def download(
-    url: str,
-    destination: str | Path,
-    *,
-    sha256: str | None = None,
-    progress: bool = True,
-    retries: int = 8,
-    timeout: float = 30.0,
-    pause: float = 1.0,
-) -> Path:
-    """Downloads a file over HTTP; it appears when it is complete and its hash is right.
-
-    Args:
-        url: Address, http or https.
-        destination: File to make; its folder is made where it is absent. An existing file with the
-            right hash, or any one where no hash is given, is kept without a download.
-        sha256: Hash that the content must have, hexadecimal; None to accept any.
-        progress: Show a progress bar on a terminal.
-        retries: Number of further tries after the connection failed.
-        timeout: Seconds without data after which the connection counts as failed.
-        pause: Seconds before the first retry; doubled with every further one, at most 60.
-
-    Returns:
-        The destination.
-
-    Raises:
-        InputError: The server has no such file, or its content has another hash.
-        StorageError: The disk is full or cannot be written, or the connection fails repeatedly.
-        UsageError: The address is not http or https.
-    """
-    destination = Path(destination).expanduser()
-    if not url.lower().startswith(("http://", "https://")):
-        raise UsageError("An address to download from begins with http:// or https://", met=url)
-    pooch.get_logger().setLevel(logging.WARNING)
-    downloader = pooch.HTTPDownloader(
-        progressbar=progress and sys.stderr.isatty(),
-        timeout=timeout,
-        headers={"Accept-Encoding": "identity"},  # the hash is that of the file as it is stored
-    )
-    for attempt in range(retries + 1):
-        try:
-            pooch.retrieve(
-                url,
-                known_hash=sha256 and f"sha256:{sha256.lower()}",
-                fname=destination.name,
-                path=destination.parent,
-                downloader=downloader,
-            )
-            return destination
-        except requests.RequestException as error:
-            status = getattr(error.response, "status_code", 0)
-            if 400 <= status < 500 and status not in _PASSING:
-                raise InputError(
-                    "The address must lead to the file",
-                    met=error,
-                    where=url,
-                    remedy="Check the address, or fetch the file by hand and give it as archive",
-                ) from error
-            if attempt == retries:
-                raise StorageError(
-                    "The download must be completed",
-                    met=f"{error}, after {retries + 1} tries",
-                    where=url,
-                    remedy="Run the command again later, or fetch the file by hand",
-                ) from error
-            wait = min(LONGEST_PAUSE, pause * 2**attempt)
-            logger.warning("%s; next try in %.1f s", error, wait)
-            time.sleep(wait)
-        except ValueError as error:  # pooch: the hash differs; the download is deleted
-            raise _wrong_hash(sha256, str(error).split(". ")[0], url) from error
-        except OSError as error:
-            raise storage_error(destination, error) from error
-    raise UsageError("The number of retries is 0 or more", met=retries)
-
-
-def _pinned_hash(lock: Path) -> str | None:
-    try:
-        return str(json.loads(lock.read_text(encoding="utf-8"))["sha256"])
-    except FileNotFoundError:
+def _pinned(lock: Path) -> tuple[str, int] | None:
+    """Reads hash and size of the pinned archive; None if there is none."""
+    if not os.path.lexists(lock):
         return None
+    check_regular(lock, error=UsageError)
+    record = read_json(lock, 1 << 20)
+    try:
+        sha256, size = str(record["sha256"]), int(record["size"])
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256) or size < 0:
+            raise ValueError(f"sha256 {sha256!r}, size {size}")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             "The record of the pinned archive must be readable",
-            met=f"{type(error).__name__}: {error}",
+            met=f"{type(error).__name__}: {printable(error)}",
             where=lock,
             remedy="Remove it to pin the next archive",
         ) from error
-
-
-def _check_hash(path: Path, expected: str | None) -> str:
-    if not path.is_file():
-        raise InputError("The archive must exist", met="no such file", where=path)
-    found = pooch.file_hash(str(path))
-    if expected is not None and found != expected.lower():
-        raise _wrong_hash(expected, found, path)
-    return found
-
-
-def _wrong_hash(expected: str | None, met: str, where: str | Path) -> InputError:
-    return InputError(
-        f"The SHA-256 of the file must be {expected}",
-        met=met,
-        where=where,
-        remedy=f"Fetch it again; if it was replaced on purpose, give its hash, or remove the "
-        f"{LOCK_NAME} that pins the former one",
-    )
+    return sha256, size
 
 
 def _extract(archive: Path, destination: Path, *, progress: bool) -> None:
@@ -233,70 +194,19 @@ def _extract(archive: Path, destination: Path, *, progress: bool) -> None:
     side = destination.with_name(f".{destination.name}.unpacking")
     try:
         shutil.rmtree(side, ignore_errors=True)  # of a run that was killed
-        side.mkdir(parents=True)
-        _unpack(archive, side, progress)
+        side.mkdir()
+        unpack_archive(archive, side, progress=progress)
         content = find_dataset_root(side)
-        if content is None:
+        folders = (IMAGE_FOLDER, ANNOTATION_FOLDER, LIST_FOLDER)
+        if content is None or not all((content / name).is_dir() for name in folders):
             raise InputError(
-                "The archive must hold a GyGO dataset: JPEGImages, Annotations, ImageSets",
-                met=", ".join(sorted(path.name for path in side.iterdir())[:10]) or "nothing",
+                f"The archive must hold a GyGO dataset: {', '.join(folders)}",
+                met=shorten(sorted(path.name for path in (content or side).iterdir())) or "nothing",
                 where=archive,
                 remedy="Check that it is the archive of the GyGO dataset",
             )
-        move_folder(content, destination)
+        os.rename(content, destination)  # refuses to replace what another put there meanwhile
     except OSError as error:
         raise storage_error(destination, error) from error
     finally:
         shutil.rmtree(side, ignore_errors=True)
-
-
-def _unpack(archive: Path, folder: Path, progress: bool) -> None:
-    bar = tqdm.wrapattr(
-        open(archive, "rb"),
-        "read",
-        total=archive.stat().st_size,
-        desc=f"unpack {archive.name}",
-        disable=None if progress else True,
-    )
-    # Not the stream mode of tarfile ("r|"): it takes a truncated gzip file for the archive's end.
-    try:
-        with bar as stream, tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:*") as members:
-            for member in members:
-                _check_member(member)
-                members.extract(member, folder, filter="data")
-            # An archive ends with a block of zeros; tarfile takes a truncated header for it too.
-            if members.fileobj.tell() < members.offset + tarfile.BLOCKSIZE:
-                raise tarfile.ReadError("the archive has no end")
-            while members.fileobj.read(1 << 20):
-                pass  # to the last byte, so that the decompressor compares its checksum
-    except tarfile.FilterError as error:
-        raise InputError(
-            "Every member of the archive must be a file or folder inside the target folder",
-            met=str(error),
-            where=archive,
-            remedy="Do not use this archive; fetch it from its publisher again",
-        ) from error
-    except _DAMAGE as error:
-        raise _damaged(archive, error) from error
-    except OSError as error:
-        if error.errno is None:  # of a decompressor, not of the operating system
-            raise _damaged(archive, error) from error
-        raise
-
-
-def _check_member(member: tarfile.TarInfo) -> None:
-    """Refuses what a dataset has no need of, beside what tarfile's `data` filter refuses."""
-    path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or "\\" in member.name:
-        raise tarfile.OutsideDestinationError(member, member.name)
-    if not (member.isfile() or member.isdir()):
-        raise tarfile.SpecialFileError(member)
-
-
-def _damaged(archive: Path, error: Exception) -> InputError:
-    return InputError(
-        "The archive must be a complete tar archive (plain, gzip, bzip2 or xz)",
-        met=str(error) or type(error).__name__,
-        where=archive,
-        remedy="Fetch it again; the download may have been truncated",
-    )

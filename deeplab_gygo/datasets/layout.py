@@ -7,11 +7,16 @@ download; and single image paths. All are read as sequence names in the order of
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.listing import is_stray, shorten
+from deeplab_gygo.io.names import safe_relative
+from deeplab_gygo.io.reading import check_regular, read_bytes, read_text
 
 IMAGE_FOLDER = "JPEGImages"
 ANNOTATION_FOLDER = "Annotations"
@@ -31,9 +36,9 @@ def find_dataset_root(folder: str | Path) -> Path | None:
     None if there is no such folder, or more than one.
     """
     folder = Path(folder)
-    if (folder / IMAGE_FOLDER).is_dir():
+    if os.path.isdir(folder / IMAGE_FOLDER):
         return folder
-    within = [path for path in subfolders(folder) if (path / IMAGE_FOLDER).is_dir()]
+    within = [path for path in subfolders(folder) if os.path.isdir(path / IMAGE_FOLDER)]
     return within[0] if len(within) == 1 else None
 
 
@@ -50,10 +55,10 @@ def require_dataset_root(root: Path, kind: str) -> Path:
     Raises:
         InputError: The root is absent or holds no dataset, or several.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise InputError(
             f"The root of {kind} must be a folder",
-            met="a file" if root.exists() else "no such folder",
+            met="a file" if os.path.exists(root) else "no such folder",
             where=root,
             remedy="Give the folder that holds JPEGImages, Annotations and ImageSets",
         )
@@ -70,10 +75,29 @@ def require_dataset_root(root: Path, kind: str) -> Path:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Returns the sub-folders of a folder without stray ones, sorted; none if it is absent."""
-    if not folder.is_dir():
+    """Returns the sub-folders of a folder without stray ones, sorted; none if it is absent.
+
+    Raises:
+        InputError: The folder cannot be listed.
+    """
+    if not os.path.isdir(folder):
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_stray(path.name))
+    with listing_errors(folder):
+        return sorted(p for p in folder.iterdir() if os.path.isdir(p) and not is_stray(p.name))
+
+
+@contextmanager
+def listing_errors(folder: Path) -> Iterator[None]:
+    """Turns errors of the system on a folder of the dataset into an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            "The files of a dataset can be listed and read",
+            met=error.strerror,
+            where=error.filename or folder,
+            remedy="Give yourself the right to read it",
+        ) from error
 
 
 def find_lists(folder: Path) -> dict[str, Path]:
@@ -86,14 +110,19 @@ def find_lists(folder: Path) -> dict[str, Path]:
         Split name in lower case -> list file.
 
     Raises:
-        InputError: The folder holds two different lists whose names differ in case only.
+        InputError: The folder holds two different lists whose names differ in case only, or cannot
+            be listed.
     """
     lists: dict[str, Path] = {}
-    for path in sorted(folder.glob("*")) if folder.is_dir() else []:
+    if not os.path.isdir(folder):
+        return lists
+    with listing_errors(folder):
+        paths = sorted(folder.iterdir())
+    for path in paths:
         split = path.stem.lower()
-        if path.suffix.lower() != ".txt" or is_stray(path.name) or not path.is_file():
+        if path.suffix.lower() != ".txt" or is_stray(path.name) or not os.path.isfile(path):
             continue
-        if split in lists and path.read_bytes() != lists[split].read_bytes():
+        if split in lists and read_bytes(path) != read_bytes(lists[split]):
             raise InputError(
                 "The names of split lists must differ in more than upper and lower case",
                 met=f"{lists[split].name} and {path.name}, with different contents",
@@ -128,14 +157,12 @@ def read_split_list(path: str | Path) -> dict[str, list[str]]:
             continue
         frame = _FRAME_LINE.match(line)
         place = Path(frame.group(1)) if frame else None
-        name = _sequence_name(str(place.parent) if place else line)
-        if not name or ".." in name.split("/"):
-            raise InputError(
-                "A line of a split list names a sequence or a frame inside the dataset",
-                met=repr(line),
-                where=f"{path}, line {number}",
-                remedy="Correct or remove the line",
-            )
+        name = safe_relative(
+            _sequence_name(str(place.parent) if place else line),
+            f"{path}, line {number}",
+            rule="A line of a split list names a sequence or a frame inside the dataset",
+            result=False,
+        )
         frames = sequences.setdefault(name, [])
         if place and place.stem not in frames[-1:]:
             frames.append(place.stem)
@@ -147,11 +174,12 @@ def read_split_list(path: str | Path) -> dict[str, list[str]]:
 
 
 def _text_of(path: Path) -> str:
+    check_regular(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError("A split list must exist", met="no such file", where=path) from None
-    except (UnicodeDecodeError, IsADirectoryError):
+        text = read_text(path)
+    except InputError as error:
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
         text = "\0"
     if "\0" in text:
         raise InputError("A split list is a text file in UTF-8", met="something else", where=path)

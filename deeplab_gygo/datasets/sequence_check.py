@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from deeplab_gygo.datasets.layout import listing_errors
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import DeepLabGygoError, InputError
+from deeplab_gygo.io.escaping import printable
 from deeplab_gygo.io.images import image_size, open_picture, read_image
 from deeplab_gygo.io.listing import list_images, number_gaps, shorten
 from deeplab_gygo.io.masks import check_first_mask, read_mask
+from deeplab_gygo.io.reading import check_regular
 
 ERROR, WARNING = "error", "warning"
 
@@ -50,7 +53,7 @@ class Problem:
         text += f"; met: {self.met}" if self.met else ""
         place = self.file or self.sequence
         text += f" ({place})." if place else "."
-        return f"{text} {self.remedy}." if self.remedy else text
+        return printable(f"{text} {self.remedy}." if self.remedy else text)
 
 
 class SequenceCheck:
@@ -69,19 +72,29 @@ class SequenceCheck:
         self.problems: list[Problem] = []
         self.fingerprint: str | None = None
         self._dataset, self._decode, self._only_first = dataset, decode, only_first_mask
-        self.frames = self._list(dataset.image_folder / name)
-        self.masks = self._list(dataset.annotation_folder / name)
+        self.frames: dict[str, Path] = {}
+        self.masks: dict[str, Path] = {}
 
     def run(self, listed_frames: Iterable[list[str]]) -> None:
         """Runs all checks."""
+        try:
+            self.frames = self._list(self._dataset.image_folder / self.name)
+            self.masks = self._list(self._dataset.annotation_folder / self.name)
+            self._check(listed_frames)
+        except InputError as error:  # a folder or file that may not be read
+            self.problems.append(Problem.of(error, self.name))
+
+    def _check(self, listed_frames: Iterable[list[str]]) -> None:
         if not self.frames:
             self._report(
                 "A sequence has frames", "no image", self._dataset.image_folder / self.name
             )
             return
         first = next(iter(self.frames.values()))
-        content = first.read_bytes()
-        self.fingerprint = hashlib.sha256(content).hexdigest() if content else None
+        check_regular(first)
+        with listing_errors(first), open(first, "rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+            self.fingerprint = content if file.tell() else None
         self._check_numbering()
         self._check_pairing(listed_frames)
         self._check_contents()
@@ -99,7 +112,9 @@ class SequenceCheck:
 
     def _list(self, folder: Path) -> dict[str, Path]:
         files: dict[str, Path] = {}
-        for path in list_images(folder):
+        with listing_errors(folder):
+            paths = list_images(folder)
+        for path in paths:
             if path.stem in files:
                 self._report(
                     "A frame has one file",

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.datasets.sequence_check import ERROR, WARNING, Problem, SequenceCheck
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.escaping import printable
 
 __all__ = ["Problem", "VerifyReport", "verify_dataset"]
 
@@ -59,10 +60,10 @@ class VerifyReport:
             expected = self.expected_counts.get(split)
             counts.append(f"{split} {count}" + (f" (published: {expected})" if expected else ""))
         lines = [
-            f"{self.kind} {self.resolution} in {self.root}",
+            printable(f"{self.kind} {self.resolution} in {self.root}"),
             f"{self.sequences} sequences, {self.frames} frames, {self.masks} masks, "
             + ("all decoded" if self.decoded else "headers read only"),
-            "splits: " + (", ".join(counts) or "none"),
+            printable("splits: " + (", ".join(counts) or "none")),
         ]
         ordered = sorted(self.problems, key=lambda problem: problem.severity != ERROR)
         lines += [str(problem) for problem in ordered[:_SHOWN_PROBLEMS]]

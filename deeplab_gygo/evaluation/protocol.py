@@ -6,6 +6,7 @@ The masks of a sequence are at `<results>/<sequence>/<frame>.png`, as in the DAV
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -257,6 +258,6 @@ def _highest_id(mask: NDArray[np.uint8]) -> int:
 
 def _existing_folder(folder: str | Path, what: str) -> Path:
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"The folder of the {what} must exist", met="no folder", where=folder)
     return folder

@@ -19,6 +19,7 @@ from tabulate import tabulate
 from deeplab_gygo.evaluation.measures import Statistics
 from deeplab_gygo.evaluation.scores import FEW_FRAMES, DatasetScore, ObjectScore, SequenceScore
 from deeplab_gygo.io.atomic import replacing
+from deeplab_gygo.io.escaping import csv_cell, markdown, printable
 from deeplab_gygo.io.listing import shorten
 
 GLOBAL_COLUMNS = ("J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay")
@@ -114,7 +115,8 @@ def text_table(score: DatasetScore, *, worst_first: bool = False) -> str:
     lines = _table(score, "simple", worst_first).splitlines()
     body = [*lines[:-1], lines[1], lines[-1]]
     title = f"{score.dataset} {score.split}"
-    return "\n".join([title, *body, score.frames_statement, *notes(score)]) + "\n"
+    remarks = map(printable, (score.frames_statement, *notes(score)))
+    return "\n".join([printable(title), *body, *remarks]) + "\n"
 
 
 def markdown_table(score: DatasetScore, *, worst_first: bool = False) -> str:
@@ -124,8 +126,8 @@ def markdown_table(score: DatasetScore, *, worst_first: bool = False) -> str:
         score: Scores to tabulate.
         worst_first: Whether to sort by J&F, worst first, instead of the order of the split.
     """
-    remarks = [f"- {text}" for text in (score.frames_statement, *notes(score))]
-    title = f"**{score.dataset} {score.split}**"
+    remarks = [f"- {markdown(text)}" for text in (score.frames_statement, *notes(score))]
+    title = f"**{markdown(score.dataset)} {markdown(score.split)}**"
     return "\n".join([title, "", _table(score, "pipe", worst_first), "", *remarks]) + "\n"
 
 
@@ -169,8 +171,10 @@ def _table(score: DatasetScore, style: str, worst_first: bool) -> str:
         objects.sort(key=lambda row: (math.isnan(row.mean), row.mean))
     several = any(len(sequence.object_ids) > 1 for sequence in score.sequences)
     names = [f"{measure} {name}" for measure in "JF" for name in Statistics._fields]
+    escaped = markdown if style == "pipe" else printable
     rows = [
-        [row.label if several else row.sequence, row.frame_count, *_cells(row)] for row in objects
+        [escaped(row.label if several else row.sequence), row.frame_count, *_cells(row)]
+        for row in objects
     ]
     counted = sum(len(sequence.counted) for sequence in score.sequences)
     label = f"mean of {len(objects)} {'objects' if several else 'sequences'}"
@@ -222,5 +226,6 @@ def _sequence_summary(sequence: SequenceScore) -> dict[str, object]:
 
 def _csv(rows: Iterable[Iterable[object]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows(map(csv_cell, row) for row in rows)
     return text.getvalue()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.listing import is_stray, natural_key
 from deeplab_gygo.io.masks import MASK_SUFFIXES
 
@@ -32,8 +33,16 @@ def find_predictions(folder: Path, frame_names: Sequence[str]) -> tuple[Path, di
 
 
 def folders_with_masks(root: Path) -> Iterator[Path]:
-    """Yields the topmost folders with images below `root`, sorted by name."""
-    for place, folders, _ in os.walk(root):
+    """Yields the topmost folders with images below `root`, sorted by name; links are not followed.
+
+    Raises:
+        InputError: A folder cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise _unreadable(Path(error.filename), error)
+
+    for place, folders, _ in os.walk(root, onerror=refuse):
         folders[:] = sorted(name for name in folders if not is_stray(name))
         if list_masks(Path(place)):
             folders.clear()
@@ -41,13 +50,31 @@ def folders_with_masks(root: Path) -> Iterator[Path]:
 
 
 def list_masks(folder: Path) -> dict[str, Path]:
-    """Returns the images of a folder by stem, in natural order, of the first suffix present."""
-    if not folder.is_dir():
+    """Returns the images of a folder by stem, in natural order, of the first suffix present.
+
+    Only regular files are images. Empty where the folder is absent.
+
+    Raises:
+        InputError: The folder cannot be listed.
+    """
+    if not os.path.isdir(folder):
         return {}
-    files = [path for path in folder.iterdir() if not is_stray(path.name) and path.is_file()]
+    try:
+        files = [p for p in folder.iterdir() if not is_stray(p.name) and os.path.isfile(p)]
+    except OSError as error:
+        raise _unreadable(folder, error) from error
     for suffix in MASK_SUFFIXES:
         chosen = [path for path in files if path.suffix.lower() == suffix]
         # A folder of results may also hold the JSON record of a run.
         if chosen and suffix != ".json":
             return {path.stem: path for path in sorted(chosen, key=lambda p: natural_key(p.stem))}
     return {}
+
+
+def _unreadable(folder: Path, error: OSError) -> InputError:
+    return InputError(
+        "A folder of masks can be listed",
+        met=error.strerror,
+        where=folder,
+        remedy="Give yourself the right to read it",
+    )

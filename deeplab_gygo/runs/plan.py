@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io.escaping import is_printable, printable
+from deeplab_gygo.io.listing import shorten
+from deeplab_gygo.io.names import expanded, folded, safe_relative
 from deeplab_gygo.runs.clip import Clip, open_clip, open_dataset_clip
+from deeplab_gygo.runs.video_list import Row, read_video_list
+
+_MAX_PATH_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,8 @@ class Item:
     """One sequence of a batch.
 
     Attributes:
-        name: Name of its folder below the output folder; may contain slashes.
+        name: Name of its folder below the output folder; may contain slashes. Of an item that
+            cannot be opened it is for messages only.
         open: Opens it; raises a `DeepLabGygoError` where it cannot be used.
     """
 
@@ -30,8 +36,8 @@ class Item:
 def plan_dataset(dataset: Dataset, split: str | Path) -> list[Item]:
     """Plans the sequences of a split.
 
-    A sequence that the list names but that is not on disk is planned too: it fails when it is
-    opened, and the others are segmented.
+    A sequence that the list names but that is not on disk, or whose name can be no folder of a
+    result, is planned too: it fails when it is opened, and the others are segmented.
 
     Args:
         dataset: The dataset.
@@ -43,16 +49,126 @@ def plan_dataset(dataset: Dataset, split: str | Path) -> list[Item]:
     Raises:
         InputError: There is no such list, or it cannot be read.
     """
-    listed = dataset.list_file(split)
-    return [
-        Item(_safe(name, listed), partial(_open_listed, dataset, name, listed))
-        for name in dataset.listed(split)
-    ]
+    listed, names, items = dataset.list_file(split), _Names(), []
+    for name in dataset.listed(split):
+        try:
+            items.append(
+                Item(names.take(name, listed), partial(_open_listed, dataset, name, listed))
+            )
+        except InputError as error:
+            items.append(Item(printable(name[:100]), partial(_fail, error)))
+    return items
+
+
+def plan_videos(manifest: str | Path, *, keep_going: bool = False) -> list[Item]:
+    """Plans the videos of a list: JSON lines, or CSV with a header.
+
+    A row has `video` and `mask`, and optionally `id`, the name of the output folder (by default
+    that of the video without suffix), and `frame`, the frame of the mask. Relative paths start at
+    the folder of the list. A row that is unusable is planned too: it fails when it is opened, and
+    the others are segmented.
+
+    Args:
+        manifest: File ending in .jsonl or .csv.
+        keep_going: Whether the frames that can be decoded are taken of a damaged video.
+
+    Returns:
+        The videos in the order of the list.
+
+    Raises:
+        InputError: The list is absent, of another kind, too large, or has no usable row.
+    """
+    manifest = expanded(manifest)
+    names, items, errors = _Names(), [], []
+    for number, row in read_video_list(manifest):
+        where = f"{manifest}, row {number}"
+        try:
+            items.append(_plan_row(row, manifest.parent, names, where, keep_going))
+        except InputError as error:
+            errors.append(error)
+            items.append(Item(f"row {number}", partial(_fail, error)))
+    if not items:
+        raise InputError("A list of videos names at least one", met="none", where=manifest)
+    if len(errors) == len(items):
+        raise errors[0]
+    return items
+
+
+def _plan_row(
+    row: Row | InputError, folder: Path, names: _Names, where: str, keep_going: bool
+) -> Item:
+    if isinstance(row, InputError):
+        raise row
+    values = {key: _value(row, key, where) for key in ("video", "mask", "id", "frame")}
+    for key in ("video", "mask"):
+        if values[key] is None:
+            raise InputError(
+                "A row of a list of videos has video and mask",
+                met=f"no {key}; there is {shorten(printable(k)[:40] for k in row) or 'nothing'}",
+                where=where,
+            )
+    video, mask = folder / str(values["video"]), folder / str(values["mask"])
+    name = names.take(values["id"] or video.stem, where)
+    options = {"frame": values["frame"], "name": name, "keep_going": keep_going}
+    return Item(name, partial(open_clip, video, mask, **options))
+
+
+def _value(row: Row, key: str, where: str) -> str | None:
+    """Returns a value of a row as text; None where it is absent or empty."""
+    value = row.get(key)
+    if value is None:
+        return None
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if not isinstance(value, str) and not (is_number and key in ("id", "frame")):
+        met = f"{key} is {printable(repr(value)[:100])}"
+        raise InputError("A value of a list of videos is text", met=met, where=where)
+    text = str(value).strip()
+    if not is_printable(text) or len(text.encode()) > _MAX_PATH_BYTES:
+        raise InputError(
+            f"A value of a list of videos is UTF-8 without control characters, of at most "
+            f"{_MAX_PATH_BYTES} bytes",
+            met=f"{key} is '{printable(text[:100])}'",
+            where=where,
+        )
+    return text or None
+
+
+class _Names:
+    """The folders of the results: none is another one's on any file system, none is in another."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, str] = {}  # folded name -> name
+        self._above: dict[str, str] = {}  # folded name of a folder above -> name below it
+
+    def take(self, name: str, where: str | Path) -> str:
+        """Checks and notes the name of a result; raises `InputError` where it cannot be one."""
+        name = safe_relative(
+            name, where, rule="The name of a sequence is a folder below the output folder"
+        )
+        parts = folded(name).split("/")
+        above = ["/".join(parts[:end]) for end in range(1, len(parts))]
+        key = "/".join(parts)
+        former = self._taken.get(key) or self._above.get(key)
+        former = former or next((self._taken[a] for a in above if a in self._taken), None)
+        if former is not None:
+            raise InputError(
+                "Every sequence of a batch has a folder of its own, whatever its case",
+                met=f"'{name}' again" if former == name else f"'{name}' beside '{former}'",
+                where=where,
+                remedy="Give the rows different ids",
+            )
+        self._taken[key] = name
+        self._above |= dict.fromkeys(above, name)
+        return name
+
+
+def _fail(error: InputError) -> Clip:
+    raise error
 
 
 def _open_listed(dataset: Dataset, name: str, listed: Path) -> Clip:
     folder = dataset.image_folder / name
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(
             "Every sequence that a list names must be on disk",
             met=f"no folder {folder}",
@@ -60,42 +176,6 @@ def _open_listed(dataset: Dataset, name: str, listed: Path) -> Clip:
             remedy=f"Download the dataset again, or remove '{name}' from the list",
         )
     return open_dataset_clip(dataset, name)
-
-
-def plan_videos(manifest: str | Path) -> list[Item]:
-    """Plans the videos of a list: JSON lines, or CSV with a header.
-
-    A row has `video` and `mask`, and optionally `id`, the name of the output folder (by default
-    that of the video without suffix), and `frame`, the frame of the mask. Relative paths start at
-    the folder of the list.
-
-    Args:
-        manifest: File ending in .jsonl or .csv.
-
-    Returns:
-        The videos in the order of the list.
-
-    Raises:
-        InputError: The list is absent, of another kind, empty, or has an unusable row.
-    """
-    manifest = Path(manifest).expanduser()
-    items: dict[str, Item] = {}
-    for number, row in _rows(manifest):
-        where = f"{manifest}, row {number}"
-        video, mask = (_path(row, key, manifest.parent, where) for key in ("video", "mask"))
-        name = _safe(str(row.get("id") or video.stem), where)
-        if name in items:
-            raise InputError(
-                "Every row of a list of videos has its own id",
-                met=f"'{name}' again",
-                where=where,
-                remedy="Give the rows different ids",
-            )
-        frame = None if row.get("frame") in (None, "") else str(row["frame"])
-        items[name] = Item(name, partial(open_clip, video, mask, frame=frame, name=name))
-    if not items:
-        raise InputError("A list of videos names at least one", met="none", where=manifest)
-    return list(items.values())
 
 
 def part_of(items: Sequence[Item], parts: int, index: int) -> list[Item]:
@@ -117,54 +197,3 @@ def part_of(items: Sequence[Item], parts: int, index: int) -> list[Item]:
             "--part-id counts from 0 to one less than --num-parts", met=f"{index} of {parts}"
         )
     return list(items[index::parts])
-
-
-def _rows(manifest: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """Reads the rows of a list with their numbers, from 1 without the header."""
-    kind = manifest.suffix.lower()
-    if kind not in (".jsonl", ".csv"):
-        raise InputError(
-            "A list of videos ends in .jsonl or .csv", met=kind or "none", where=manifest
-        )
-    try:
-        with open(manifest, encoding="utf-8-sig", newline="") as file:
-            if kind == ".csv":
-                yield from enumerate(csv.DictReader(file, skipinitialspace=True), start=1)
-                return
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise ValueError(f"row {number} is no object")
-                yield number, row
-    except FileNotFoundError:
-        raise InputError("A list of videos exists", met="no such file", where=manifest) from None
-    except (ValueError, OSError, csv.Error) as error:
-        raise InputError(
-            "A list of videos is readable: JSON lines or CSV in UTF-8",
-            met=" ".join(str(error).split()),
-            where=manifest,
-            remedy='Write rows like {"video": "a.mp4", "mask": "a.png"}',
-        ) from error
-
-
-def _path(row: dict[str, object], key: str, folder: Path, where: str) -> Path:
-    value = row.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(
-            "A row of a list of videos has video and mask",
-            met=f"no {key}; there is {', '.join(map(str, row)) or 'nothing'}",
-            where=where,
-        )
-    return folder / Path(value.strip()).expanduser()
-
-
-def _safe(name: str, where: str | Path) -> str:
-    """Checks that a name is a folder below the output folder."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name:
-        raise InputError(
-            "The name of a sequence is a folder below the output folder", met=name, where=where
-        )
-    return path.as_posix()

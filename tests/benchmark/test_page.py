@@ -3,11 +3,14 @@
 import base64
 import re
 import shutil
+from collections import defaultdict
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
-from deeplab_gygo.benchmark.report import render
+from deeplab_gygo.benchmark.report import DatasetPart, make_page, render
+from deeplab_gygo.benchmark.tables import dataset_tables
 
 
 class Reader(HTMLParser):
@@ -111,3 +114,20 @@ def test_a_benchmark_without_results_has_a_page(bench):
     _, files = render(bench.config, bench.out, bench.data, "")
     assert "No results on this dataset yet" in files[0].read_text()
     assert not list((bench.out).glob("figures/*"))
+
+
+def test_text_from_data_is_no_markup(rendered):
+    results, config = rendered[0], rendered[2].config
+    hostile = "</pre><img src=x onerror=y><script>z</script>\"'"
+    results = [
+        replace(r, cell=replace(r.cell, row=replace(r.row, label=hostile, note=hostile)))
+        for r in results
+    ]
+    dataset = replace(config.datasets[0], label=hostile, note=hostile)
+    table = replace(dataset_tables(config.datasets, results)[0], dataset=dataset)
+    measured = [result for result in results if not result.reason]
+    part = DatasetPart(table, measured, [], defaultdict(str), None)
+    reader = Reader()
+    reader.feed(make_page(replace(config, title=hostile), [part], results, hostile))
+    assert "script" not in reader.tags and "x" not in reader.loads
+    assert "".join(reader.text).count("<script>z</script>") >= 4

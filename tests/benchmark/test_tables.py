@@ -99,6 +99,36 @@ def test_latex_has_all_columns_and_no_bare_special_character(shown):
     assert not re.search(r"(?<!\\)[%#_]", re.sub(r"^%.*$", "", text, flags=re.M))
 
 
+def test_text_from_data_is_escaped_in_every_table(shown):
+    hostile = "=1|<img src=x onerror=y>\x1b[2J\u202e**_$%&#{a}\\input"
+    _, results, sources = shown
+    dataset = replace(results[0].dataset, label=hostile, note=hostile)
+    results = [
+        replace(r, cell=replace(r.cell, dataset=dataset, row=replace(r.row, label=hostile)))
+        for r in results
+    ]
+    main = dataset_tables([dataset], results)
+    texts = {
+        "markdown": tables.markdown(hostile, main, sources),
+        "latex": tables.latex(main, sources),
+        "text": "\n".join(map(tables.text, main)),
+        "cells": tables.cells_csv(main, results, sources),
+        "sequences": tables.sequences_csv(results),
+    }
+    for name, text in texts.items():
+        assert all(line.isprintable() for line in text.splitlines()), name
+        assert r"\x1b" in text or "x1b" in text, name
+    assert "<img" not in texts["markdown"]
+    body = [line for line in texts["markdown"].splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in body}) == 1
+    assert not re.search(r"(?<!\\)[#_]|\\input|textbf\{[^0-9]", texts["latex"].partition("%")[2])
+    for name in ("cells", "sequences"):
+        rows = _rows(texts[name])
+        assert rows[0]["method"].startswith("'=1|<img")
+        for cell in (cell for row in rows for cell in row.values()):
+            assert not cell.startswith(("=", "+", "@")), cell
+
+
 def test_the_terminal_table_has_measured_rows_and_reasons(shown):
     lines = tables.text(shown[0][0]).splitlines()
     assert lines[0] == "Clips_val"

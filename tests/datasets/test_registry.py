@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 
 import numpy as np
@@ -18,6 +20,19 @@ PAIRS = "".join(
     for name in ("bear", "camel")
     for index in range(2)
 )
+
+
+def forbid(monkeypatch, folder):
+    """Refuses the listing of a folder; the tests may run as root, who may read everything."""
+    for module, name in ((os, "listdir"), (os, "scandir")):
+        listing = getattr(module, name)
+
+        def refuse(path=".", listing=listing):
+            if str(path) == str(folder):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return listing(path)
+
+        monkeypatch.setattr(module, name, refuse)
 
 
 @pytest.fixture
@@ -137,6 +152,8 @@ def test_names_with_spaces_and_hash_signs_are_names(tmp_path):
         (b"a\n../../etc\n", "line 2"),
         (b"\x89PNG\r\n\x1a\n", "text file"),
         (b"a\0b", "text file"),
+        (b"a\n" + b"n" * 300, "line 2"),
+        (b"a\nb\x1b[2J", r"b\\x1b\[2J' has a character that is not printable.*line 2"),
     ],
 )
 def test_bad_lists(tmp_path, content, message):
@@ -290,6 +307,80 @@ def test_two_lists_that_differ_in_case_only(gygo):
     (gygo / "ImageSets" / "train.txt").write_text("batch-00001/toy\n")
     with pytest.raises(InputError, match="upper and lower case"):
         open_dataset("gygo", gygo)
+
+
+def test_links_in_a_circle_end(gygo):
+    images = gygo / "JPEGImages" / "480p"
+    expected = open_dataset("gygo", gygo).names_on_disk()
+    for folder in (images / "batch-00001", images / "batch-00001/toy", images / "batch-00002"):
+        for name, target in (("up", ".."), ("here", "."), ("again", "../.."), ("me", "me")):
+            (folder / name).symlink_to(target)
+    dataset = open_dataset("gygo", gygo)
+    start = time.process_time()
+    assert dataset.names_on_disk() == expected
+    with pytest.raises(InputError, match="no such folder.*batch-00001/shoe, batch-00001/toy"):
+        dataset.sequence("nosuch")
+    assert len(dataset.sequence("batch-00001/toy")) == 3
+    assert time.process_time() - start < 1
+
+
+def test_folders_of_many_names_are_listed_once(tmp_path):
+    """Each of 40 folders has two links to the next one: 2**40 paths."""
+    images = tmp_path / "JPEGImages" / "480p"
+    for number in range(40):
+        (images / f"d{number}").mkdir(parents=True)
+        (images / f"d{number}" / "0.jpg").touch()
+        for name in "ab" if number < 39 else "":
+            (images / f"d{number}" / name).symlink_to(f"../d{number + 1}")
+    (tmp_path / "Annotations" / "480p").mkdir(parents=True)
+    names = open_dataset("gygo", tmp_path).names_on_disk()
+    assert {f"d{number}" for number in range(40)} <= set(names) and len(names) < 200
+
+
+def test_links_to_sequences_are_sequences(gygo, tmp_path):
+    images = gygo / "JPEGImages" / "480p"
+    (tmp_path / "elsewhere").mkdir()
+    (images / "batch-00002" / "toy").rename(tmp_path / "elsewhere" / "toy")
+    (images / "batch-00002" / "toy").symlink_to(tmp_path / "elsewhere" / "toy")
+    (images / "alias").symlink_to("batch-00001/shoe")
+    assert open_dataset("gygo", gygo).names_on_disk() == [
+        "alias", "batch-00001/shoe", "batch-00001/toy", "batch-00002/toy",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["../Annotations", "/etc", "a\0b", "n" * 300, "\udcff", "", "."])
+def test_a_name_that_leaves_the_folder_of_the_images_is_refused(gygo, name):
+    with pytest.raises(InputError, match="named by its folder"):
+        open_dataset("gygo", gygo).sequence(name)
+
+
+def test_a_folder_that_may_not_be_read_is_an_input_error(gygo, monkeypatch):
+    dataset = open_dataset("gygo", gygo)
+    forbidden = gygo / "JPEGImages" / "480p" / "batch-00001" / "toy"
+    forbid(monkeypatch, forbidden)
+    with pytest.raises(InputError, match="ermission denied.*toy.*right to read"):
+        dataset.sequence("batch-00001/toy")
+    assert "batch-00001/toy" in dataset.names_on_disk()
+    forbid(monkeypatch, gygo / "ImageSets")
+    with pytest.raises(InputError, match="ermission denied.*ImageSets"):
+        open_dataset("gygo", gygo)
+
+
+def test_what_is_no_file_is_no_list_and_no_frame(gygo):
+    folder = gygo / "JPEGImages" / "480p" / "batch-00001" / "toy"
+    os.mkfifo(folder / "00007.jpg")
+    (folder / "00008.jpg").symlink_to("/dev/zero")
+    os.mkfifo(gygo / "ImageSets" / "pipe.txt")
+    dataset = open_dataset("gygo", gygo)
+    assert dataset.splits() == ["train", "trainval", "val"]
+    sequence = dataset.sequence("batch-00001/toy")
+    for index, kind in ((3, "named pipe"), (4, "device")):
+        with pytest.raises(InputError, match=kind):
+            _ = sequence.frame(index).image
+    with pytest.raises(InputError, match="needs a list"):
+        dataset.names(gygo / "ImageSets" / "pipe.txt")
+    with pytest.raises(InputError, match="named pipe"):
+        read_split_list(gygo / "ImageSets" / "pipe.txt")
 
 
 def test_frame_without_mask(gygo):

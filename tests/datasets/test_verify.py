@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -286,3 +287,31 @@ def test_part_of_a_real_set_through_links(shared_data, tmp_path):
     report, problems = found(tmp_path)
     assert (report.sequences, report.frames, report.masks) == (9, 180, 180)
     assert [problem.met[:10] for problem in problems] == ["112 absent", "112 absent"]
+
+
+def test_links_in_a_circle_end(root):
+    for name in ("one", "two"):
+        (root / "JPEGImages" / "480p" / TOY / name).symlink_to("..")
+        (root / "Annotations" / "480p" / TOY / name).symlink_to("..")
+    report, problems = found(root)
+    assert report.ok and problems == [] and report.sequences == 3
+
+
+def test_pipes_and_devices_among_the_files_are_not_waited_for(root):
+    images, masks = (root / kind / "480p" / TOY for kind in ("JPEGImages", "Annotations"))
+    for name in ("00000.jpg", "00002.jpg"):
+        (images / name).unlink()
+        os.mkfifo(images / name)
+    (masks / "00003.png").unlink()
+    (masks / "00003.png").symlink_to("/dev/zero")
+    report, problems = found(root)
+    assert not report.ok and {problem.sequence for problem in problems} == {TOY}
+
+
+def test_control_characters_in_names_are_visible(root):
+    (root / "JPEGImages" / "480p" / "a\x1b[2J\u202e").mkdir()
+    (root / "JPEGImages" / "480p" / "a\x1b[2J\u202e" / "x\udcff.txt").touch()
+    report, _ = found(root)
+    assert r"a\x1b[2J\u202e" in report.summary()
+    assert report.summary().replace("\n", "").isprintable()
+    assert report.to_json().isascii()

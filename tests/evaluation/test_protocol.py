@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import doctest
+import errno
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -240,6 +242,47 @@ def test_a_folder_without_masks_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds images"):
         evaluate(tmp_path, tmp_path / "empty")
+
+
+def test_pipes_devices_and_circles_among_results_are_not_waited_for(tmp_path, clip):
+    predictions, truths = clip([0.1, 0.8, 0.6, 0.1])
+    write_masks(tmp_path / "truth" / "cup", numbered(truths))
+    found = write_masks(tmp_path / "found" / "cup", numbered(predictions))
+    for folder in (found, tmp_path / "truth" / "cup", tmp_path / "truth"):
+        (folder / "up").symlink_to("..")
+        (folder / "me").symlink_to("me")
+    os.mkfifo(tmp_path / "truth" / "pipe.png")
+    expected = evaluate(tmp_path / "found", tmp_path / "truth").region.mean
+    assert 0 < expected < 1
+    os.mkfifo(found / "00009.png")
+    (found / "00008.png").symlink_to("/dev/zero")
+    assert evaluate(tmp_path / "found", tmp_path / "truth").region.mean == expected
+    (found / "00001.png").unlink()
+    os.mkfifo(found / "00001.png")
+    with pytest.raises(InputError, match="1 frames missing, first 00001"):
+        evaluate(tmp_path / "found", tmp_path / "truth")
+
+
+def test_a_folder_of_results_that_may_not_be_listed_is_an_input_error(tmp_path, clip, monkeypatch):
+    _, truths = clip([0.1, 0.8, 0.6, 0.1])
+    write_masks(tmp_path / "truth" / "cup", numbered(truths))
+    write_masks(tmp_path / "found" / "cup", numbered(truths))
+    listdir = os.listdir
+
+    def refuse(path="."):
+        if str(path) == str(tmp_path / "found" / "cup"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(InputError, match="can be listed; met: Permission denied.*found/cup"):
+        evaluate(tmp_path / "found", tmp_path / "truth")
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b"])
+def test_a_folder_of_results_of_an_impossible_name_is_absent(tmp_path, name):
+    with pytest.raises(InputError, match="must exist"):
+        evaluate(tmp_path / name, tmp_path)
 
 
 def test_first_mask_copied_scores_as_recorded(golden, shared_data, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -181,3 +182,46 @@ def test_an_unwritable_folder_is_refused(pair, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="writable"):
         write_report(pair, tmp_path / "file")
+
+
+HOSTILE = "<img src=x onerror=alert(1)>|\x1b[2J\u202e`*_[a](javascript:b)\udcff\n=1+1"
+
+
+@pytest.fixture
+def hostile() -> DatasetScore:
+    values = [[np.nan, 0.9, 0.8, 0.5]]
+    names = ("=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(1)", "\t=1", HOSTILE)
+    return DatasetScore(HOSTILE, "val", tuple(sequence(name, values, values) for name in names))
+
+
+def test_no_cell_of_a_csv_is_a_formula(hostile, tmp_path):
+    for path in write_report(hostile, tmp_path):
+        if path.suffix != ".csv":
+            continue
+        with path.open(newline="") as file:
+            rows = list(csv.reader(file))
+        assert len({len(row) for row in rows}) == 1
+        for cell in (cell for row in rows for cell in row):
+            assert not cell.startswith(("=", "+", "@", "\t", "\r")), cell
+            assert not cell.startswith("-") or float(cell), cell
+            assert cell.isprintable()
+
+
+def test_numbers_of_a_csv_stay_numbers(tmp_path):
+    rising = [[np.nan, 0.1, 0.2, 0.3, 0.9, 0.9]]
+    score = DatasetScore("gygo", "val", (sequence("cup", rising, rising),))
+    write_report(score, tmp_path)
+    cells = (tmp_path / "global_results-val.csv").read_text().splitlines()[1].split(",")
+    assert float(cells[3]) < 0 and all(float(cell) == float(cell) for cell in cells)
+
+
+def test_markdown_and_terminal_show_names_as_they_are(hostile):
+    lines = markdown_table(hostile).splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) == 9 and len({len(re.findall(r"(?<!\\)\|", row)) for row in table}) == 1
+    assert all(line.isprintable() for line in lines)
+    assert not re.search(r"<|(?<!\\)[`\[]|(?<!\\)\]", "\n".join(lines))
+    assert r"\\x1b\[2J\\u202e" in lines[0]
+    text = text_table(hostile)
+    assert all(line.isprintable() for line in text.splitlines())
+    assert r"|\x1b[2J\u202e`*_[a](javascript:b)\udcff\n=1+1" in text
