@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deeplab_gygo.cli.config_options import add_config_options, given_values, merged
 from deeplab_gygo.cli.options import Request, add_common, import_keras, quiet_start
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.config_file import from_dict, to_plain
+from deeplab_gygo.io.names import expanded
 from deeplab_gygo.methods import find_method
+from deeplab_gygo.training.checks import check_training
 from deeplab_gygo.training.config import TrainConfig, load_training
 
 if TYPE_CHECKING:
@@ -43,10 +44,7 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
 def run(options: Namespace) -> int:
     """Starts or continues a training."""
     config = training_config(options)
-    if not config.sources:
-        raise UsageError(
-            "A training has sources", met="none", where=options.config, remedy="Name some datasets"
-        )
+    check_training(config, expanded(options.out))  # before the seconds that Keras takes
     with quiet_start(options.debug):
         import_keras()
         trainer = _trainer(config, options)
@@ -73,7 +71,7 @@ def training_config(options: Namespace) -> Any:
     Raises:
         UsageError: The file cannot be used, or an option does not belong to its method.
     """
-    base = load_training(Path(options.config).expanduser())
+    base = load_training(expanded(options.config))
     kind = type(base)
     known = {field.name for field in dataclasses.fields(kind)}
     given = given_values(options.training)
@@ -92,7 +90,7 @@ def training_config(options: Namespace) -> Any:
 
 
 def _trainer(config: Any, options: Namespace) -> Trainer:
-    folder, progress = Path(options.out).expanduser(), not options.quiet
+    folder, progress = expanded(options.out), not options.quiet
     if not isinstance(config, TrainConfig):
         trainer = find_method(config.method).resolve("trainer")
         return trainer(config, folder, progress=progress)

@@ -7,11 +7,32 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.io.config_file import check_choices, check_range, from_dict, read_yaml
+from deeplab_gygo.io.config_file import (
+    MAX_SEED,
+    check_choices,
+    check_range,
+    from_dict,
+    read_yaml,
+)
 from deeplab_gygo.methods import METHODS
 from deeplab_gygo.models.config import ModelConfig, Precision
 from deeplab_gygo.synthesis.clips import FRAMES_PER_CLIP
 from deeplab_gygo.synthesis.config import AugmentConfig, SourceConfig
+
+STRIDE = 16
+"""Divisor of the sides of training crops."""
+
+MAX_SIDE, MAX_BATCH, MAX_WORKERS, MAX_CACHE_GB = 4096, 1024, 256, 10_000
+"""Bounds of the memory and the processes that a training takes."""
+
+MAX_STEPS, MAX_LOG_EVERY = 10**9, 100_000
+"""Largest numbers of steps: of a training, and of losses that a checkpoint contains."""
+
+MAX_WEIGHT = 1000
+"""Largest weight of a loss, and largest norm to clip to."""
+
+MAX_STAGES = 10
+"""Largest number of a stage; the backbones have fewer."""
 
 
 @dataclass
@@ -34,7 +55,7 @@ class ValidationConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_range(self, "stride", 1)
+        check_range(self, "stride", 1, MAX_STEPS)
 
 
 @dataclass
@@ -50,7 +71,7 @@ class TrainConfig:
         data_root: Folder that relative roots start at; empty: the environment variable
             `DEEPLAB_GYGO_DATA`, or the current folder.
         validation: Sets that are measured every `validate_every` steps.
-        crop: Size (height, width) of training crops, pixels.
+        crop: Size (height, width) of training crops, pixels, multiples of 16.
         batch: Crops per step; two are one clip.
         trainable: Parts that are trained: `all` but the frozen stages, or only the `refinement`, at
             `head_learning_rate`.
@@ -146,16 +167,28 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        for name in ("steps", "crop", "validate_every", "checkpoint_every", "log_every"):
-            check_range(self, name, 1)
-        for name in ("seconds", "head_learning_rate", "backbone_learning_rate", "weight_decay",
-                     "grad_clip_norm", "warmup", "dice_weight", "edge_weight", "workers",
-                     "worker_processes", "cache_gb"):  # fmt: skip
-            check_range(self, name, 0)
-        for name in ("ema_momentum", "guide_dropout", "memory_dropout", "score_dropout", "rollout"):
-            check_range(self, name, 0, 1)
-        check_range(self, "frozen_stages", -1)
-        if self.batch < FRAMES_PER_CLIP or self.batch % FRAMES_PER_CLIP:
+        if len(self.crop) != 2 or any(side % STRIDE for side in self.crop):
+            raise UsageError(
+                f"crop is a height and a width, multiples of {STRIDE} pixels",
+                met=list(self.crop),
+                where="TrainConfig.crop",
+            )
+        check_range(self, "crop", STRIDE, MAX_SIDE)
+        for name in ("steps", "validate_every", "checkpoint_every"):
+            check_range(self, name, 1, MAX_STEPS)
+        for name, high in (
+            ("head_learning_rate", 1), ("backbone_learning_rate", 1), ("weight_decay", 1),
+            ("grad_clip_norm", MAX_WEIGHT), ("dice_weight", MAX_WEIGHT),
+            ("edge_weight", MAX_WEIGHT), ("ema_momentum", 1), ("guide_dropout", 1),
+            ("memory_dropout", 1), ("score_dropout", 1), ("rollout", 1), ("seconds", MAX_STEPS),
+            ("warmup", MAX_STEPS), ("workers", MAX_WORKERS), ("worker_processes", MAX_WORKERS),
+            ("cache_gb", MAX_CACHE_GB), ("seed", MAX_SEED),
+        ):  # fmt: skip
+            check_range(self, name, 0, high)
+        check_range(self, "log_every", 1, MAX_LOG_EVERY)
+        check_range(self, "frozen_stages", -1, MAX_STAGES)
+        check_range(self, "batch", FRAMES_PER_CLIP, MAX_BATCH)
+        if self.batch % FRAMES_PER_CLIP:
             raise UsageError(
                 f"A batch contains whole clips of {FRAMES_PER_CLIP} frames",
                 met=self.batch,

@@ -9,8 +9,6 @@ from typing import Any
 
 import keras
 
-from deeplab_gygo.errors import UsageError
-from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.models.backbones import layers_up_to
 from deeplab_gygo.models.config import KEY_LAYER
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
@@ -46,7 +44,7 @@ class ParentTrainer(Trainer):
         backbone_weights: str | None = "imagenet",
         progress: bool = True,
     ):
-        self.root = prepare_training(config)
+        self.root = prepare_training(config, folder)
         self.source = build_source(config.sources, self.root, config.cache_gb)
         self.devices = distribute(config.batch) if config.data_parallel else 1
         parent = _initial_parent(config, backbone_weights)
@@ -82,15 +80,7 @@ def _initial_parent(config: TrainConfig, backbone_weights: str | None) -> DeepLa
         _, arrays, _ = read_parent_file(config.init_from)
         assign(parent, arrays, config.init_from, allow_missing=True)
         return parent
-    parent, _ = load_parent(config.init_from, inference_only=False)
-    if parent.config != config.model:
-        raise UsageError(
-            "A parent to start from has the architecture of the configuration",
-            met=to_plain(parent.config),
-            where=config.init_from,
-            remedy="Correct model or init_from, or set allow_missing if only parts are new",
-        )
-    return parent
+    return load_parent(config.init_from, inference_only=False)[0]
 
 
 def _freeze(parent: DeepLabV3Plus, config: TrainConfig) -> None:

@@ -9,6 +9,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,14 +19,30 @@ import numpy as np
 from tqdm import tqdm
 
 from deeplab_gygo import backend
-from deeplab_gygo.errors import UsageError
+from deeplab_gygo.errors import DeepLabGygoError
+from deeplab_gygo.io.atomic import replacing
 from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.models.config import Precision
 from deeplab_gygo.models.weight_file import assign, save_parent, variables_by_name
 from deeplab_gygo.synthesis.sources import data_root
-from deeplab_gygo.training.checkpoints import deferred_interrupts, load_checkpoint, save_checkpoint
+from deeplab_gygo.training.checkpoints import (
+    Groups,
+    first_not_finite,
+    load_checkpoint,
+    save_checkpoint,
+)
+from deeplab_gygo.training.checks import check_training
+from deeplab_gygo.training.config import ValidationConfig
 from deeplab_gygo.training.examples import Batch, LoaderConfig
-from deeplab_gygo.training.monitoring import ScalarLog, ThroughputMeter
+from deeplab_gygo.training.interrupts import DeferredInterrupts
+from deeplab_gygo.training.monitoring import (
+    DIVERGED,
+    STEPS_IN_FLIGHT,
+    VALIDATION,
+    ScalarLog,
+    ThroughputMeter,
+)
+from deeplab_gygo.training.run_folder import owned
 from deeplab_gygo.training.steps import MovingAverage, TrainStep
 from deeplab_gygo.training.validation import Validation
 
@@ -41,6 +58,9 @@ NOT_IDENTITY = (
 class TrainerConfig(LoaderConfig, Protocol):
     """Options of `Trainer`, in the training configuration of every method."""
 
+    model: Any
+    init_from: str
+    validation: list[ValidationConfig]
     data_root: str
     steps: int
     seconds: float
@@ -53,12 +73,20 @@ class TrainerConfig(LoaderConfig, Protocol):
     seed: int
 
 
-def prepare_training(config: TrainerConfig) -> Path:
-    """Sets threads, precision and random seeds, before a network is built.
+def prepare_training(config: TrainerConfig, folder: str | Path) -> Path:
+    """Checks what a training needs, and sets threads, precision and random seeds.
+
+    Args:
+        config: Configuration of the training.
+        folder: Output folder.
 
     Returns:
         Folder that relative roots of the sources start at.
+
+    Raises:
+        DeepLabGygoError: As in `check_training`.
     """
+    check_training(config, folder)
     cv2.setNumThreads(1)  # the threads that make examples are the parallelism
     backend.set_precision(config.precision)
     keras.utils.set_random_seed(config.seed)
@@ -70,6 +98,11 @@ class Trainer(ABC):
 
     Files: `parent.npz` (the best by validation, or the last without validation), `last.npz`,
     `checkpoint.npz`, `log.csv`, TensorBoard events, `config.json`.
+
+    A training that is stopped at any moment, by a signal or by the end of its process, is resumed
+    as if it had not been: steps are whole, validations are done again. The order of the writes of a
+    step is: its log, the checkpoint from which its validation can be repeated, the scores, the
+    weights, the checkpoint with the validation.
 
     A subclass calls `prepare_training`, builds the parts, passes them on, and makes the batches.
 
@@ -84,7 +117,8 @@ class Trainer(ABC):
         progress: Whether to show a progress bar.
 
     Raises:
-        UsageError: The folder contains a training of another configuration.
+        UsageError: The folder contains a training of another configuration, or one that runs.
+        InputError: The checkpoint in the folder is damaged.
     """
 
     def __init__(
@@ -104,10 +138,15 @@ class Trainer(ABC):
         self.train_step, self._peak_learning_rate, self._card = step, learning_rate, card or {}
         self.step, self.seconds, self.best, self._validated = 0, 0.0, -1.0, 0
         trained = {n: v for n, v in variables_by_name(parent).items() if v.trainable}
-        self.average = MovingAverage(trained, config.ema_momentum, bool(backend.devices()))
-        self.meter = ThroughputMeter()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._resume()
+        has_device = bool(backend.devices())
+        self.average = MovingAverage(trained, config.ema_momentum, has_device)
+        self.meter = ThroughputMeter(STEPS_IN_FLIGHT if has_device else 0)
+        # Whether all of the state is of one step, and the step and validation of the checkpoint.
+        self._is_whole, self._saved = True, (-1, -1)
+        with ExitStack() as stack:
+            stack.enter_context(owned(self.folder))
+            self._resume()
+            self._owned = stack.pop_all()
 
     @abstractmethod
     def batches(self) -> Iterator[Batch]:
@@ -136,56 +175,59 @@ class Trainer(ABC):
         Raises:
             DeepLabGygoError: The loss is not finite, or a file cannot be written.
         """
-        config, log = self.config, ScalarLog(self.folder)
-        bar = tqdm(
-            total=config.steps,
-            initial=self.step,
-            unit="step",
-            disable=None if self.progress else True,
-        )
-        feed = self.batches()
-        try:
-            if self.step % config.validate_every == 0:
-                self._validate(log)  # if the training was stopped within the validation
-            clock = time.monotonic()
-            for inputs, targets in self.meter.timed(feed):
-                self._run_step(inputs, targets)
-                clock = self._add_time(clock)
-                bar.update()
-                if self.step % config.log_every == 0:
-                    self._log(log, bar)
-                if self.step % config.validate_every == 0:
-                    self._validate(log)
-                    clock = time.monotonic()  # validation is no training time
-                if self.step % config.checkpoint_every == 0:
-                    self._checkpoint()
-                if self.progress_fraction() >= 1.0:
-                    break
-            self._validate(log)
-        except KeyboardInterrupt:
-            self._checkpoint()
-            raise
-        finally:
-            bar.close()
-            feed.close()
-            log.close()
-        self._checkpoint()
+        with ExitStack() as stack:
+            stack.enter_context(closing(self._owned))
+            log = stack.enter_context(closing(ScalarLog(self.folder, self.step, self._validated)))
+            feed = stack.enter_context(closing(self.batches()))
+            bar = tqdm(
+                total=self.config.steps,
+                initial=self.step,
+                unit="step",
+                disable=None if self.progress else True,
+            )
+            stack.enter_context(closing(bar))
+            with DeferredInterrupts() as interrupts:
+                try:
+                    self._train(feed, log, bar, interrupts)
+                except KeyboardInterrupt:
+                    if self._is_whole:
+                        self._checkpoint()
+                    raise
         logger.info("%.1f %% of the time was input wait", 100 * self.meter.input_wait)
         return self.folder / "parent.npz"
 
-    def _run_step(self, inputs: dict[str, np.ndarray], targets: np.ndarray) -> None:
-        with deferred_interrupts():
-            factor = self.learning_rate_factor()
-            loss = self.train_step(inputs, self.step_targets(targets), factor)
-            self.step += 1
-            self.average.update(self.step)
-        self.meter.add_loss(self.step, loss)
+    def _train(
+        self, feed: Iterator[Batch], log: ScalarLog, bar: tqdm, interrupts: DeferredInterrupts
+    ) -> None:
+        config = self.config
+        if self.step % config.validate_every == 0:
+            self._validate(log, interrupts)  # if the training was stopped within the validation
+        while self.progress_fraction() < 1.0:
+            start = time.monotonic()
+            with interrupts.allowed():
+                inputs, targets = next(feed)
+            waited = time.monotonic() - start
+            self._run_step(inputs, targets)
+            seconds = time.monotonic() - start
+            self.seconds += seconds
+            self.meter.add_time(seconds, waited)
+            if self.step % config.log_every == 0:
+                self._log(log, bar)
+            self._is_whole = True
+            bar.update()
+            if self.step % config.validate_every == 0:
+                self._validate(log, interrupts)
+            elif self.step % config.checkpoint_every == 0:
+                self._checkpoint()
+        self._validate(log, interrupts)
 
-    def _add_time(self, clock: float) -> float:
-        now = time.monotonic()
-        self.seconds += now - clock
-        self.meter.add_time(now - clock)
-        return now
+    def _run_step(self, inputs: dict[str, np.ndarray], targets: np.ndarray) -> None:
+        self._is_whole = False
+        factor = self.learning_rate_factor()
+        loss = self.train_step(inputs, self.step_targets(targets), factor)
+        self.step += 1
+        self.average.update(self.step)
+        self.meter.add_loss(self.step, loss)
 
     def _log(self, log: ScalarLog, bar: tqdm) -> None:
         values = self.meter.summary()
@@ -194,30 +236,37 @@ class Trainer(ABC):
         if "loss" in values:
             bar.set_postfix(loss=f"{values['loss']:.3f}")
 
-    def _validate(self, log: ScalarLog) -> None:
+    def _validate(self, log: ScalarLog, interrupts: DeferredInterrupts) -> None:
         """Measures J with the averaged weights and keeps the best parent, once a step."""
         if self._validated == self.step:
             return
-        self.meter.synchronize()
+        self._checkpoint()
         current = {n: v.numpy() for n, v in variables_by_name(self.parent).items()}
+        self._is_whole = False
         try:
             assign(self.parent, {**current, **self.average.values()}, self.folder)
-            scores = self.validation.run()
-            log.write(self.step, {f"validation/{k}": v for k, v in scores.items()})
-            score = float(np.mean(list(scores.values()))) if scores else math.inf
-            # The folder of the sources does not define the weights.
-            training = {**to_plain(self.config), "data_root": ""}
-            card = {"step": self.step, "seconds": round(self.seconds), "validation": scores,
-                    **self._card, "training": training}  # fmt: skip
-            save_parent(self.folder / "last.npz", self.parent, card)
-            if score >= self.best or not scores:
-                save_parent(self.folder / "parent.npz", self.parent, card)
-                self.best = score if scores else self.best
-            self._validated = self.step
-            logger.info("step %d: %s", self.step, scores)
+            with interrupts.allowed():
+                scores = self.validation.run()
+            self._keep(scores, log)
         finally:
-            with deferred_interrupts():
-                assign(self.parent, current, self.folder)
+            assign(self.parent, current, self.folder)
+            self._is_whole = True
+        self._validated = self.step
+        self._checkpoint()
+
+    def _keep(self, scores: dict[str, float], log: ScalarLog) -> None:
+        """Logs the scores of the network, and writes its weights."""
+        log.write(self.step, {f"{VALIDATION}{k}": v for k, v in scores.items()})
+        # The folder of the sources does not define the weights.
+        training = {**to_plain(self.config), "data_root": ""}
+        card = {"step": self.step, "seconds": round(self.seconds), "validation": scores,
+                **self._card, "training": training}  # fmt: skip
+        save_parent(self.folder / "last.npz", self.parent, card)
+        score = float(np.mean(list(scores.values()))) if scores else self.best
+        if score >= self.best:
+            save_parent(self.folder / "parent.npz", self.parent, card)
+            self.best = score
+        logger.info("step %d: %s", self.step, scores)
 
     @property
     def _identity(self) -> str:
@@ -233,41 +282,54 @@ class Trainer(ABC):
         return [v for v in variables if "seed_generator" in v.path]
 
     def _resume(self) -> None:
-        found = load_checkpoint(self.folder)
+        found = load_checkpoint(self.folder, self._identity, self._groups())
         if found is None:
-            (self.folder / "config.json").write_text(json.dumps(to_plain(self.config), indent=1))
+            with replacing(self.folder / "config.json") as side:
+                side.write_text(json.dumps(to_plain(self.config), indent=1), encoding="utf-8")
             return
         groups, state = found
-        if state["identity"] != self._identity:
-            raise UsageError(
-                "A folder contains trainings of one configuration",
-                met="a checkpoint of another configuration",
-                where=self.folder,
-                remedy="Give another --out, or delete the folder",
-            )
         assign(self.parent, groups["network"], self.folder)
-        if self.config.ema_momentum:
-            self.average.set_values(groups["average"])
+        self.average.set_values(groups["average"])
         self.train_step.set_state(groups["optimizer"])
         for index, variable in enumerate(self._random_states()):
             variable.assign(groups["random"][str(index)])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
-        self._validated = state.get("validated", self.step)
+        self._validated = state["validated"]
+        self.meter.set_state(state["meter"])
+        self._saved = (self.step, self._validated)
         logger.info("resumed at step %d after %.0f s", self.step, self.seconds)
 
-    def _checkpoint(self) -> None:
-        self.meter.synchronize()
-        groups = {
+    def _groups(self) -> Groups:
+        return {
             "network": {n: v.numpy() for n, v in variables_by_name(self.parent).items()},
             "optimizer": self.train_step.state(),
             "random": {str(i): v.numpy() for i, v in enumerate(self._random_states())},
             "average": self.average.values(),
         }
+
+    def _checkpoint(self) -> None:
+        """Writes a checkpoint if the last one is of another step or validation."""
+        if self._saved == (self.step, self._validated):
+            return
+        self._is_whole = False
+        meter = self.meter.state()
+        self._is_whole = True
+        groups = self._groups()
+        wrong = first_not_finite(groups)
+        if wrong is not None:
+            raise DeepLabGygoError(
+                "The weights of a training are finite",
+                met=f"{wrong} is not",
+                where=f"step {self.step}",
+                remedy=DIVERGED,
+            )
         state = {
             "step": self.step,
             "seconds": self.seconds,
             "best": self.best,
             "validated": self._validated,
+            "meter": meter,
             "identity": self._identity,
         }
         save_checkpoint(self.folder, groups, state)
+        self._saved = (self.step, self._validated)

@@ -48,15 +48,15 @@ class Validation(ABC):
 
     @abstractmethod
     def sequence_scores(self, dataset: Dataset, name: str, stride: int) -> dict[str, float]:
-        """Returns the mean J by mode over every `stride`-th frame of a sequence."""
+        """Returns the mean J by mode over every `stride`-th annotated frame of a sequence."""
 
 
 class ParentValidation(Validation):
     """Measures a parent by the forward pass of inference, without propagation.
 
     `zero-shot` is unconditioned, `guided` takes the displaced true mask as the guide, `remembered`
-    takes the first frame with its mask as the memory. The latter two measure whether the network
-    uses its conditioning. The first frame counts like any other.
+    takes the first annotated frame with its mask as the memory. The latter two measure whether the
+    network uses its conditioning. The first frame counts like any other.
 
     Args:
         parent: Network to measure; its weights may change between runs.
@@ -83,7 +83,7 @@ class ParentValidation(Validation):
         geometry = Geometry.fit(sequence.size, self._short_side, parent.stride)
         scores: dict[str, list[float]] = {mode: [] for mode in self.modes}
         memory = None
-        for index in range(0, len(sequence), stride):
+        for index in sorted(sequence.annotations)[::stride]:
             truth = dataset.annotation(name, index)
             features = self._network.encode(geometry.image(sequence.frame(index).image)[None])
             if memory is None and parent.config.memory:

@@ -1,6 +1,17 @@
 """Fixtures of the training tests."""
 
+import importlib
+from pathlib import Path
+
 import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The module `tiny_training`: a training of a few numbers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        return importlib.import_module("tiny_training")
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """Losses, input wait and scalar logs of a training."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
 
-from deeplab_gygo.errors import DeepLabGygoError
+from deeplab_gygo import backend
+from deeplab_gygo.errors import DeepLabGygoError, UsageError
 from deeplab_gygo.training.monitoring import ScalarLog, ThroughputMeter
 
 
@@ -27,9 +29,36 @@ def test_the_losses_of_the_last_steps_are_not_read():
         meter.add_loss(step, loss)
     assert [loss.is_read for loss in losses] == [True, True, False, False]
     assert meter.summary()["loss"] == 1.5
-    meter.synchronize()
-    assert meter.summary()["loss"] == 3.5
     assert "loss" not in meter.summary()
+    meter.synchronize()
+    assert all(loss.is_read for loss in losses)
+
+
+def test_means_do_not_depend_on_waiting_for_the_device():
+    def means(synchronized):
+        meter, found = ThroughputMeter(in_flight=2), []
+        for step in range(1, 13):
+            meter.add_loss(step, float(step) ** 2)
+            if step in synchronized:
+                meter.synchronize()
+            if step % 4 == 0:
+                found.append(meter.summary()["loss"])
+        return found
+
+    assert means(()) == means((3, 4, 8, 11)) == means(range(13))
+
+
+def test_the_figures_since_the_last_summary_round_trip():
+    meter, other = ThroughputMeter(in_flight=2), ThroughputMeter(in_flight=2)
+    for step in range(1, 6):
+        meter.add_loss(step, np.float32(step / 3))
+        meter.add_time(0.1, waited=0.03)
+    other.set_state(json.loads(json.dumps(meter.state())))
+    for each in (meter, other):
+        each.add_loss(6, 4.0)
+    assert meter.summary() == other.summary()
+    other.set_state({})
+    assert other.summary() == {"input_wait": 0.0}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -43,31 +72,93 @@ def test_a_loss_that_is_not_finite_is_reported_with_its_step(value):
 
 
 def test_input_wait_is_a_fraction_of_the_time():
-    now = [0.0]
-
-    def feed():
-        for number in range(3):
-            now[0] += 2.0  # seconds to make a batch
-            yield number
-
-    meter = ThroughputMeter(clock=lambda: now[0])
-    received = []
-    for batch in meter.timed(feed()):
-        received.append(batch)
-        now[0] += 6.0  # seconds to train on it
-        meter.add_time(8.0)
-    assert received == [0, 1, 2]
+    meter = ThroughputMeter()
+    for _ in range(3):
+        meter.add_time(8.0, waited=2.0)
     assert meter.summary()["input_wait"] == 6.0 / 24.0
-    meter.add_time(24.0)  # without waiting
+    meter.add_time(24.0, waited=0.0)
     assert meter.summary()["input_wait"] == 0.0
     assert meter.input_wait == 6.0 / 48.0
 
 
+def _rows(folder):
+    with open(folder / "log.csv", newline="") as stream:
+        return [(int(r["step"]), r["name"], float(r["value"])) for r in csv.DictReader(stream)]
+
+
+def _write(folder, steps, step=0, validated=0):
+    log = ScalarLog(folder, step, validated)
+    for number in steps:
+        log.write(number, {"loss": 0.5 / number, "rate": 1e-3})
+    log.close()
+
+
 def test_scalars_are_appended_over_runs(tmp_path):
-    for step in (1, 2):
-        log = ScalarLog(tmp_path)
-        log.write(step, {"loss": 0.5 / step, "rate": 1e-3})
-        log.close()
-    with open(tmp_path / "log.csv", newline="") as stream:
-        rows = [(int(r["step"]), r["name"], float(r["value"])) for r in csv.DictReader(stream)]
-    assert rows == [(1, "loss", 0.5), (1, "rate", 1e-3), (2, "loss", 0.25), (2, "rate", 1e-3)]
+    _write(tmp_path, [1])
+    _write(tmp_path, [2], step=1)
+    assert _rows(tmp_path) == [
+        (1, "loss", 0.5), (1, "rate", 1e-3), (2, "loss", 0.25), (2, "rate", 1e-3)
+    ]  # fmt: skip
+
+
+def test_rows_after_the_checkpoint_are_removed(tmp_path):
+    _write(tmp_path, [1, 2, 3, 4])
+    _write(tmp_path, [3], step=2)
+    assert [step for step, _, _ in _rows(tmp_path)] == [1, 1, 2, 2, 3, 3]
+    assert [path.name for path in tmp_path.iterdir()] in (["log.csv"], ["log.csv", "events"],
+                                                          ["events", "log.csv"])  # fmt: skip
+
+
+@pytest.mark.parametrize(("validated", "kept"), [(2, 3), (1, 2), (0, 1)])
+def test_scores_of_a_validation_that_is_done_again_are_removed(tmp_path, validated, kept):
+    log = ScalarLog(tmp_path, 0, 0)
+    log.write(1, {"validation/set": 0.25})
+    log.write(2, {"loss": 1.0})
+    log.write(2, {"validation/set": 0.5})
+    log.close()
+    _write(tmp_path, [], step=2, validated=validated)
+    assert len(_rows(tmp_path)) == kept
+    assert (2, "loss", 1.0) in _rows(tmp_path)
+
+
+@pytest.mark.parametrize("end", ["3", "3,loss", "3,loss,0.1", "3,loss,0.12\r", "x,loss,1\r\n"])
+def test_a_row_that_was_not_finished_is_removed(tmp_path, end):
+    _write(tmp_path, [1, 2])
+    with open(tmp_path / "log.csv", "a", newline="") as stream:
+        stream.write(end)
+    _write(tmp_path, [], step=9, validated=9)
+    assert [step for step, _, _ in _rows(tmp_path)] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("text", ["", "step,na", "step,name,value\r"])
+def test_a_header_that_was_not_finished_is_written_again(tmp_path, text):
+    (tmp_path / "log.csv").write_bytes(text.encode())
+    _write(tmp_path, [1])
+    assert len(_rows(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("text", ["my notes", "a,b,c\n1,2,3\n", "step,name\n"])
+def test_a_log_of_another_kind_is_not_touched(tmp_path, text):
+    (tmp_path / "log.csv").write_text(text)
+    with pytest.raises(UsageError, match="log.csv.*another --out"):
+        ScalarLog(tmp_path, 0, 0)
+    assert (tmp_path / "log.csv").read_text() == text
+
+
+def _events(folder):
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    found = []
+    for path in sorted((folder / "events").iterdir()):
+        for event in loader.EventFileLoader(str(path)).Load():
+            found += [(event.step, value.tag) for value in event.summary.value]
+    return sorted(found)
+
+
+@pytest.mark.skipif(backend.name() != "tensorflow", reason="events are TensorFlow's")
+def test_events_are_those_of_the_log(tmp_path):
+    _write(tmp_path, [1, 2, 3, 4])
+    assert len(_events(tmp_path)) == 8
+    _write(tmp_path, [3], step=2)
+    assert _events(tmp_path) == sorted((step, name) for step, name, _ in _rows(tmp_path))
+    _write(tmp_path, [4], step=3)
+    assert _events(tmp_path) == sorted((step, name) for step, name, _ in _rows(tmp_path))
