@@ -135,7 +135,7 @@ def test_progress_is_reported(model, frames, mask):
     [
         ({"preset": "turbo"}, UsageError, "fast, balanced, best"),
         ({"mode": "two-shot"}, UsageError, "fine-tune, one-shot, zero-shot"),
-        ({"steps": -1}, UsageError, "steps is 0 or more"),
+        ({"steps": -1}, UsageError, "steps is in 0..1000000"),
         ({"views": 3}, UsageError, "Write num_views"),
         ({"common_fate": True}, UsageError, "delete the line"),
         ({"masks": np.zeros((64, 96), np.uint8)}, InputError, "must show the object"),

@@ -16,7 +16,9 @@ from deeplab_gygo.cli.options import (
     run_settings,
     start_runner,
 )
+from deeplab_gygo.cli.segment import add_keep_going
 from deeplab_gygo.errors import BatchFailed, UsageError
+from deeplab_gygo.io.names import expanded
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -42,6 +44,7 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
             flag, type=int, default=default, metavar="N",
             help=text if request.show_all else argparse.SUPPRESS,
         )  # fmt: skip
+    add_keep_going(parser)
     add_run_options(parser, request)
     add_common(parser)
 
@@ -61,13 +64,13 @@ def run(options: Namespace) -> int:
     from deeplab_gygo.runs.plan import part_of, plan_dataset, plan_videos
 
     if options.videos:
-        items = plan_videos(options.videos)
+        items = plan_videos(options.videos, keep_going=options.keep_going)
     else:
         dataset = open_dataset(options.dataset, options.root, options.resolution)
         items = plan_dataset(dataset, options.split)
     items = part_of(items, options.num_parts, options.part_id)
     label = f"-{options.part_id}-of-{options.num_parts}" if options.num_parts > 1 else ""
-    out = Path(options.out).expanduser()
+    out = expanded(options.out)
     make_runner = partial(start_runner, debug=options.debug)
     result = Batch(items, settings, out, label, make_runner).run()
     report(result, out, options.dataset or "videos", Path(options.split).stem, label)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeplab_gygo.cli.options import Request, add_common, start_runner
 from deeplab_gygo.errors import BatchFailed, UsageError
+from deeplab_gygo.io.names import expanded
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -50,7 +50,7 @@ def run(options: Namespace) -> int:
     from deeplab_gygo.benchmark.tables import dataset_tables, text
     from deeplab_gygo.io.config_file import load_yaml
 
-    path, out = Path(options.config).expanduser(), Path(options.out).expanduser()
+    path, out = expanded(options.config), expanded(options.out)
     config = load_yaml(BenchmarkConfig, path)
     only = tuple(name.strip() for name in (options.only or "").split(",") if name.strip())
     if only and options.render:
@@ -64,7 +64,7 @@ def run(options: Namespace) -> int:
     require_packages()  # of the page, before hours of measuring
     troubles: list[Trouble] = []
     if not options.render:
-        if data_root is None or not Path(data_root).expanduser().is_dir():
+        if data_root is None or not expanded(data_root).is_dir():
             raise UsageError(
                 f"--data-root, or the environment variable {DATA_VARIABLE}, names a folder",
                 met=data_root or "neither",

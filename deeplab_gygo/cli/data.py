@@ -70,6 +70,7 @@ def _verify(options: Namespace) -> int:
 
 def _download(options: Namespace) -> int:
     from deeplab_gygo.datasets.download import GYGO_URL, fetch_gygo
+    from deeplab_gygo.io.escaping import printable
 
     dataset = fetch_gygo(
         Path(options.root),
@@ -80,5 +81,5 @@ def _download(options: Namespace) -> int:
         progress=not options.quiet,
     )
     counts = ", ".join(f"{split} {len(dataset.listed(split))}" for split in dataset.splits())
-    print(f"{dataset.root}: {counts}")
+    print(printable(f"{dataset.root}: {counts}"))
     return 0

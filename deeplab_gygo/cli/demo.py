@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deeplab_gygo.cli.options import (
     Request,
@@ -15,11 +15,13 @@ from deeplab_gygo.cli.options import (
     start_runner,
 )
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.names import expanded
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
     from deeplab_gygo.runs.clip import Clip
+    from deeplab_gygo.runs.settings import RunSettings
 
 SUMMARY_NAME = "demo.json"
 SHEET_NAME = "contact_sheet.png"
@@ -50,22 +52,27 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
 
 def run(options: Namespace) -> int:
     """Segments, measures, and prints the scores and where the results are."""
+    from deeplab_gygo.io.output_folder import claimed
+
+    settings = run_settings(options)
+    out = expanded(options.out)
+    if "masks" not in settings.outputs:
+        raise UsageError("The demo measures masks", met=options.outputs, where="--outputs")
+    # Files are replaced one by one; others in the folder stay.
+    with claimed(out, settings.overwrite, marker=SUMMARY_NAME, list_files=None):
+        return _segment_and_measure(options, settings, out)
+
+
+def _segment_and_measure(options: Namespace, settings: RunSettings, out: Path) -> int:
     from deeplab_gygo.evaluation import evaluate, write_report
     from deeplab_gygo.io.listing import list_images
     from deeplab_gygo.runs.clip import open_clip
-    from deeplab_gygo.runs.output_directory import check_new_folder
 
-    settings = run_settings(options)
-    out = Path(options.out).expanduser()
-    if "masks" not in settings.outputs:
-        raise UsageError("The demo measures masks", met=options.outputs, where="--outputs")
-    check_new_folder(out, settings.overwrite, marker=SUMMARY_NAME)
-    source = Path(options.clip).expanduser() if options.clip else demo_clip()
+    source = expanded(options.clip) if options.clip else demo_clip()
     masks = list_images(source / "masks")
     clip = open_clip(source / "frames", masks[0] if masks else source / "masks", name="demo")
-    out.mkdir(parents=True, exist_ok=True)
     # From here on the folder is marked as this command's, even if it is interrupted.
-    (out / SUMMARY_NAME).write_text("{}\n", encoding="utf-8")
+    _write_summary(out, {})
     record = start_runner(settings, options.debug).run(clip, out / "result")
     scores = evaluate(
         out / "result" / "masks", source / "masks", frames="drop-first", multi_object=False
@@ -81,7 +88,7 @@ def run(options: Namespace) -> int:
         "total_seconds": record.total_seconds,
         "amortized_fps": record.amortized_fps,
     }
-    (out / SUMMARY_NAME).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    _write_summary(out, summary)
     print(f"J              {row.region.mean:.3f}")
     print(f"F              {row.contour.mean:.3f}   (all frames but the given first one)")
     print(f"FPS            {record.amortized_fps:.2f}   ({record.frames} frames in "
@@ -95,6 +102,13 @@ def run(options: Namespace) -> int:
         if (out / path).exists():
             print(f"{name:<14} {out / path}")
     return 0
+
+
+def _write_summary(out: Path, summary: dict[str, Any]) -> None:
+    from deeplab_gygo.io.atomic import replacing
+
+    with replacing(out / SUMMARY_NAME) as side:
+        side.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_sheet(out: Path, clip: Clip, truth: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeplab_gygo.cli.options import (
@@ -12,6 +11,7 @@ from deeplab_gygo.cli.options import (
     require_together,
 )
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.names import expanded
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -64,18 +64,18 @@ def run(options: Namespace) -> int:
     from deeplab_gygo.datasets.registry import open_dataset
     from deeplab_gygo.evaluation import evaluate, text_table, write_report
 
-    truth, split, total = Path(options.truth or "").expanduser(), {}, None
+    truth, split, total = expanded(options.truth or ""), {}, None
     if options.dataset:
         truth = open_dataset(options.dataset, options.root, options.resolution)
         split, total = {"split": options.split}, len(truth.names(options.split))
     disable = True if options.quiet else None  # None: where there is no terminal
     with tqdm(total=total, desc="measure", unit="sequence", leave=False, disable=disable) as bar:
         score = evaluate(
-            Path(options.results).expanduser(), truth, **split, frames=options.frames,
+            expanded(options.results), truth, **split, frames=options.frames,
             jobs=options.jobs, ignore_void=options.ignore_void,
             progress=lambda score: bar.update(),
         )  # fmt: skip
-    files = write_report(score, Path(options.out or options.results).expanduser())
+    files = write_report(score, expanded(options.out or options.results))
     print(text_table(score, worst_first=options.worst_first), end="")
     print(f"tables: {files[0].parent}")
     return 0

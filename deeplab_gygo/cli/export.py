@@ -16,6 +16,7 @@ from deeplab_gygo.cli.options import (
 from deeplab_gygo.cli.segment import add_clip_options, clip_from_options
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.io.names import expanded
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -46,7 +47,8 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
 
 def run(options: Namespace) -> int:
     """Exports, checks the export against the Python path, and prints the report as JSON."""
-    from deeplab_gygo.runs.output_directory import check_new_folder
+    from deeplab_gygo.export.listing import exported_files
+    from deeplab_gygo.io.output_folder import claimed
 
     settings = run_settings(options)
     if settings.method != "deeplab":
@@ -56,8 +58,13 @@ def run(options: Namespace) -> int:
             where="--method",
             remedy="Leave --method out",
         )
-    out = Path(options.out).expanduser()
-    check_new_folder(out, settings.overwrite, marker=MARKERS[options.format])
+    out = expanded(options.out)
+    marker = MARKERS[options.format]
+    with claimed(out, settings.overwrite, marker=marker, list_files=exported_files):
+        return _adapt_and_export(options, settings, out)
+
+
+def _adapt_and_export(options: Namespace, settings: RunSettings, out: Path) -> int:
     wants_clip = options.input or options.dataset or options.mask
     clip = clip_from_options(options, settings) if wants_clip else None
     if clip is not None:

@@ -1,8 +1,9 @@
 """The command line: parses, runs a command, and converts errors to messages and exit statuses.
 
 Results go to standard output; progress, notes and errors go to standard error. Exit statuses: 0
-done, 1 unexpected, 2 usage, 3 a batch finished with failures, 65 unusable input, 130 interrupted,
-143 terminated.
+done, 1 unexpected, 2 usage, 3 a batch finished with failures, 65 unusable input, 128 and the number
+of the signal that stopped it: 130 interrupted (Ctrl-C), 129, 131 and 143 for SIGHUP, SIGQUIT and
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ import re
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from deeplab_gygo import __version__
 from deeplab_gygo.cli.options import Help, Request
-from deeplab_gygo.errors import DeepLabGygoError, StorageError, UsageError
+from deeplab_gygo.errors import DeepLabGygoError, InputError, StorageError, UsageError
+from deeplab_gygo.io.escaping import printable
 
 if TYPE_CHECKING:
     from jsonargparse import Namespace
@@ -51,10 +54,19 @@ _FULL_DISK = {
 }
 
 _RESEND_SECONDS = 0.05  # delay before a signal is sent again whose exception was ignored
+_CLEANING_SECONDS = 10.0  # after a signal, in which further ones are ignored
 
 
 class Terminated(KeyboardInterrupt):
-    """The process received SIGTERM; it cleans up as after Ctrl-C."""
+    """The process received SIGTERM, SIGHUP or SIGQUIT; it cleans up as after Ctrl-C.
+
+    Args:
+        number: The signal.
+    """
+
+    def __init__(self, number: int = signal.SIGTERM):
+        super().__init__()
+        self.number = number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,19 +85,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     # Read by TensorFlow when it is imported: no notes of its start.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        with _terminating():
+    with _terminating(), _printing():
+        try:
             command, options = _parse(words or ["--help"])
             with _logging(options):
                 status = import_module(f"deeplab_gygo.cli.{command}").run(options)
             sys.stdout.flush()
             return status
-    except KeyboardInterrupt as error:
-        how, status = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", 130)
-        print(f"{PROGRAM}: {how}; what was finished is kept.", file=sys.stderr)
-        return status
-    except Exception as error:
-        return _failed(error, debug)
+        except KeyboardInterrupt as error:
+            number = error.number if isinstance(error, Terminated) else signal.SIGINT
+            how = "interrupted" if number == signal.SIGINT else "terminated"
+            _say(f"{PROGRAM}: {how}; what was finished is kept.")
+            if arguments is None:
+                _leave(128 + number)
+            return 128 + number
+        except Exception as error:
+            return _failed(error, debug)
 
 
 def _parse(words: list[str]) -> tuple[str, Namespace]:
@@ -141,10 +156,11 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        text = record.getMessage()
+        text = _shown(record.getMessage())
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname.lower()}: {text}"
-        tqdm.write(text, file=sys.stderr)
+        with suppress(OSError, ValueError):  # its reader is gone: the work goes on
+            tqdm.write(text, file=sys.stderr)
 
 
 @contextmanager
@@ -166,57 +182,144 @@ def _logging(options: Namespace) -> Iterator[None]:
 
 
 def _failed(error: Exception, debug: bool) -> int:
+    """Prints an error as a sentence; returns its exit status."""
     if debug:
-        traceback.print_exception(error)
+        with suppress(OSError):
+            traceback.print_exception(error)
+    known = error if isinstance(error, DeepLabGygoError) else _in_words(error)
+    try:
+        sys.stdout.flush()
+    except OSError:  # else the interpreter would complain again when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ValueError:  # closed
+        pass
+    if known is not None:
+        _say(f"{PROGRAM}: error: {known}")
+        return known.exit_status
+    text = " ".join(str(error).split())
+    _say(f"{PROGRAM}: unexpected {type(error).__name__}: {text}")
+    if not debug:
+        _say("Run it again with --debug for the details.")
+    return 1
+
+
+def _in_words(error: Exception) -> DeepLabGygoError | None:
+    """Returns the package's error for one of Python; None for an unexpected one."""
+    if isinstance(error, BrokenPipeError):
+        return StorageError(
+            "Output is read to its end",
+            met="its reader ended",
+            where="standard output",
+            remedy="Results in files are whole; write the output to a file",
+        )
     if isinstance(error, OSError) and error.errno in _FULL_DISK:
-        error = StorageError(
+        return StorageError(
             "Files can be read and written",
             met=error.strerror,
             where=error.filename or "standard output",
             remedy=_FULL_DISK[error.errno].capitalize(),
         )
-        try:
-            sys.stdout.flush()
-        except OSError:  # else the interpreter would complain again when it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if isinstance(error, DeepLabGygoError):
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        return error.exit_status
-    text = " ".join(str(error).split())
-    print(f"{PROGRAM}: unexpected {type(error).__name__}: {text}", file=sys.stderr)
-    if not debug:
-        print("Run it again with --debug for the details.", file=sys.stderr)
-    return 1
+    if isinstance(error, MemoryError):
+        return StorageError(
+            "The work fits into the memory",
+            met=" ".join(str(error).split()) or "out of memory",
+            remedy="Give smaller frames or a smaller --size, or use a machine with more memory",
+        )
+    if isinstance(error, RecursionError):
+        return InputError(
+            "An input nests no deeper than it can be read",
+            met=error,
+            remedy="Check the files that the command reads",
+        )
+    if isinstance(error, UnicodeEncodeError):
+        return UsageError(
+            "Names are text in the encoding of the system",
+            met=ascii(error.object[error.start : error.end])[:100],
+            remedy="Rename the file, or set PYTHONUTF8=1",
+        )
+    return None
+
+
+def _shown(text: str) -> str:
+    """Makes control characters of names visible; lines stay lines."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _say(text: str) -> None:
+    """Prints a line to standard error, unless its reader is gone."""
+    with suppress(OSError, ValueError):
+        print(_shown(text), file=sys.stderr, flush=True)
+
+
+def _leave(status: int) -> None:
+    """Ends the process at once.
+
+    Threads of libraries may still be at work; to finalize the interpreter under them can abort it.
+    """
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(status)
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Lets names be printed that the encoding of the terminal does not have."""
+    streams = [s for s in (sys.stdout, sys.stderr) if hasattr(s, "reconfigure")]
+    before = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            with suppress(OSError, ValueError):  # closed meanwhile, or its reader gone
+                stream.reconfigure(errors=errors)
 
 
 @contextmanager
 def _terminating() -> Iterator[None]:
-    """Converts SIGTERM to an exception, so that unfinished output is removed."""
+    """Converts signals to exceptions, so that unfinished output is removed.
 
-    def handler(number: int, frame: object) -> NoReturn:
-        raise Terminated
-
+    Further signals are ignored while it is removed, but not for ever.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    ignored_until = 0.0
+
+    def handler(number: int, frame: object) -> None:
+        nonlocal ignored_until
+        if time.monotonic() >= ignored_until:
+            ignored_until = time.monotonic() + _CLEANING_SECONDS
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
     def resend(ignored: Any) -> None:
         # Python ignores an exception inside a finalizer: the signal is sent again.
+        nonlocal ignored_until
         if not issubclass(ignored.exc_type, KeyboardInterrupt):
             report(ignored)
             return
-        number = signal.SIGTERM if issubclass(ignored.exc_type, Terminated) else signal.SIGINT
+        ignored_until = 0.0
+        number = getattr(ignored.exc_value, "number", signal.SIGINT)
         # Not at once: it would be raised, and ignored, in here.
         timers.append(threading.Timer(_RESEND_SECONDS, signal.raise_signal, [number]))
         timers[-1].daemon = True
         timers[-1].start()
 
-    before = signal.signal(signal.SIGTERM, handler)
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")  # the last two are not everywhere
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        # Signals that are ignored, as under nohup, or that the caller handles stay as they are.
+        if before[number] in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, handler)
     report, sys.unraisablehook, timers = sys.unraisablehook, resend, []
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in numbers:
+            if signal.getsignal(number) is handler:
+                signal.signal(number, before[number])
         sys.unraisablehook = report
         for timer in timers:
             timer.cancel()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeplab_gygo.cli.options import (
@@ -17,6 +16,7 @@ from deeplab_gygo.cli.options import (
     start_runner,
 )
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.names import expanded
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -33,8 +33,17 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
     """Adds the options of the command."""
     add_clip_options(parser, request)
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder to make")
+    add_keep_going(parser)
     add_run_options(parser, request)
     add_common(parser)
+
+
+def add_keep_going(parser: ArgumentParser) -> None:
+    """Adds the option for damaged videos."""
+    parser.add_argument(
+        "--keep-going", action="store_true",
+        help="of a damaged video, segment the frames that can be decoded",
+    )  # fmt: skip
 
 
 def add_clip_options(parser: ArgumentParser, request: Request) -> None:
@@ -84,7 +93,7 @@ def clip_from_options(options: Namespace, settings: RunSettings) -> Clip:
         "needs_mask": settings.online.mode != "zero-shot",
     }
     if options.input:
-        return open_clip(options.input, **mask)
+        return open_clip(options.input, **mask, keep_going=options.get("keep_going", False))
     from deeplab_gygo.datasets.registry import open_dataset
 
     dataset = open_dataset(options.dataset, options.root, options.resolution)
@@ -93,18 +102,18 @@ def clip_from_options(options: Namespace, settings: RunSettings) -> Clip:
 
 def run(options: Namespace) -> int:
     """Segments the clip and prints a summary as one line of JSON."""
-    from deeplab_gygo.runs.output_directory import check_new_folder
+    from deeplab_gygo.runs.output_directory import claim
 
     settings = run_settings(options)
-    out = Path(options.out).expanduser()
-    check_new_folder(out, settings.overwrite)
-    clip = clip_from_options(options, settings)
-    skipped = f"; the {clip.start} frames before it are not segmented" if clip.start else ""
-    logger.info(
-        "%s: %d frames from %s on%s", clip.sequence.source, len(clip.sequence) - clip.start,
-        clip.sequence.frame_names[clip.start], skipped,
-    )  # fmt: skip
-    record = start_runner(settings, options.debug).run(clip, out)
+    out = expanded(options.out)
+    with claim(out, settings.overwrite) as folder:
+        clip = clip_from_options(options, settings)
+        skipped = f"; the {clip.start} frames before it are not segmented" if clip.start else ""
+        logger.info(
+            "%s: %d frames from %s on%s", clip.sequence.source, len(clip.sequence) - clip.start,
+            clip.sequence.frame_names[clip.start], skipped,
+        )  # fmt: skip
+        record = start_runner(settings, options.debug).run(clip, folder)
     network = record.network_seconds
     summary = {
         "out": str(out),

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from deeplab_gygo import backend
 from deeplab_gygo.errors import DeepLabGygoError, UsageError
 from deeplab_gygo.export.card import model_card
 from deeplab_gygo.export.endpoints import Endpoints, Format
+from deeplab_gygo.export.listing import exported_files
 from deeplab_gygo.export.litert import LiteRt
 from deeplab_gygo.export.onnx import Onnx
 from deeplab_gygo.export.openvino import OpenVino
 from deeplab_gygo.export.parity import ParityCheck, PythonPath, compare, tolerance
 from deeplab_gygo.export.saved_model import SavedModel
 from deeplab_gygo.io.atomic import replacing_folder
+from deeplab_gygo.io.output_folder import check_new_folder
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
@@ -104,7 +107,7 @@ def export_model(
         sequence_name: Sequence that the weights are fine-tuned on; None for a parent.
         memory: Memory of the annotated frame, which becomes part of the export; None for none.
         target_model: Target model of the annotated object, likewise.
-        overwrite: Replace an export that is there.
+        overwrite: Replace an export that is there; with other files in its folder, it is not.
 
     Returns:
         Path, endpoints and the comparison.
@@ -113,7 +116,7 @@ def export_model(
         UsageError: Keras does not run on TensorFlow, an argument is out of its range, or the
             folder is in use.
         DependencyError: A package that the format needs is missing.
-        StorageError: The folder cannot be written.
+        StorageError: The folder cannot be written, or somebody changed what is there meanwhile.
         DeepLabGygoError: The format cannot take the network, or the export does not answer as the
             Python path does.
     """
@@ -124,9 +127,11 @@ def export_model(
     if not 0.0 < threshold < 1.0:
         raise UsageError("A threshold lies inside 0..1", met=threshold, where="threshold")
     target, packages = check_format(kind)
-    _check_place(out, overwrite, target)
-    allowed = tolerance()
-    with replacing_folder(out) as folder:
+    check = partial(
+        check_new_folder, overwrite=overwrite, marker=target.marker, list_files=exported_files
+    )
+    place, allowed = check(out), tolerance()
+    with replacing_folder(place, check=check) as folder:
         endpoints = Endpoints.of(parent, size, threshold, memory, target_model)
         signatures = tuple(endpoints.signatures)
         _convert(target, endpoints, folder, out)
@@ -149,9 +154,9 @@ def export_model(
             files={str(p.relative_to(folder)): file_hash(p) for p in _files(folder)},
             parity=_parity(checks, allowed),
         )
-        place = folder / target.card_file
-        place.parent.mkdir(exist_ok=True)
-        place.write_text(json.dumps(text, indent=1, default=str) + "\n", encoding="utf-8")
+        file = folder / target.card_file
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(text, indent=1, default=str) + "\n", encoding="utf-8")
     size_bytes = sum(path.stat().st_size for path in _files(out))
     seconds = time.monotonic() - started
     report = ExportReport(out, kind, signatures, allowed, tuple(checks), size_bytes, seconds)
@@ -191,26 +196,6 @@ def check_format(kind: str) -> tuple[Format, dict[str, str]]:
             remedy="Give --precision float32",
         )
     return target, target.require()
-
-
-def _check_place(out: Path, overwrite: bool, target: Format) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    # Only what looks like an export is ever deleted: a mistyped path must not cost a folder.
-    if not (out / target.marker).is_file():
-        raise UsageError(
-            "An export is written to a new or empty folder, or over another of its format",
-            met="something else is there",
-            where=out,
-            remedy="Give another folder",
-        )
-    if not overwrite:
-        raise UsageError(
-            "An export is replaced only when this is asked for",
-            met="an export is there",
-            where=out,
-            remedy="Give another folder, or ask for overwriting",
-        )
 
 
 def _convert(target: Format, endpoints: Endpoints, folder: Path, out: Path) -> None:

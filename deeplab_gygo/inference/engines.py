@@ -8,6 +8,10 @@ fine-tuning adapts, stays in Keras.
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
+import os
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
@@ -20,12 +24,15 @@ from keras import ops
 
 from deeplab_gygo import backend
 from deeplab_gygo.backend.extras import import_extra, save_signatures, trace_on_frames, versions_of
-from deeplab_gygo.errors import UsageError
+from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.inference.config import Engine
 from deeplab_gygo.inference.network import EncoderFn
-from deeplab_gygo.io.atomic import cache_folder, replacing_folder
+from deeplab_gygo.io.atomic import cache_folder, replacing_folder, storage_error
+from deeplab_gygo.io.reading import check_regular, read_json
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.weight_file import named_variables
+from deeplab_gygo.models.weight_file import file_hash, named_variables
+
+logger = logging.getLogger(__name__)
 
 PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 """OpenVINO's property INFERENCE_PRECISION_HINT by precision; `auto` leaves the choice to it, which
@@ -33,6 +40,9 @@ is bfloat16 on processors that multiply in it."""
 
 OPSET = 17
 """Of ONNX; the first with all operators that the encoders need."""
+
+_HASHES = "files.json"  # SHA-256 of every file of a converted encoder; written last
+_MAX_HASHES_BYTES = 1 << 16
 
 _SIZES = 8  # Compiled at a time: two TTA views in two orientations, and some to spare.
 
@@ -174,9 +184,40 @@ def _converted(
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(backend.to_numpy(variable.value)).tobytes())
     folder = cache_folder() / "encoders" / f"{engine}-{digest.hexdigest()[:16]}"
-    if folder.is_dir():
+    if _is_whole(folder):
         return folder
     remedy = "Free some space, or name another folder with DEEPLAB_GYGO_CACHE"
+    try:
+        _discard(folder)
+    except OSError as error:
+        raise storage_error(folder, error, remedy) from error
     with replacing_folder(folder, keep_existing=True, remedy=remedy) as side:
         write(parent, side)
+        hashes = {path.name: file_hash(path) for path in side.iterdir()}
+        (side / _HASHES).write_text(json.dumps(hashes), encoding="utf-8")
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether every file of a converted encoder is as it was written."""
+    try:
+        hashes = read_json(folder / _HASHES, _MAX_HASHES_BYTES)
+        return bool(hashes) and all(
+            check_regular(folder / name) and file_hash(folder / name) == expected
+            for name, expected in hashes.items()
+        )
+    except (InputError, OSError, AttributeError, TypeError):  # absent, cut, or of another form
+        return False
+
+
+def _discard(folder: Path) -> None:
+    """Removes a damaged encoder, or one of a version that kept no hashes."""
+    if not os.path.lexists(folder):
+        return
+    logger.info("%s is damaged, and made anew", folder)
+    aside = folder.with_name(f".{folder.name}.damaged-{os.getpid()}")
+    os.replace(folder, aside)  # in one step: another process never finds the half of it
+    if aside.is_dir() and not aside.is_symlink():
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        aside.unlink()

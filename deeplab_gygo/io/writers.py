@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +19,9 @@ from deeplab_gygo.io.atomic import replacing, storage_error
 DEPTH = 8
 """Results that may wait to be written; more would only hide that the disk is slower."""
 
+ABORT_SECONDS = 10.0
+"""Wait for the result that is being written when an error or an interrupt ends the others."""
+
 # PNG of photographs: level 1 is within a few percent of level 6, several times faster.
 _PNG_LEVEL = 1
 
@@ -24,8 +29,9 @@ _PNG_LEVEL = 1
 class ThreadedWriter(AbstractContextManager):
     """Writes results by tasks that run in a thread, in the order in which they were submitted.
 
-    Leaving the context waits for all tasks; leaving it with an error cancels those that wait. An
-    error of a task is raised by a later call, or when the context is left, and cancels the others.
+    Leaving the context waits for all tasks. An error, or an interrupt during that wait, cancels
+    those that did not begin, and waits for the running one, `ABORT_SECONDS` at most. An error of a
+    task is raised by a later call, or when the context is left, and cancels the others.
 
     Args:
         path: Folder or file that the tasks write, for messages.
@@ -39,11 +45,15 @@ class ThreadedWriter(AbstractContextManager):
         self._depth = depth
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._tasks: deque[Future] = deque()
+        self._running = threading.Lock()
+        self._aborted = False
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._finish(waiting=0)
-        self._pool.shutdown(cancel_futures=True)
+            self._pool.shutdown()
+        else:
+            self._abort()
 
     def submit(self, task: Callable[..., None], *arguments: object) -> None:
         """Schedules `task(*arguments)`; raises the error of an earlier task.
@@ -54,7 +64,7 @@ class ThreadedWriter(AbstractContextManager):
         """
         self._finish(waiting=self._depth)
         try:
-            self._tasks.append(self._pool.submit(task, *arguments))
+            self._tasks.append(self._pool.submit(self._run, task, *arguments))
         except RuntimeError as error:
             raise UsageError("A closed writer takes no more results") from error
 
@@ -62,13 +72,34 @@ class ThreadedWriter(AbstractContextManager):
         """Waits until at most so many tasks are unfinished; raises the error of a finished one."""
         try:
             while self._tasks and (len(self._tasks) > waiting or self._tasks[0].done()):
-                self._tasks.popleft().result()
+                self._tasks[0].result()
+                self._tasks.popleft()
         except BaseException as error:
-            self._tasks.clear()
-            self._pool.shutdown(cancel_futures=True)
+            self._abort()
             if isinstance(error, OSError):
                 raise storage_error(error.filename or self.path, error) from error
             raise
+
+    def _run(self, task: Callable[..., None], *arguments: object) -> None:
+        with self._running:
+            if not self._aborted:
+                task(*arguments)
+
+    def _abort(self) -> None:
+        """Cancels the tasks that did not begin, and waits for the running one."""
+        self._aborted = True
+        self._tasks.clear()
+        deadline, interrupt = time.monotonic() + ABORT_SECONDS, None
+        while True:
+            try:
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                if self._running.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                    self._running.release()
+                break
+            except KeyboardInterrupt as error:  # nothing may be written once this returns
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
 
 def write_soft_mask(

@@ -10,11 +10,12 @@ import numpy as np
 
 from deeplab_gygo.inference.config import Engine, Mode
 from deeplab_gygo.io.array_sequence import ArraySequence
+from deeplab_gygo.io.names import expanded
 from deeplab_gygo.io.sequence import Sequence
 from deeplab_gygo.methods import MethodName
 from deeplab_gygo.models.config import Precision
 from deeplab_gygo.runs.clip import open_clip
-from deeplab_gygo.runs.output_directory import check_new_folder
+from deeplab_gygo.runs.output_directory import claim
 from deeplab_gygo.runs.run_record import RunRecord
 from deeplab_gygo.runs.settings import DEFAULT_OUTPUTS, make_settings
 
@@ -34,6 +35,7 @@ def segment(
     seed: int = 0,
     outputs: Collection[str] = DEFAULT_OUTPUTS,
     overwrite: bool = False,
+    keep_going: bool = False,
     progress: bool = False,
     **online: Any,
 ) -> RunRecord:
@@ -54,7 +56,9 @@ def segment(
         engine: Runtime of the encoder.
         seed: Seed of every random number generator.
         outputs: Kinds of results: `masks`, `overlay`, `cutout`, `soft`.
-        overwrite: Whether an existing result in `out` is replaced.
+        overwrite: Whether an existing result in `out` is replaced; with other files in it, it
+            never is.
+        keep_going: Whether the frames that can be decoded are taken of a damaged video.
         progress: Whether progress bars are shown on a terminal.
         **online: Single online options of the method (`OnlineConfig`), which override the preset.
 
@@ -63,7 +67,7 @@ def segment(
 
     Raises:
         InputError: The clip or the mask is unusable.
-        UsageError: An option is unusable, or `out` exists.
+        UsageError: An option is unusable, `out` exists, or another run writes to it.
         WeightsError: The weights are unusable.
         StorageError: The results cannot be written.
 
@@ -82,14 +86,14 @@ def segment(
         precision=precision, engine=engine, seed=seed, outputs=tuple(outputs),
         overwrite=overwrite, progress=progress,
     )  # fmt: skip
-    out = Path(out).expanduser()
-    check_new_folder(out, overwrite)
-    if isinstance(source, (list, np.ndarray)):
-        source = ArraySequence(source)
-    clip = open_clip(source, mask, frame=frame, needs_mask=settings.online.mode != "zero-shot")
-    # Imported here because both load Keras, which bad input need not wait for.
-    from deeplab_gygo import backend
-    from deeplab_gygo.runs.runner import SequenceRunner
+    with claim(expanded(out), overwrite) as folder:
+        if isinstance(source, (list, np.ndarray)):
+            source = ArraySequence(source)
+        needs_mask = settings.online.mode != "zero-shot"
+        clip = open_clip(source, mask, frame=frame, needs_mask=needs_mask, keep_going=keep_going)
+        # Imported here because both load Keras, which bad input need not wait for.
+        from deeplab_gygo import backend
+        from deeplab_gygo.runs.runner import SequenceRunner
 
-    with backend.policy(precision):
-        return SequenceRunner(settings).run(clip, out)
+        with backend.policy(precision):
+            return SequenceRunner(settings).run(clip, folder)

@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
-from tabulate import SEPARATING_LINE, tabulate
 from tqdm import tqdm
 
-from deeplab_gygo.errors import DeepLabGygoError, StorageError
+from deeplab_gygo.errors import DeepLabGygoError, InputError, StorageError
 from deeplab_gygo.evaluation import SequenceScore, evaluate_sequence
-from deeplab_gygo.io.atomic import replacing, storage_error
+from deeplab_gygo.io.atomic import FULL, replacing, storage_error
+from deeplab_gygo.io.escaping import printable
+from deeplab_gygo.io.listing import shorten
+from deeplab_gygo.io.locking import InUse
 from deeplab_gygo.io.masks import VOID, read_mask
+from deeplab_gygo.io.names import path_inside, safe_relative
+from deeplab_gygo.io.output_folder import claimed
+from deeplab_gygo.runs.batch_result import BatchResult, Outcome, Status
 from deeplab_gygo.runs.clip import Clip
 from deeplab_gygo.runs.plan import Item
-from deeplab_gygo.runs.run_record import MASK_FOLDER, RunRecord, finished_record
+from deeplab_gygo.runs.result_files import MASK_FOLDER, RECORD_NAME, inspect_files
+from deeplab_gygo.runs.run_record import RunRecord, is_complete
 from deeplab_gygo.runs.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
-Status = Literal["done", "skipped", "failed"]
-
-# Errors of a disk that the next sequence would meet too.
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-
-_COLUMNS = {
-    "sequence": "", "status": "", "frames": "", "adaptation_seconds": ".1f",
-    "amortized_fps": ".2f", "J": ".3f", "F": ".3f",
-}  # fmt: skip
+_PATIENCE_SECONDS = 3600.0
+_POLL_SECONDS = 1.0
 
 
 class Runner(Protocol):
@@ -46,105 +44,17 @@ class Runner(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Result of one sequence of a batch.
-
-    Attributes:
-        name: Name of the sequence.
-        status: `skipped` if the folder holds the result of the same input and settings.
-        record: Record of the result; None for a failed one.
-        score: J and F; None unless every frame has an annotation.
-        error: The error as plain values; None unless it failed.
-    """
-
-    name: str
-    status: Status
-    record: RunRecord | None = None
-    score: SequenceScore | None = None
-    error: dict[str, Any] | None = None
-
-    def row(self) -> dict[str, Any]:
-        """Returns the row of the summary, as plain values; None for unknown values."""
-        record, score = self.record, self.score
-        objects = [] if score is None or not score.counted else score.objects()
-        return {
-            "sequence": self.name,
-            "status": self.status,
-            "frames": record and record.masks,
-            "adaptation_seconds": record and record.adaptation_seconds,
-            "amortized_fps": record and record.amortized_fps,
-            "J": _mean([row.region.mean for row in objects]),
-            "F": _mean([row.contour.mean for row in objects]),
-            "error": self.error and self.error["message"],
-        }
-
-
-@dataclass(frozen=True)
-class BatchResult:
-    """Result of a batch.
-
-    Attributes:
-        outcomes: One per sequence, in the order of the plan.
-        seconds: Wall time of the whole batch.
-        failures_file: List of the failures, one JSON object per line; None without failures.
-    """
-
-    outcomes: list[Outcome]
-    seconds: float
-    failures_file: Path | None = None
-
-    def count(self, status: Status) -> int:
-        """Returns the number of sequences with a status."""
-        return sum(outcome.status == status for outcome in self.outcomes)
-
-    @property
-    def scores(self) -> list[SequenceScore]:
-        """The scores of the sequences that have one."""
-        return [outcome.score for outcome in self.outcomes if outcome.score is not None]
-
-    def mean_row(self) -> dict[str, Any]:
-        """Returns the means over sequences; frames are summed, FPS is over all frames."""
-        rows = [outcome.row() for outcome in self.outcomes]
-        records = [outcome.record for outcome in self.outcomes if outcome.record is not None]
-        frames = sum(record.frames for record in records)
-        seconds = sum(record.total_seconds for record in records)
-        objects = [row for score in self.scores if score.counted for row in score.objects()]
-        return {
-            "sequence": f"mean of {len(records)}",
-            "status": "",
-            "frames": sum(record.masks for record in records),
-            "adaptation_seconds": _mean([r["adaptation_seconds"] for r in rows]),
-            "amortized_fps": frames / seconds if seconds else None,
-            "J": _mean([row.region.mean for row in objects]),
-            "F": _mean([row.contour.mean for row in objects]),
-            "error": None,
-        }
-
-    def table(self) -> str:
-        """Formats the rows and their means as a table for the terminal."""
-        rows = [
-            ["-" if row[key] is None else format(row[key], form) for key, form in _COLUMNS.items()]
-            for row in [outcome.row() for outcome in self.outcomes] + [self.mean_row()]
-        ]
-        return tabulate(
-            [*rows[:-1], SEPARATING_LINE, rows[-1]],
-            headers=["sequence", "status", "frames", "adapt s", "FPS", "J", "F"],
-            colalign=("left", "left", *["right"] * 5),
-            disable_numparse=True,
-        ) + (
-            f"\n{self.count('done')} done, {self.count('skipped')} skipped, "
-            f"{self.count('failed')} failed in {self.seconds:.1f} s. FPS counts adaptation, "
-            "decoding and writing.\n"
-        )
-
-
 @dataclass
 class Batch:
     """Sequences to segment with one network into one folder.
 
-    The results of a sequence appear in `<out>/<name>` when they are complete. `failures.jsonl` is
-    written while the batch runs, `summary.json` at its end.
+    The results of a sequence appear in `<out>/<name>` when they are complete. A finished result is
+    compared with the hashes in its record: a damaged one is segmented again, one with masks that
+    were corrected by hand is kept and reported. Several batches may run on one folder: a sequence
+    that another one works on is passed over and looked at again at the end.
+
+    `failures.jsonl` is written while the batch runs, `summary.json` at its end; of several batches
+    each writes both whole, and the last one's remain.
 
     Attributes:
         items: The sequences.
@@ -153,6 +63,7 @@ class Batch:
         label: Appended to the names of the two files, so that parts of a batch can share a folder.
         make_runner: Creates the runner; by default a `SequenceRunner`. It is called for the first
             sequence that needs it: a finished batch loads no network.
+        patience: Seconds to wait for a sequence that another process works on.
     """
 
     items: Sequence[Item]
@@ -160,7 +71,9 @@ class Batch:
     out: Path
     label: str = ""
     make_runner: Callable[[RunSettings], Runner] | None = None
+    patience: float = _PATIENCE_SECONDS
     _runner: Runner | None = field(default=None, init=False, repr=False)
+    _failed: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
 
     def run(self) -> BatchResult:
         """Segments the sequences that are not finished.
@@ -174,6 +87,7 @@ class Batch:
         """
         started = time.monotonic()
         summary_file = self.out / f"summary{self.label}.json"
+        self._failed.clear()
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             # Files of an earlier run would be taken for those of this one.
@@ -181,13 +95,19 @@ class Batch:
             summary_file.unlink(missing_ok=True)
         except OSError as error:
             raise storage_error(self.out, error) from error
-        outcomes = []
+        outcomes: dict[int, Outcome] = {}
         disable = None if self.settings.progress else True  # None: where there is no terminal
-        with tqdm(self.items, desc="batch", unit="sequence", disable=disable) as bar:
-            for item in bar:
-                outcomes.append(self._try(item))
-        failures = self._failures if any(o.status == "failed" for o in outcomes) else None
-        result = BatchResult(outcomes, time.monotonic() - started, failures)
+        with tqdm(total=len(self.items), desc="batch", unit="sequence", disable=disable) as bar:
+            for index, outcome in self._outcomes():
+                outcomes[index] = outcome
+                bar.update()
+        if self._failed:  # once more: another batch on this folder may have begun since
+            self._write_failures()
+        result = BatchResult(
+            [outcomes[index] for index in range(len(self.items))],
+            time.monotonic() - started,
+            self._failures if self._failed else None,
+        )
         summary = {
             "sequences": [outcome.row() for outcome in result.outcomes],
             "mean": result.mean_row(),
@@ -205,35 +125,68 @@ class Batch:
     def _failures(self) -> Path:
         return self.out / f"failures{self.label}.jsonl"
 
-    def _try(self, item: Item) -> Outcome:
+    def _outcomes(self) -> Iterator[tuple[int, Outcome]]:
+        """Yields the outcomes as they come; sequences that another process works on at the end."""
+        postponed = []
+        for index, item in enumerate(self.items):
+            if (outcome := self._try(item)) is None:
+                name = printable(item.name)
+                logger.info("%s: another run works on it; looked at again at the end", name)
+                postponed.append(index)
+            else:
+                yield index, outcome
+        if postponed:
+            logger.info(
+                "waiting for %d sequences of another run, %.0f s at most for each",
+                len(postponed), self.patience,
+            )  # fmt: skip
+        deadline = time.monotonic() + self.patience
+        while postponed:
+            is_last, busy = time.monotonic() > deadline, []
+            for index in postponed:
+                if (outcome := self._try(self.items[index], report_in_use=is_last)) is None:
+                    busy.append(index)
+                else:
+                    deadline = time.monotonic() + self.patience
+                    yield index, outcome
+            postponed = busy
+            if postponed:
+                time.sleep(_POLL_SECONDS)
+
+    def _try(self, item: Item, *, report_in_use: bool = False) -> Outcome | None:
+        """Segments or skips a sequence; None if another run works on it."""
         try:
-            return self._segment(item, item.open())
-        except StorageError:
-            raise
+            try:
+                folder = path_inside(self.out, safe_relative(item.name, self.out))
+            except InputError:
+                item.open()  # which knows better what is the matter with its name
+                raise
+            # Files that do not belong to a result matter only if it is replaced.
+            with claimed(folder, True, marker=RECORD_NAME, list_files=None):
+                return self._segment(item, item.open(), folder)
+        except InUse as error:
+            return self._report(item, error) if report_in_use else None
         except DeepLabGygoError as error:
-            return self._failed(item, error)
+            if isinstance(error, StorageError) and _is_full(error.__cause__):
+                raise
+            return self._report(item, error)
         except Exception as error:  # one damaged clip must not end the batch
-            if isinstance(error, OSError) and error.errno in _FULL:
+            if _is_full(error):
                 raise storage_error(error.filename or self.out, error) from error
             logger.debug("%s", "".join(traceback.format_exception(error)))
             unexpected = DeepLabGygoError(
                 "A sequence is segmented without an unexpected error",
                 met=f"{type(error).__name__}: {' '.join(str(error).split())}",
-                where=item.name,
+                where=printable(item.name),
                 remedy="Segment it alone with --debug for the details",
             )
-            return self._failed(item, unexpected)
+            return self._report(item, unexpected)
 
-    def _segment(self, item: Item, clip: Clip) -> Outcome:
-        folder = self.out / item.name
-        record = finished_record(folder)
-        status: Status = "done"
-        if record is not None and not self.settings.overwrite:
-            if record.matches(clip, self.settings):
-                status = "skipped"
-            else:
-                logger.info("%s: segmented again, its input or settings changed", item.name)
-        if status == "done":
+    def _segment(self, item: Item, clip: Clip, folder: Path) -> Outcome:
+        """Segments a sequence unless its result is finished; its lock is held."""
+        record, warning = self._finished(item, clip, folder)
+        status: Status = "done" if record is None else "skipped"
+        if record is None:
             if self._runner is None:
                 if self.make_runner is None:
                     from deeplab_gygo.runs.runner import SequenceRunner  # loads Keras
@@ -241,7 +194,16 @@ class Batch:
                     self.make_runner = SequenceRunner
                 self._runner = self.make_runner(self.settings)
             record = self._runner.run(clip, folder, keep_bars=False)
-        outcome = Outcome(item.name, status, record, score_result(clip, folder))
+        score, warnings = None, [warning] if warning else []
+        try:
+            score = score_result(clip, folder)
+        except InputError as error:
+            if not warnings:
+                raise
+            warnings.append(f"not measured: {error}")
+        for text in warnings:
+            logger.warning("%s: %s", item.name, text)
+        outcome = Outcome(item.name, status, record, score, warnings=tuple(warnings))
         j = outcome.row()["J"]
         logger.info(
             "%s: %s%d frames, adaptation %.1f s, %.2f FPS%s",
@@ -250,8 +212,35 @@ class Batch:
         )  # fmt: skip
         return outcome
 
-    def _failed(self, item: Item, error: DeepLabGygoError) -> Outcome:
-        logger.error("%s: %s", item.name, error)
+    def _finished(self, item: Item, clip: Clip, folder: Path) -> tuple[RunRecord | None, str]:
+        """Returns the record of a result that is kept, and a warning if something is the matter."""
+        if self.settings.overwrite:
+            return None, ""
+        try:
+            record = RunRecord.read(folder)
+        except InputError as error:
+            logger.warning("%s: segmented again: %s", item.name, error)
+            return None, ""
+        if record is None:
+            return None, ""
+        damaged, corrected = inspect_files(folder, record.files)
+        reason = ""
+        if damaged or not is_complete(record):
+            reason = f"files are damaged: {shorten(damaged) or 'the record lists too few masks'}"
+        elif not record.matches(clip, self.settings):
+            reason = "its input or settings changed"
+        if corrected:
+            masks = f"kept, for masks were corrected by hand: {shorten(corrected)}"
+            return record, f"{masks}; {reason or 'all else is as written'}; --overwrite replaces it"
+        if not reason:
+            return record, ""
+        say = logger.warning if damaged else logger.info
+        say("%s: segmented again: %s", item.name, reason)
+        return None, ""
+
+    def _report(self, item: Item, error: DeepLabGygoError) -> Outcome:
+        """Adds a failure to the list on disk."""
+        logger.error("%s", printable(f"{item.name}: {error}"))
         failure = {
             "sequence": item.name,
             "kind": type(error).__name__,
@@ -262,17 +251,19 @@ class Batch:
             "remedy": error.remedy,
             "exit_status": error.exit_status,
         }
-        try:
-            with open(self._failures, "a", encoding="utf-8") as file:
-                file.write(json.dumps(failure) + "\n")
-        except OSError as problem:
-            raise storage_error(self._failures, problem) from problem
+        self._failed.append(failure)
+        self._write_failures()
         return Outcome(item.name, "failed", error=failure)
 
+    def _write_failures(self) -> None:
+        with replacing(self._failures) as side:
+            lines = "".join(json.dumps(failure) + "\n" for failure in self._failed)
+            side.write_text(lines, encoding="utf-8")
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None and value == value]
-    return float(sum(known) / len(known)) if known else None
+
+def _is_full(error: BaseException | None) -> TypeGuard[OSError]:
+    """Whether the next sequence would meet the error of a disk too."""
+    return isinstance(error, OSError) and error.errno in FULL
 
 
 def score_result(clip: Clip, folder: Path) -> SequenceScore | None:

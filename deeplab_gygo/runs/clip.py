@@ -16,7 +16,9 @@ import numpy as np
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.io.listing import list_images
 from deeplab_gygo.io.masks import as_mask, check_first_mask, read_mask
+from deeplab_gygo.io.names import expanded
 from deeplab_gygo.io.prefetch import prefetched
+from deeplab_gygo.io.reading import check_regular
 from deeplab_gygo.io.sequence import Frame, Sequence
 from deeplab_gygo.io.video import open_input
 
@@ -73,6 +75,7 @@ class Clip:
             return {"input": frames.hexdigest(), "mask": mask.hexdigest()}
         try:
             for path in list_images(source) if source.is_dir() else [source]:
+                check_regular(path)
                 with open(path, "rb") as file:
                     content = hashlib.file_digest(file, "sha256").digest()
                 frames.update(path.stem.encode() + b"\0" + content)
@@ -91,6 +94,7 @@ def open_clip(
     frame: str | None = None,
     name: str | None = None,
     needs_mask: bool = True,
+    keep_going: bool = False,
 ) -> Clip:
     """Opens a video or a folder of frames with the mask of one frame.
 
@@ -101,12 +105,16 @@ def open_clip(
         frame: Name or index of the annotated frame; None is the first.
         name: Name of the sequence; by default that of the source.
         needs_mask: Whether a clip without a mask is an error.
+        keep_going: Whether the frames that can be decoded are taken of a damaged video.
 
     Raises:
         InputError: The source or the mask is unusable, or their sizes differ.
         UsageError: The mask is missing, there is no such frame, or a frame is named without a mask.
     """
-    sequence = source if isinstance(source, Sequence) else open_input(source, name=name)
+    if isinstance(source, Sequence):
+        sequence = source
+    else:
+        sequence = open_input(source, name=name, keep_going=keep_going)
     if sequence.read_once:
         raise UsageError(
             "The frames of a run are read twice, for their hash and for their masks",
@@ -135,7 +143,7 @@ def open_clip(
         ids = as_mask(mask, size=sequence.size, where="mask")
         check_first_mask(ids, sequence.size, "mask")
         return Clip(sequence, start, ids, Path("<memory>"))
-    path = Path(mask).expanduser()
+    path = expanded(mask)
     ids = read_mask(path, size=sequence.size)
     if frame is None and path.stem in sequence.frame_names[1:]:
         logger.warning(

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+import re
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path, PurePosixPath
 from typing import Any, get_origin, get_type_hints
 
 import deeplab_gygo
 from deeplab_gygo.errors import InputError
-from deeplab_gygo.io.atomic import replacing
+from deeplab_gygo.io.atomic import replacing, storage_error
+from deeplab_gygo.io.reading import read_json
 from deeplab_gygo.runs.clip import Clip
 from deeplab_gygo.runs.environment import hardware, peak_memory_mb, versions
+from deeplab_gygo.runs.result_files import (
+    MASK_FOLDER,
+    RECORD_NAME,
+    Files,
+    hash_files,
+    inspect_files,
+    places_of_results,
+)
 from deeplab_gygo.runs.settings import RunSettings
 
-RECORD_NAME = "run.json"
-"""Name of the record in a folder of results, which marks the folder as written by this package."""
-
-MASK_FOLDER = "masks"
-"""Name of the folder of masks in a folder of results."""
-
-SCHEMA = 2
+SCHEMA = 3
 """Version of the keys of the record and of their meaning."""
+
+_MAX_BYTES = 512 << 20  # a frame with all outputs has about 500 bytes
 
 COUNTED = (
     "total_seconds: wall time of adaptation and of all frames from decoding to the last byte "
@@ -66,6 +72,8 @@ class RunRecord:
         versions: Of this package, Python and the main dependencies.
         hardware: CPU, cores, GPU.
         peak_memory_mb: Largest resident memory of the process, MiB; 0 if unknown.
+        files: Every file of the result but the record: size in bytes and SHA-256, hexadecimal, by
+            path relative to its folder. Filled in by `write`.
         counted: Definition of the times.
         schema: Version of this form.
 
@@ -101,6 +109,7 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=versions)
     hardware: dict[str, Any] = field(default_factory=hardware)
     peak_memory_mb: float = field(default_factory=peak_memory_mb)
+    files: Files = field(default_factory=dict)
     counted: str = COUNTED
     schema: int = SCHEMA
 
@@ -123,6 +132,12 @@ class RunRecord:
         for key in ("input", "mask", "weights"):
             if not isinstance(self.hashes.get(key), str) or not self.hashes[key]:
                 _reject("hashes", self.hashes, f"has a SHA-256 of the {key}")
+        for name, entry in self.files.items():
+            path = PurePosixPath(name)
+            if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
+                _reject("files", name, "names files inside of its folder")
+            if not _is_file_entry(entry):
+                _reject("files", entry, "has the size and the SHA-256 of every file")
 
     @property
     def amortized_fps(self) -> float:
@@ -146,25 +161,30 @@ class RunRecord:
             and self.hashes == {**clip.hashes(), "weights": settings.weights_hash}
         )
 
-    def write(self, folder: str | Path) -> Path:
+    def write(self, folder: str | Path) -> RunRecord:
         """Writes the record atomically into a folder of results, with the derived rates.
 
+        Args:
+            folder: The folder, with all files of the result.
+
         Returns:
-            The file.
+            The record as written, with size and hash of every file in the folder.
 
         Raises:
             StorageError: The file cannot be written.
         """
-        values = asdict(self)
+        path = Path(folder) / RECORD_NAME
+        try:
+            record = replace(self, files=hash_files(path.parent))
+        except OSError as error:
+            raise storage_error(error.filename or folder, error) from error
+        values = asdict(record)
         values["amortized_fps"] = self.amortized_fps
         values["seconds_per_frame"] = self.seconds_per_frame
-        # Not-a-number is no JSON; a loss that was not finite is written as null.
-        values["losses"] = [x if math.isfinite(x) else None for x in self.losses]
-        path = Path(folder) / RECORD_NAME
         with replacing(path) as side:
-            text = json.dumps(values, indent=1, allow_nan=False) + "\n"
+            text = json.dumps(_finite(values), indent=1, allow_nan=False) + "\n"
             side.write_text(text, encoding="utf-8")
-        return path
+        return record
 
     @classmethod
     def read(cls, folder: str | Path) -> RunRecord | None:
@@ -177,19 +197,21 @@ class RunRecord:
             InputError: The record is damaged or of another version.
         """
         path = Path(folder) / RECORD_NAME
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
+        if not path.exists():
             return None
-        except (OSError, ValueError) as error:
-            raise InputError("A run record is readable JSON", met=error, where=path) from error
+        values = read_json(path, _MAX_BYTES)
         if not isinstance(values, dict) or values.get("schema") != SCHEMA:
             found = values.get("schema") if isinstance(values, dict) else type(values).__name__
             raise InputError(f"A run record has the schema {SCHEMA}", met=found, where=path)
         known = {item.name for item in fields(cls)}
-        values = {key: value for key, value in values.items() if key in known}
+        # Nothing of this process fills what is missing.
+        absent: dict[str, Any] = {"versions": {}, "hardware": {}, "peak_memory_mb": 0.0}
+        values = absent | {key: value for key, value in values.items() if key in known}
         if isinstance(values.get("losses"), list):
             values["losses"] = [math.nan if x is None else x for x in values["losses"]]
+        if isinstance(values.get("confidence"), dict):
+            known_values = values["confidence"].items()
+            values["confidence"] = {k: math.nan if x is None else x for k, x in known_values}
         try:
             return cls(**values)
         except TypeError as error:
@@ -202,19 +224,54 @@ def finished_record(folder: Path) -> RunRecord | None:
     """Reads the record of a finished result.
 
     Returns:
-        The record; None where there is none that this version reads, or where masks are missing,
-        so that the sequence is segmented again.
+        The record; None where there is none that this version reads, or where a file of the result
+        is missing or damaged, so that the sequence is segmented again. A mask that was corrected by
+        hand is no damage.
     """
     try:
         record = RunRecord.read(folder)
     except InputError:
         return None
-    if record is None or not record.masks:
+    if record is None or not is_complete(record) or inspect_files(folder, record.files).damaged:
         return None
-    if "masks" in record.outputs:
-        written = sum(1 for _ in (folder / MASK_FOLDER).glob("*.png"))
-        return record if written == record.masks else None
     return record
+
+
+def is_complete(record: RunRecord) -> bool:
+    """Checks whether a record lists as many masks as it has counted."""
+    masks = sum(name.startswith(f"{MASK_FOLDER}/") for name in record.files)
+    return record.masks > 0 and ("masks" not in record.outputs or masks == record.masks)
+
+
+def list_files(folder: Path) -> set[str]:
+    """Returns the files in a folder of results that belong to the result, the record included.
+
+    Those that the record names; where it names none, as in an earlier version or when it is
+    damaged, those at the places where results are written.
+    """
+    try:
+        record = RunRecord.read(folder)
+    except InputError:
+        record = None
+    if record is None or not record.files:
+        return places_of_results(folder)
+    return {RECORD_NAME, *record.files}
+
+
+def _is_file_entry(entry: object) -> bool:
+    match entry:
+        case [int(size), str(digest)]:
+            return size >= 0 and re.fullmatch("[0-9a-f]{64}", digest) is not None
+    return False
+
+
+def _finite(value: Any) -> Any:
+    """Replaces numbers that are not finite by None: JSON has none."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _reject(name: str, value: object, rule: str) -> None:

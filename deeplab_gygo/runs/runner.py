@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from deeplab_gygo import backend
-from deeplab_gygo.errors import InputError
+from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.inference.confidence import doubtful_frames
 from deeplab_gygo.inference.config import UNLIMITED_STEPS
 from deeplab_gygo.inference.engines import encoder_in
@@ -30,12 +30,18 @@ from deeplab_gygo.models.weight_file import load_parent
 from deeplab_gygo.runs.clip import Clip, ClipStream
 from deeplab_gygo.runs.environment import hardware
 from deeplab_gygo.runs.output_directory import output_directory
-from deeplab_gygo.runs.run_record import MASK_FOLDER, RunRecord
+from deeplab_gygo.runs.result_files import (
+    CUTOUT_FOLDER,
+    MASK_FOLDER,
+    OVERLAY_NAME,
+    SOFT_FOLDER,
+    check_written,
+)
+from deeplab_gygo.runs.run_record import RunRecord
 from deeplab_gygo.runs.settings import RunSettings
 
-OVERLAY_NAME = "overlay.mp4"
-CUTOUT_FOLDER = "cutouts"
-SOFT_FOLDER = "soft"
+MAX_OVERLAY_SIDE = 16384
+"""Largest width and height of an overlay, pixels: those of the H.264 encoder."""
 
 
 class SequenceRunner:
@@ -83,9 +89,18 @@ class SequenceRunner:
 
         Raises:
             InputError: A frame is damaged, or a frame got no mask.
-            StorageError: The folder cannot be written.
-            UsageError: The folder holds other files.
+            StorageError: The folder cannot be written, or somebody changed it or its files.
+            UsageError: The folder holds other files, another run writes to it, or the frames are
+                too large for an overlay.
         """
+        if "overlay" in self.settings.outputs and max(clip.sequence.size) > MAX_OVERLAY_SIDE:
+            height, width = clip.sequence.size
+            raise UsageError(
+                f"Frames of an overlay are at most {MAX_OVERLAY_SIDE} pixels wide and high",
+                met=f"{width}x{height}",
+                where=clip.sequence.source,
+                remedy="Leave overlay out of --outputs",
+            )
         hashes = {**clip.hashes(), "weights": self.settings.weights_hash}
         ahead = max(4, 2 * self._segmenter.batch_size)
         bars = ProgressBars(clip, shown=self.settings.progress, keep=keep_bars)
@@ -110,9 +125,9 @@ class SequenceRunner:
                         where=clip.sequence.source,
                     )
             moments[-1] = time.monotonic()  # the time of writing counts for the last frame
-            record = self._record(clip, hashes, moments, predictions)
-            record.write(folder)
-        return record
+            names = [name for name, *_ in predictions]
+            check_written(folder, self.settings.outputs, names, clip.object_ids)
+            return self._record(clip, hashes, moments, predictions).write(folder)
 
     def adapt(self, clip: Clip) -> dict[str, Any]:
         """Fine-tunes the network on the mask of a clip and keeps the adapted weights.
@@ -185,7 +200,11 @@ class SequenceRunner:
             frame_seconds=_frame_seconds(moments[given:], self._segmenter.batch_size),
             network_seconds=[round(seconds, 4) for _, seconds, _ in predictions[given:]],
             confidence=dict(list(confidence.items())[given:]),
-            warnings=[*self._segmenter.warnings, *doubtful_frames(confidence)],
+            warnings=[
+                *self._segmenter.warnings,
+                *clip.sequence.warnings,
+                *doubtful_frames(confidence),
+            ],
             command=list(sys.argv),
             hardware=hardware(", ".join(backend.devices()) or None),
         )

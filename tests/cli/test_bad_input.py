@@ -206,7 +206,7 @@ def test_a_list_that_names_an_absent_sequence(command, tmp_path, make_dataset, p
     ("words", "parts"),
     [
         (["--mode", "two-shot"], ["--mode", "two-shot", "zero-shot", "segment --help"]),
-        (["--steps", "many"], ["--online.steps", "int", "many"]),
+        (["--steps", "many"], ["--online.steps", "integer", "many"]),
         (["--stepz", "3"], ["--stepz"]),
         (["--seed", "1", "--seed", "2"], ["given once", "--seed"]),
         (["--outputs", "masks,film"], ["masks, overlay", "film", "--outputs"]),
@@ -228,7 +228,7 @@ def test_an_unknown_key_in_a_config_file(segment, clip, tmp_path):
     config = tmp_path / "online.yaml"
     config.write_text("steps: 3\nlerning_rate: 1e-3\n")
     result = segment(clip, tmp_path / "frames-masks" / "00000.png", "--config", config)
-    _check(result, USAGE, "OnlineConfig", "lerning_rate", config, "Correct the key")
+    _check(result, USAGE, "known keys", "lerning_rate", config, "Write learning_rate")
 
 
 def test_a_folder_with_other_files_is_not_replaced(segment, clip, tmp_path):

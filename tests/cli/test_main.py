@@ -1,10 +1,15 @@
 """The command line: options become settings, commands leave what they promise."""
 
+import errno
+import io
 import json
 import logging
 import re
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -13,9 +18,11 @@ from PIL import Image
 from deeplab_gygo import __version__
 from deeplab_gygo.cli import main as cli
 from deeplab_gygo.cli.demo import demo_clip
+from deeplab_gygo.cli.segment import clip_from_options
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.io.config_file import to_plain
+from deeplab_gygo.io.locking import locked
 from deeplab_gygo.io.masks import read_mask
 
 REQUIRED = {
@@ -131,12 +138,12 @@ def test_a_training_takes_nested_options_over_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("words", "met"),
     [
-        (["segment", "--steps", "x"], "--online.steps: expected int. Got value: x"),
+        (["segment", "--steps", "x"], "--online.steps is an integer; met: 'x'"),
         (["data", "verify"], "required: dataset, root"),
         (["data", "convert"], "data.action|convert"),
         (["nonsense"], "'nonsense'"),
         (["train", "--config", "c", "--out", "o", "--model.output_stride", "9"],
-         r"--model.output_stride: expected value of 8, 16\. Got value: 9"),
+         "--model.output_stride is one of 8, 16; met: 9"),
     ],
 )  # fmt: skip
 def test_a_wrong_word_is_named_as_it_was_typed(words, met):
@@ -189,6 +196,188 @@ def test_sigterm_ends_as_an_interruption_does_and_the_handler_is_put_back(monkey
     assert cleaned
     assert signal.getsignal(signal.SIGTERM) is before
     assert "terminated" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGQUIT", 131)]
+)
+def test_signals_clean_up_and_a_second_one_does_not_disturb(monkeypatch, capsys, name, status):
+    number, cleaned = getattr(signal, name), []
+
+    def run(options):
+        try:
+            signal.raise_signal(number)
+        finally:
+            for other in (number, signal.SIGINT, signal.SIGTERM):
+                signal.raise_signal(other)
+            cleaned.append(True)
+
+    monkeypatch.setattr("deeplab_gygo.cli.evaluate.run", run)
+    usual = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+    before = signal.signal(number, usual)
+    try:
+        assert cli.main(["evaluate", "--results", "x"]) == status
+        assert signal.getsignal(number) is usual
+    finally:
+        signal.signal(number, before)
+    assert cleaned
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_cleaning_that_hangs_can_be_interrupted(monkeypatch):
+    def run(options):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            raise AssertionError("went on")
+
+    monkeypatch.setattr("deeplab_gygo.cli.evaluate.run", run)
+    monkeypatch.setattr(cli, "_CLEANING_SECONDS", 0.0)
+    assert cli.main(["evaluate", "--results", "x"]) == 143
+
+
+def test_an_ignored_signal_stays_ignored(monkeypatch):
+    def run(options):
+        signal.raise_signal(signal.SIGHUP)  # as under nohup
+        return 0
+
+    monkeypatch.setattr("deeplab_gygo.cli.evaluate.run", run)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert cli.main(["evaluate", "--results", "x"]) == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from deeplab_gygo.cli import evaluate, main
+from deeplab_gygo.io.overlay import overlay_writer
+from deeplab_gygo.io.writers import ThreadedWriter, write_png
+from deeplab_gygo.runs.output_directory import output_directory
+
+def run(options):
+    image, mask = np.zeros((480, 854, 3), np.uint8), np.ones((480, 854), np.uint8)
+    with output_directory(options.results) as folder:
+        with ThreadedWriter(folder) as writer, overlay_writer(folder / "a.mp4", (480, 854)) as draw:
+            for index in range(10000):
+                writer.submit(write_png, folder / "masks" / f"{index}.png", image)
+                draw(image, mask)
+                if index == 3:
+                    print("ready", flush=True)
+
+evaluate.run = run
+sys.argv = ["deeplab-gygo", "evaluate", "--results", sys.argv[1]]
+sys.exit(main.main())
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGHUP", 129)])
+def test_two_signals_within_a_tenth_of_a_second_leave_nothing(
+    tmp_path, command_environment, name, status
+):
+    number = getattr(signal, name)
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path / "out")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=command_environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    time.sleep(0.03)
+    process.send_signal(number)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == status, message
+    assert len(message.splitlines()) == 1 and "what was finished is kept" in message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (MemoryError(), 1, "fits into the memory; met: out of memory"),
+        (RecursionError("maximum recursion depth exceeded"), 65, "nests no deeper"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "its reader ended"),
+        (UnicodeEncodeError("ascii", "a\udce9", 1, 2, "no"), 2, "encoding of the system"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "Free some space"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_errors_of_python_get_words(failing, capsys, error, status, words):
+    assert cli.main(failing(error)) == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("deeplab-gygo: error: ") and words in line
+
+
+def test_names_are_printed_whatever_is_in_them(monkeypatch, failing, capsys):
+    """A name of another encoding, on a terminal of ASCII, and one with control characters."""
+
+    def run(options):
+        print("schön \udce9")
+        return 0
+
+    monkeypatch.setattr("deeplab_gygo.cli.evaluate.run", run)
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert cli.main(["evaluate", "--results", "x"]) == 0
+    assert written.getvalue() == b"sch\\xf6n \\udce9\n"
+    assert sys.stdout.errors == "strict"
+    assert cli.main(failing(UsageError("a \x1b[2J \udce9"))) == 2
+    assert capsys.readouterr().err == "deeplab-gygo: error: a \\x1b[2J \\udce9.\n"
+
+
+def test_a_second_run_on_a_folder_is_refused_at_once(tmp_path, capsys, parent_header):
+    words = ["segment", "nowhere.mp4", "--mask", "no.png", "--weights", str(parent_header)]
+    holds, ends = threading.Event(), threading.Event()
+
+    def hold():
+        with locked((tmp_path / "out").resolve()):
+            holds.set()
+            ends.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert holds.wait(10)
+    try:
+        assert cli.main([*words, "--out", str(tmp_path / "out")]) == 2
+    finally:
+        ends.set()
+        thread.join(10)
+    assert "another run writes to it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["--keep-going"]])
+def test_damaged_videos_are_opened_as_the_option_says(monkeypatch, settings_of, tmp_path, words):
+    asked = []
+
+    def open_input(path, *, name, keep_going):
+        asked.append(keep_going)
+        raise UsageError("opened")
+
+    monkeypatch.setattr("deeplab_gygo.runs.clip.open_input", open_input)
+    _, options = cli._parse(["segment", *REQUIRED["segment"], *words])
+    with pytest.raises(UsageError, match="opened"):
+        clip_from_options(options, settings_of())
+    (tmp_path / "list.jsonl").write_text('{"video": "a.mp4", "mask": "a.png"}')
+    _, options = cli._parse(
+        ["batch", "--videos", str(tmp_path / "list.jsonl"), "--out", "x", *words]
+    )
+    assert options.keep_going == bool(words)
+    assert asked == [bool(words)]
+
+
+@pytest.mark.parametrize("command", ["segment", "export", "demo"])
+@pytest.mark.parametrize("name", ["x" * 300, "circle", "zero\0"])
+def test_a_folder_that_cannot_be_is_a_usage_error(tmp_path, capsys, parent_header, command, name):
+    (tmp_path / "circle").symlink_to("circle")
+    words = [command, "--out", str(tmp_path / name), "--weights", str(parent_header)]
+    assert cli.main(words) == 2
+    assert "Choose another name" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["circle"]
 
 
 def test_notes_go_to_standard_error_and_logging_is_put_back(monkeypatch, capsys):

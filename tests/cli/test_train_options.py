@@ -60,3 +60,27 @@ def test_a_training_without_material_is_refused(tmp_path):
 
     with pytest.raises(UsageError, match="has sources"):
         train.run(options)
+
+
+def test_a_training_is_checked_before_keras_is_imported(tmp_path, monkeypatch, capsys):
+    from deeplab_gygo.cli import train
+
+    monkeypatch.setattr(train, "import_keras", lambda: pytest.fail("Keras is imported"))
+    path, out = tmp_path / "experiment.yaml", tmp_path / "out"
+    for text, status, said in (
+        ("validation: [{kind: gygo, root: absent}]", 65, "absent"),
+        ("validation: [{kind: gygo, stride: 0}]", 2, "stride"),
+        ("crop: [100, 100]", 2, "crop"),
+        ("crop: [0, 0]", 2, "crop"),
+        ("augment: {scale: [0, 0]}", 2, "scale"),
+        ("seed: -1", 2, "seed"),
+        ("init_from: absent.npz", 65, "absent.npz"),
+    ):
+        path.write_text(f"sources: [{{kind: stills}}]\ndata_root: {tmp_path}\n{text}\n")
+        assert cli.main(["train", "--config", str(path), "--out", str(out)]) == status
+        message = capsys.readouterr().err
+        assert said in message and "unexpected" not in message
+    path.write_text("sources: [{kind: stills}]\n")
+    for name in ("experiment.yaml", "n" * 300):
+        assert cli.main(["train", "--config", str(path), "--out", str(tmp_path / name)]) == 2
+        assert "into a folder" in capsys.readouterr().err

@@ -22,8 +22,8 @@ from export_cases import (
 
 from deeplab_gygo.cli.export import MARKERS
 from deeplab_gygo.errors import DeepLabGygoError, DependencyError, UsageError
-from deeplab_gygo.export import FORMATS, export_model
 from deeplab_gygo.export.endpoints import Endpoints
+from deeplab_gygo.export.exporter import FORMATS, export_model
 from deeplab_gygo.export.parity import EXACT
 from deeplab_gygo.inference.geometry import sigmoid
 from deeplab_gygo.models.weight_file import file_hash
@@ -239,6 +239,6 @@ def test_wrong_answers_leave_nothing(kind, parent, tmp_path, monkeypatch, instan
 def test_export_of_another_format_is_not_replaced(parent, tmp_path, instant, monkeypatch):
     (tmp_path / "saved_model.pb").write_bytes(b"precious")
     monkeypatch.setattr(type(FORMATS["onnx"]), "require", lambda self: {})
-    with pytest.raises(UsageError, match="something else is there"):
+    with pytest.raises(UsageError, match="other files in it"):
         export_model(parent, tmp_path, kind="onnx", card={}, overwrite=True)
     assert (tmp_path / "saved_model.pb").read_bytes() == b"precious"

@@ -13,8 +13,9 @@ from export_cases import SIZE, loud_parent, memory_of, python_logits, scene, sof
 from deeplab_gygo import backend
 from deeplab_gygo.backend.extras import save_signatures
 from deeplab_gygo.errors import DeepLabGygoError, StorageError, UsageError
-from deeplab_gygo.export import export_model, exporter
+from deeplab_gygo.export import exporter
 from deeplab_gygo.export.endpoints import Endpoints
+from deeplab_gygo.export.exporter import export_model
 from deeplab_gygo.export.graph import GraphGeometry, enlarge, shrink
 from deeplab_gygo.export.parity import EXACT, ParityCheck, compare
 from deeplab_gygo.export.saved_model import SavedModel
@@ -159,6 +160,8 @@ def test_fine_tuned_network_without_guide_replaces_an_export(small_parent, tmp_p
     out = tmp_path / "model"
     out.mkdir()
     (out / "saved_model.pb").write_bytes(b"an older one")
+    (out / CARD_FILE).parent.mkdir()
+    (out / CARD_FILE).write_text(json.dumps({"sha256": {"saved_model.pb": "aa"}}))
     parent = loud_parent(small_parent, guide=False, memory=False, refine=False)
     before = sigmoid(python_logits(parent, scene(90, 70)))
     bias = parent.head.get_layer("logit").bias
@@ -321,14 +324,14 @@ def quick(monkeypatch):
 
 
 def test_failed_comparison_leaves_nothing_new(parent, tmp_path, quick):
+    old = tmp_path / "b"
+    export_model(parent, old, card={})
+    (old / "saved_model.pb").write_bytes(b"old")
     quick.append(ParityCheck("guided", (1, 65, 43), 0.02, 0.01, 3))
     with pytest.raises(DeepLabGygoError, match="guided on 1x65x43 frames.* 0.02, and 1.00%"):
         export_model(parent, tmp_path / "a", card={})
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
-    old = tmp_path / "b"
-    old.mkdir()
-    (old / "saved_model.pb").write_bytes(b"old")
     with pytest.raises(DeepLabGygoError):
         export_model(parent, old, card={}, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
@@ -348,12 +351,45 @@ def test_interrupt_leaves_nothing(parent, tmp_path, quick, monkeypatch):
 def test_export_is_replaced_only_when_asked_for(parent, tmp_path, quick):
     out = tmp_path / "a"
     export_model(parent, out, card={})
-    with pytest.raises(UsageError, match="asked for"):
+    with pytest.raises(UsageError, match="an earlier result"):
         export_model(parent, out, card={})
     (out / "saved_model.pb").write_bytes(b"old")
     export_model(parent, out, card={}, overwrite=True)
     assert (out / "saved_model.pb").read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_files_that_the_card_does_not_list_are_never_removed(parent, tmp_path, quick):
+    export_model(parent, tmp_path / "a", card={})
+    (tmp_path / "a" / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="met: notes.txt"):
+        export_model(parent, tmp_path / "a", card={}, overwrite=True)
+    # The export of another program has no card of this one.
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "saved_model.pb").write_bytes(b"other")
+    with pytest.raises(UsageError, match="met: saved_model.pb"):
+        export_model(parent, tmp_path / "b", card={}, overwrite=True)
+    assert (tmp_path / "a" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "b" / "saved_model.pb").read_bytes() == b"other"
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_what_another_puts_there_meanwhile_is_kept(parent, tmp_path, quick, monkeypatch, earlier):
+    out, checks = tmp_path / "X", list(quick)
+    if earlier:
+        export_model(parent, out, card={})
+
+    def compare(*args, **options):
+        out.mkdir(exist_ok=True)
+        (out / "thesis.tex").write_text("years")
+        return checks
+
+    monkeypatch.setattr(exporter, "compare", compare)
+    with pytest.raises(StorageError, match=r"thesis\.tex.*X\.new"):
+        export_model(parent, out, card={}, overwrite=True)
+    assert (out / "thesis.tex").read_text() == "years"
+    assert (tmp_path / "X.new" / "saved_model.pb").read_bytes() == b"new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["X", "X.new"]
 
 
 def test_empty_folder_is_taken_and_other_folders_are_never_replaced(parent, tmp_path, quick):
@@ -366,7 +402,7 @@ def test_empty_folder_is_taken_and_other_folders_are_never_replaced(parent, tmp_
     full.mkdir()
     (full / "thesis.tex").write_text("precious")
     for place in (full, full / "thesis.tex"):
-        with pytest.raises(UsageError, match="something else is there"):
+        with pytest.raises(UsageError, match="other files in it|a file"):
             export_model(parent, place, card={}, overwrite=True)
     assert (full / "thesis.tex").read_text() == "precious"
 

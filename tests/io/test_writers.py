@@ -1,5 +1,7 @@
 import errno
+import signal
 import threading
+import time
 from pathlib import Path
 
 import av
@@ -100,6 +102,45 @@ class TestThreadedWriter:
             threading.Timer(0.2, gate.set).start()
             raise RuntimeError
         assert seen == [0]
+
+    @pytest.mark.parametrize("where", ["body", "end"])
+    def test_nothing_is_written_after_interrupts(self, where):
+        """Two signals, the second during the wait that the first one began."""
+        seen, main = [], threading.main_thread().ident
+        timers = [
+            threading.Timer(seconds, signal.pthread_kill, [main, signal.SIGINT])
+            for seconds in (0.05, 0.1)
+        ]
+
+        def slow(number):
+            time.sleep(0.15)
+            seen.append(number)
+
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                with self.Recorder(slow, depth=5) as writer:
+                    for number in range(4):
+                        writer.write(number)
+                    for timer in timers:
+                        timer.start()
+                    if where == "body":
+                        time.sleep(5)
+            assert len(seen) == 1  # the one that was being written
+            time.sleep(0.2)
+            assert len(seen) == 1
+        finally:
+            for timer in timers:
+                timer.join()
+            signal.signal(signal.SIGINT, before)
+
+    def test_the_wait_for_the_running_task_has_a_limit(self, monkeypatch):
+        monkeypatch.setattr("deeplab_gygo.io.writers.ABORT_SECONDS", 0.05)
+        gate = threading.Event()
+        with pytest.raises(RuntimeError), self.Recorder(lambda: gate.wait(10)) as writer:
+            writer.write()
+            raise RuntimeError
+        gate.set()
 
 
 class TestMasks:

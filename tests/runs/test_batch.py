@@ -5,19 +5,25 @@ a batch does must not depend on it.
 """
 
 import errno
+import itertools
 import json
+import os
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from deeplab_gygo.datasets.registry import open_dataset
-from deeplab_gygo.errors import StorageError
+from deeplab_gygo.errors import InputError, StorageError
 from deeplab_gygo.inference.config import OnlineConfig
-from deeplab_gygo.io.masks import write_mask
+from deeplab_gygo.io.atomic import storage_error
+from deeplab_gygo.io.locking import locked
+from deeplab_gygo.io.masks import read_mask, write_mask
+from deeplab_gygo.runs import batch as batch_module
 from deeplab_gygo.runs.batch import Batch
 from deeplab_gygo.runs.output_directory import output_directory
-from deeplab_gygo.runs.plan import plan_dataset
+from deeplab_gygo.runs.plan import Item, plan_dataset
 from deeplab_gygo.runs.run_record import RunRecord
 from deeplab_gygo.runs.settings import RunSettings
 
@@ -27,14 +33,15 @@ SEQUENCES = {"shoes/red": 6, "bag": 5, "cup": 4}
 class Oracle:
     """Writes the annotations as results, every frame decoded as a network would need it."""
 
-    def __init__(self, settings, shift=0, trouble=None):
+    def __init__(self, settings, shift=0, trouble=None, during=None):
         self.settings, self.shift, self.trouble = settings, shift, trouble or {}
-        self.done = []
+        self.done, self.during = [], during or (lambda name: None)
 
     def run(self, clip, out, *, keep_bars=True):
         if clip.sequence.name in self.trouble:
             raise self.trouble[clip.sequence.name]
         with output_directory(out) as folder:
+            self.during(clip.sequence.name)
             for frame in clip.sequence:
                 assert frame.image.shape[:2] == clip.sequence.size
                 truth = clip.mask if clip.truth is None else clip.truth(frame.index)
@@ -52,6 +59,7 @@ class Oracle:
                 frame_seconds=[0.5] * frames,
                 name=clip.sequence.name,
                 masks=frames + 1,
+                outputs=["masks"],
                 total_seconds=1.0 + 0.5 * frames,
             )
             record.write(folder)
@@ -68,13 +76,18 @@ def dataset(tmp_path, make_dataset):
 def run(tmp_path, dataset, parent_header):
     """Function that runs a batch and returns its result and the names that were segmented."""
 
-    def run(*, config=None, shift=0, trouble=None, **changes):
+    def run(
+        *, config=None, shift=0, trouble=None, during=None, items=None, patience=60.0, **changes
+    ):
         settings = RunSettings(
             online=config or OnlineConfig(), weights=parent_header, progress=False, **changes
         )
-        oracle = Oracle(settings, shift, trouble)
-        items = plan_dataset(dataset, "val")
-        batch = Batch(items, settings, tmp_path / "out", make_runner=lambda settings: oracle)
+        oracle = Oracle(settings, shift, trouble, during)
+        items = items or plan_dataset(dataset, "val")
+        batch = Batch(
+            items, settings, tmp_path / "out", make_runner=lambda settings: oracle,
+            patience=patience,
+        )  # fmt: skip
         return batch.run(), oracle.done
 
     return run
@@ -179,11 +192,13 @@ def test_an_unexpected_error_costs_one_sequence_only(tmp_path, run):
     assert "RuntimeError: tensor of the wrong kind" in failure["message"]
 
 
-@pytest.mark.parametrize(
-    "error",
-    [StorageError("Output must be writable"), OSError(errno.ENOSPC, "No space left on device")],
-)
-def test_a_full_disk_ends_the_batch_and_keeps_what_is_finished(tmp_path, run, error):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+@pytest.mark.parametrize("wrap", [True, False])
+def test_a_full_disk_ends_the_batch_and_keeps_what_is_finished(tmp_path, run, number, wrap):
+    error = OSError(number, os.strerror(number))
+    if wrap:
+        error = storage_error(tmp_path, error)
+        error.__cause__ = OSError(number, os.strerror(number))
     with pytest.raises(StorageError):
         run(trouble={"bag": error})
     assert len(list((tmp_path / "out" / "shoes" / "red" / "masks").glob("*.png"))) == 6
@@ -233,3 +248,215 @@ def test_the_table_shows_every_sequence_and_the_means(dataset, run):
     assert lines[4].split() == ["cup", "failed", "-", "-", "-", "-", "-"]
     assert lines[6].startswith("mean of 2")
     assert "2 done, 0 skipped, 1 failed" in lines[7]
+
+
+# Finished means whole
+
+
+def _mask(tmp_path, name="bag", frame="00002"):
+    return tmp_path / "out" / name / "masks" / f"{frame}.png"
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut"])
+def test_a_damaged_result_is_done_anew_and_it_is_said_why(tmp_path, run, damage, caplog):
+    run()
+    path = _mask(tmp_path)
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes(b"" if damage == "empty" else content[: len(content) // 2])
+    result, done = run()
+    assert done == ["bag"]
+    assert path.read_bytes() == content
+    assert [outcome.status for outcome in result.outcomes] == ["skipped", "done", "skipped"]
+    assert "bag: segmented again: files are damaged: masks/00002.png" in caplog.text
+    assert run()[1] == []
+
+
+def test_a_mask_corrected_by_hand_is_kept_and_reported(tmp_path, run, caplog):
+    run(shift=7)
+    corrected = np.roll(read_mask(_mask(tmp_path)), -7, axis=1)
+    write_mask(_mask(tmp_path), corrected)
+    for config in (None, OnlineConfig(steps=3)):  # whatever the settings are by now
+        caplog.clear()
+        result, done = run(config=config)
+        assert "bag" not in done
+        assert (read_mask(_mask(tmp_path)) == corrected).all()
+        assert "bag: kept, for masks were corrected by hand: masks/00002.png" in caplog.text
+        summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+        assert "corrected by hand" in summary["sequences"][1]["warnings"][0]
+        assert result.outcomes[1].row()["J"] > 21 / 35
+    _, done = run(shift=7, overwrite=True)
+    assert "bag" in done
+    assert (read_mask(_mask(tmp_path)) != corrected).any()
+
+
+def test_a_corrected_mask_is_not_deleted_for_another_that_is_missing(tmp_path, run, caplog):
+    run()
+    corrected = np.zeros_like(read_mask(_mask(tmp_path)))
+    write_mask(_mask(tmp_path), corrected)
+    _mask(tmp_path, frame="00003").unlink()
+    for _ in range(2):
+        caplog.clear()
+        result, done = run()
+        assert done == [] and result.count("failed") == 0
+        assert not read_mask(_mask(tmp_path)).any()
+        assert "masks/00003.png" in caplog.text and "--overwrite replaces it" in caplog.text
+        assert "not measured" in result.outcomes[1].warnings[1]
+
+
+def test_a_note_in_a_finished_result_does_not_matter_until_it_is_replaced(tmp_path, run):
+    run()
+    note = tmp_path / "out" / "bag" / "note.txt"
+    note.write_text("mine")
+    result, done = run()
+    assert done == [] and result.count("skipped") == 3
+    _, done = run(overwrite=True)
+    assert done == ["shoes/red", "cup"]
+    assert "note.txt" in _failures(tmp_path)[0]["met"]
+    assert note.read_text() == "mine"
+
+
+def test_what_killed_runs_left_goes_also_beside_finished_results(tmp_path, run):
+    run()
+    for name in (".bag.partial-4711", "shoes/.red.partial-0123456789abcdef"):
+        (tmp_path / "out" / name).mkdir()
+    os.rename(tmp_path / "out" / "cup", tmp_path / "out" / ".cup.former-0123456789abcdef")
+    _, done = run()
+    assert done == []
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["bag", "cup", "shoes", "summary.json"]
+    assert [path.name for path in (tmp_path / "out" / "shoes").iterdir()] == ["red"]
+
+
+# Two batches on one folder
+
+
+def test_two_batches_share_the_work(run, monkeypatch):
+    """The second batch begins while the first is at its first sequence."""
+    monkeypatch.setattr(batch_module, "_POLL_SECONDS", 0.01)
+    results, started, passed = {}, threading.Event(), threading.Event()
+
+    def first_waits(name):
+        started.set()
+        assert passed.wait(60)
+
+    def first():
+        results["first"] = run(during=first_waits)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert started.wait(60)
+    results["second"] = run(during=lambda name: passed.set())
+    thread.join(60)
+    (one, done_by_one), (two, done_by_two) = results["first"], results["second"]
+    assert done_by_one[0] == "shoes/red" and done_by_two[0] == "bag"
+    assert sorted(done_by_one + done_by_two) == sorted(SEQUENCES)
+    for result in (one, two):
+        assert result.count("failed") == 0 and result.failures_file is None
+        assert [outcome.name for outcome in result.outcomes] == list(SEQUENCES)
+        assert [outcome.row()["J"] for outcome in result.outcomes] == [1.0] * 3
+
+
+def test_many_batches_do_every_sequence_once(tmp_path, run, monkeypatch):
+    monkeypatch.setattr(batch_module, "_POLL_SECONDS", 0.01)
+    done, errors = [], []
+
+    def work():
+        try:
+            done.extend(run()[1])
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not errors
+    assert sorted(done) == sorted(SEQUENCES)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["bag", "cup", "shoes", "summary.json"]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["done"] + summary["skipped"] == 3
+
+
+def test_the_wait_for_another_run_has_a_limit(tmp_path, dataset, run, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(batch_module, "_POLL_SECONDS", 0.01)
+    holds, ends = threading.Event(), threading.Event()
+
+    def hold():
+        with locked((tmp_path / "out" / "bag").resolve()):
+            holds.set()
+            ends.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert holds.wait(10)
+    try:
+        result, done = run(patience=0.1)
+    finally:
+        ends.set()
+        thread.join(10)
+    assert done == ["shoes/red", "cup"]
+    assert [outcome.status for outcome in result.outcomes] == ["done", "failed", "done"]
+    assert "another run writes to it" in _failures(tmp_path)[0]["message"]
+    assert "0 s at most" in caplog.text
+
+
+# One bad row
+
+
+def _unusable():
+    raise InputError("A row is usable", met="none")
+
+
+def test_a_name_that_cannot_be_costs_one_sequence_only(tmp_path, dataset, run):
+    good = plan_dataset(dataset, "val")
+    names = ["x" * 245, "y" * 300, "summary.json", "\ud800", "bag\0", "../up", "~/home", ".hid"]
+    items = [Item(name, good[1].open) for name in names]
+    result, done = run(items=[*items, Item("", _unusable), Item("bag", _unusable), *good])
+    assert done == list(SEQUENCES)
+    assert result.count("failed") == len(names) + 2
+    assert "A row is usable" in _failures(tmp_path)[-2]["message"]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["failed"] == len(names) + 2
+    assert all(line.isprintable() for line in result.table().splitlines())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["bag", "cup", "failures.jsonl", "shoes", "summary.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.EISDIR, errno.EFBIG, errno.EACCES])
+def test_another_error_of_a_file_costs_one_sequence_only(tmp_path, run, number):
+    error = storage_error("a", OSError(number, os.strerror(number)))
+    error.__cause__ = OSError(number, os.strerror(number))
+    result, done = run(trouble={"bag": error})
+    assert done == ["shoes/red", "cup"]
+    assert os.strerror(number) in _failures(tmp_path)[0]["message"]
+
+
+def test_a_result_that_somebody_made_meanwhile_costs_one_sequence_only(tmp_path, run):
+    def during(name):
+        if name == "bag":
+            (tmp_path / "out" / "bag").mkdir()
+            (tmp_path / "out" / "bag" / "thesis.tex").write_text("years")
+
+    result, done = run(during=during)
+    assert [outcome.status for outcome in result.outcomes] == ["done", "failed", "done"]
+    assert (tmp_path / "out" / "bag" / "thesis.tex").read_text() == "years"
+    assert (tmp_path / "out" / "bag.new" / "run.json").is_file()
+    assert "bag.new" in _failures(tmp_path)[0]["remedy"]
+
+
+def test_failures_stay_listed_when_another_batch_begins(tmp_path, run):
+    """Another batch on the folder removes the list of an earlier run when it begins."""
+    calls = itertools.count()
+
+    def during(name):
+        if next(calls) == 0:
+            (tmp_path / "out" / "failures.jsonl").unlink()
+
+    run(trouble={"shoes/red": RuntimeError("odd")}, during=during)
+    assert [failure["sequence"] for failure in _failures(tmp_path)] == ["shoes/red"]

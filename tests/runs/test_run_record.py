@@ -1,8 +1,10 @@
 """Records survive JSON, refuse bad values, and identify the run that they describe."""
 
 import dataclasses
+import hashlib
 import json
 import math
+import os
 import subprocess
 import sys
 
@@ -13,6 +15,7 @@ import deeplab_gygo
 from deeplab_gygo.errors import InputError, StorageError
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.io.array_sequence import ArraySequence
+from deeplab_gygo.io.palette import write_mask
 from deeplab_gygo.runs import environment
 from deeplab_gygo.runs.clip import Clip
 from deeplab_gygo.runs.run_record import RECORD_NAME, RunRecord, finished_record
@@ -48,17 +51,30 @@ def test_amortized_fps_is_frames_by_total_seconds():
 
 def test_a_record_is_written_and_read(tmp_path):
     assert RunRecord.read(tmp_path) is None
-    made = record(config={"path": "a", "nested": {"x": [1, 2]}})
-    path = made.write(tmp_path)
-    assert [item.name for item in tmp_path.iterdir()] == [RECORD_NAME] == [path.name]
+    made = record(config={"path": "a", "nested": {"x": [1, 2]}}).write(tmp_path)
+    assert [item.name for item in tmp_path.iterdir()] == [RECORD_NAME]
     assert RunRecord.read(tmp_path) == made
-    assert json.loads(path.read_text())["amortized_fps"] == made.amortized_fps
+    written = json.loads((tmp_path / RECORD_NAME).read_text())
+    assert written["amortized_fps"] == made.amortized_fps
 
 
-def test_a_loss_that_is_not_finite_is_null_in_json(tmp_path):
-    path = record(losses=[0.5, math.nan]).write(tmp_path)
-    assert json.loads(path.read_text())["losses"] == [0.5, None]
-    assert math.isnan(RunRecord.read(tmp_path).losses[1])
+def test_a_record_names_every_file_with_its_size_and_hash(tmp_path):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "0.png").write_bytes(b"mask")
+    (tmp_path / "overlay.mp4").write_bytes(b"")
+    record().write(tmp_path)
+    assert RunRecord.read(tmp_path).files == {
+        "masks/0.png": [4, hashlib.sha256(b"mask").hexdigest()],
+        "overlay.mp4": [0, hashlib.sha256(b"").hexdigest()],
+    }
+
+
+def test_a_value_that_is_not_finite_is_null_in_json(tmp_path):
+    record(losses=[0.5, math.nan], confidence={"00001": math.nan}).write(tmp_path)
+    written = json.loads((tmp_path / RECORD_NAME).read_text())
+    assert (written["losses"], written["confidence"]) == ([0.5, None], {"00001": None})
+    read = RunRecord.read(tmp_path)
+    assert math.isnan(read.losses[1]) and math.isnan(read.confidence["00001"])
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
@@ -122,19 +138,50 @@ def test_another_input_mask_weight_or_version_does_not_match(clip, settings, tmp
     assert not made.matches(clip, settings)
 
 
-def test_a_result_is_finished_only_if_all_its_masks_exist(tmp_path):
-    (tmp_path / "masks").mkdir()
-    for index in range(5):
-        (tmp_path / "masks" / f"{index}.png").touch()
-    made = record(outputs=["masks", "overlay"])
-    made.write(tmp_path)
-    assert finished_record(tmp_path).masks == 5
-    (tmp_path / "masks" / "3.png").unlink()
-    assert finished_record(tmp_path) is None
-    record(masks=0, outputs=["overlay"]).write(tmp_path)
-    assert finished_record(tmp_path) is None
-    (tmp_path / RECORD_NAME).write_text("{oops")
-    assert finished_record(tmp_path) is None
+@pytest.fixture
+def result(tmp_path):
+    """A folder with two masks, an overlay and a record."""
+    for name in ("0", "1"):
+        write_mask(tmp_path / "masks" / f"{name}.png", np.eye(8, dtype=np.uint8))
+    (tmp_path / "overlay.mp4").write_bytes(b"video")
+    record(masks=2, outputs=["masks", "overlay"]).write(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["masks/0.png", "overlay.mp4"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "folder"])
+def test_a_result_is_finished_only_if_its_files_are_whole(result, name, damage):
+    assert finished_record(result).masks == 2
+    path = result / name
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "empty":
+        path.touch()
+    elif damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "folder":
+        path.mkdir()
+    assert finished_record(result) is None
+
+
+def test_a_pipe_in_the_place_of_a_mask_is_not_waited_for(result):
+    (result / "masks" / "0.png").unlink()
+    os.mkfifo(result / "masks" / "0.png")
+    assert finished_record(result) is None
+
+
+def test_a_mask_that_was_corrected_by_hand_is_no_damage(result):
+    write_mask(result / "masks" / "0.png", np.zeros((8, 8), np.uint8))
+    assert finished_record(result).masks == 2
+
+
+def test_a_record_without_masks_or_that_is_unreadable_is_not_finished(result):
+    record(masks=3, outputs=["masks"]).write(result)
+    assert finished_record(result) is None
+    record(masks=0, outputs=["overlay"]).write(result)
+    assert finished_record(result) is None
+    (result / RECORD_NAME).write_text("{oops")
+    assert finished_record(result) is None
 
 
 # Bad values
@@ -151,6 +198,10 @@ def test_a_result_is_finished_only_if_all_its_masks_exist(tmp_path):
         {"frame_seconds": ["fast"]},
         {"hashes": {"input": "aa"}},
         {"command": "segment"},
+        {"files": {"../mask.png": [1, "0" * 64]}},
+        {"files": {"/etc/passwd": [1, "0" * 64]}},
+        {"files": {"mask.png": [1, "short"]}},
+        {"files": {"mask.png": "0" * 64}},
     ],
 )
 def test_bad_values_are_refused(changes):
@@ -159,7 +210,7 @@ def test_bad_values_are_refused(changes):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"schema": 99}', '{"schema": 2, "seed": 1}', "\x00"]
+    "text", ["", "[]", "{}", '{"schema": 99}', '{"schema": 3, "seed": 1}', "\x00"]
 )
 def test_damaged_records_are_named(tmp_path, text):
     (tmp_path / RECORD_NAME).write_text(text)
@@ -168,6 +219,16 @@ def test_damaged_records_are_named(tmp_path, text):
 
 
 # Environment
+
+
+def test_what_a_record_lacks_is_not_filled_from_this_process(tmp_path):
+    record().write(tmp_path)
+    values = json.loads((tmp_path / RECORD_NAME).read_text())
+    for key in ("versions", "hardware", "peak_memory_mb"):
+        del values[key]
+    (tmp_path / RECORD_NAME).write_text(json.dumps(values))
+    found = RunRecord.read(tmp_path)
+    assert (found.versions, found.hardware, found.peak_memory_mb) == ({}, {}, 0.0)
 
 
 def test_the_environment_is_recorded():

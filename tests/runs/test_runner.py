@@ -3,15 +3,19 @@
 import dataclasses
 import itertools
 import json
+import math
+import shutil
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from deeplab_gygo.errors import InputError
+from deeplab_gygo.errors import InputError, StorageError, UsageError
 from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.io.array_sequence import ArraySequence
 from deeplab_gygo.io.masks import read_mask
-from deeplab_gygo.runs.clip import open_clip
+from deeplab_gygo.runs.clip import Clip, open_clip
 from deeplab_gygo.runs.run_record import RunRecord
 from deeplab_gygo.runs.settings import RunSettings
 
@@ -134,3 +138,73 @@ def test_every_object_keeps_its_id(tmp_path, make_clip, runner):
     masks = _masks(tmp_path / "out")
     assert (masks[0] == ids).all()
     assert set(np.unique(masks)) <= {0, 1, 3}
+
+
+@pytest.mark.parametrize("change", ["mask removed", "file added", "folder removed"])
+def test_files_that_change_during_a_run_end_it(tmp_path, make_clip, runner, monkeypatch, change):
+    run = runner._segmenter.run
+
+    def changing(*given):
+        for prediction in run(*given):
+            yield prediction
+            if prediction.name == "00003":
+                (folder,) = tmp_path.glob(".out.partial-*")
+                while not (mask := folder / "masks" / "00001.png").exists():
+                    time.sleep(0.01)  # written in a thread
+                if change == "mask removed":
+                    mask.unlink()
+                elif change == "file added":
+                    (folder / "masks" / "note.txt").write_text("of another program")
+                else:
+                    shutil.rmtree(folder)
+
+    monkeypatch.setattr(runner._segmenter, "run", changing)
+    with pytest.raises(StorageError, match="00001.png|note.txt|removed"):
+        runner.run(_clip(tmp_path, make_clip, count=6), tmp_path / "out")
+    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+def test_the_record_lists_the_files_of_all_outputs(tmp_path, make_clip, tiny_parent):
+    from deeplab_gygo.runs.runner import SequenceRunner
+
+    make_clip(tmp_path / "clip", 3)
+    ids = np.zeros((64, 96), np.uint8)
+    ids[18:46, 20:34], ids[18:46, 34:48] = 1, 3
+    outputs = ("masks", "overlay", "cutout", "soft")
+    online = dataclasses.replace(CONFIG, mode="one-shot")
+    settings = RunSettings(online, weights=tiny_parent, outputs=outputs, progress=False)
+    runner = SequenceRunner(settings)
+    for mask in (ids, ids > 0):
+        clip = open_clip(tmp_path / "clip", mask.astype(np.uint8))
+        record = runner.run(clip, tmp_path / "out")
+        assert record == RunRecord.read(tmp_path / "out")
+        soft = {"soft/1", "soft/3"} if mask is ids else {"soft"}
+        files = {f"{place}/0000{k}.png" for place in {"masks", "cutouts", *soft} for k in range(3)}
+        assert record.files.keys() == files | {"overlay.mp4"}
+
+
+def test_frames_that_no_overlay_can_have_are_refused_before_the_work(tmp_path, runner):
+    wide = Clip(ArraySequence(np.zeros((2, 16, 16386, 3), np.uint8)), 0, np.eye(16, 16386))
+    with pytest.raises(UsageError, match="16386x16.*Leave overlay out"):
+        runner.run(wide, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_that_are_not_finite_do_not_lose_the_result(
+    tmp_path, make_clip, runner, monkeypatch
+):
+    run = runner._segmenter.run
+    monkeypatch.setattr(
+        runner._segmenter,
+        "run",
+        lambda *given: (dataclasses.replace(p, confidence=math.nan) for p in run(*given)),
+    )
+    runner.run(_clip(tmp_path, make_clip, count=3), tmp_path / "out")
+    assert math.isnan(RunRecord.read(tmp_path / "out").confidence["00001"])
+
+
+def test_warnings_of_the_input_are_recorded(tmp_path, make_clip, runner, monkeypatch):
+    clip = _clip(tmp_path, make_clip, count=3)
+    monkeypatch.setattr(type(clip.sequence), "warnings", ("2 frames are concealed",))
+    runner.run(clip, tmp_path / "out")
+    assert "2 frames are concealed" in RunRecord.read(tmp_path / "out").warnings
