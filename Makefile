@@ -33,8 +33,10 @@ serve-docs: $(VENV)/.installed-dev
 test: lint docs
 	$(BIN)/python -m pytest
 
+# With the slow tests, and every reader of untrusted files fuzzed for some seconds.
 test-all: lint docs
 	$(BIN)/python -m pytest -m ''
+	$(BIN)/python tools/fuzz.py --seconds 20
 
 # Measures the rows that are missing; needs the environment variable DEEPLAB_GYGO_DATA.
 ablation: $(VENV)/.installed

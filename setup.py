@@ -119,6 +119,9 @@ setup(
             *LITERT,
             *JAX,
             *DOCS,
+            # Coverage-guided fuzzing; there are wheels for Linux on x86-64 alone.
+            "atheris>=3; platform_system == 'Linux' and platform_machine == 'x86_64'",
+            "hypothesis>=6.130",
             "mypy>=1.15",
             "pytest>=8",
             "pytest-xdist>=3.6",
