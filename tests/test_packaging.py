@@ -39,6 +39,17 @@ def test_cpu_requirements_are_those_of_the_package():
     assert {line.replace("tensorflow-cpu", "tensorflow") for line in listed} == required
 
 
+def test_the_image_is_made_from_locked_packages():
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    entries = re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", lock, flags=re.MULTILINE))
+    locked = {entry.split("==")[0] for entry in entries}
+    assert all("--hash=sha256:" in entry for entry in entries)
+    lines = (ROOT / "requirements-cpu.txt").read_text(encoding="utf-8").splitlines()
+    wanted = {re.split("[<>=]", line)[0] for line in lines if not line.startswith("#")}
+    assert wanted <= locked
+    assert "--require-hashes -r /build/requirements.lock" in (ROOT / "Dockerfile").read_text()
+
+
 def test_every_data_file_is_in_the_wheel_and_the_wheel_is_small(monkeypatch):
     monkeypatch.chdir(ROOT)
     given = {}
