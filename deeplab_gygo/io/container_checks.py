@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,12 +131,15 @@ def _check_transport_stream(file: BinaryIO, length: int) -> Damage | None:
 
 def _check_gif(file: BinaryIO, length: int) -> Damage | None:
     """Decodes all frames by Pillow, whose decoder reports damaged ones, unlike that of FFmpeg."""
-    try:
-        with Image.open(file, formats=("GIF",)) as picture:
-            for frame in ImageSequence.Iterator(picture):
-                frame.load()
-    except (OSError, SyntaxError, ValueError, LookupError, struct.error, DecompressionBombError):
-        return Damage(min(file.tell(), length), at_end=True)
+    damaged = (OSError, SyntaxError, ValueError, LookupError, struct.error, DecompressionBombError)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # a frame of many pixels
+        try:
+            with Image.open(file, formats=("GIF",)) as picture:
+                for frame in ImageSequence.Iterator(picture):
+                    frame.load()
+        except (*damaged, Image.DecompressionBombWarning):
+            return Damage(min(file.tell(), length), at_end=True)
     return None
 
 
