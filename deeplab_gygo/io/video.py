@@ -153,7 +153,15 @@ class VideoSequence(Sequence):
         raise IndexError(f"frame {index} of a video of {len(self)} frames ({self.source})")
 
     def _convert(self, decoded: av.VideoFrame, index: int) -> np.ndarray:
-        image = decoded.to_ndarray(format="rgb24")
+        try:
+            image = decoded.to_ndarray(format="rgb24")
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise InputError(
+                "Every frame of a video can be converted to RGB",
+                met=f"frame {index} of {decoded.format.name}: {error}",
+                where=self.source,
+                remedy="Re-encode it with ffmpeg",
+            ) from error
         image = upright(image, self._scan.rotation)
         if image.shape[:2] != self.size:
             raise InputError(

@@ -107,7 +107,7 @@ def test_values_become_what_the_hints_say():
         ),
         ({"scores": {"J": "1e999"}}, "scores.J is a number; met: inf (t.yaml)."),
         ({"scores": {1: 0.5}}, "The keys of scores are texts; met: 1 (t.yaml)."),
-        ({"scores": [1]}, "scores is a mapping of keys; met: a list of 1 (t.yaml)."),
+        ({"scores": [1]}, "scores is a mapping of keys; met: [1] (t.yaml)."),
         ({"scales": [1, "big"]}, "scales[1] is a number; met: 'big' (t.yaml)."),
         ({"scales": 0.5}, "scales is a list; met: 0.5 (t.yaml)."),
         ({"crop": [1, 2, 3]}, "crop is a list of 2; met: 3 (t.yaml)."),

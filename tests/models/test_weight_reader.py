@@ -39,7 +39,7 @@ def _refused(path, match, read=read_parent_file, **options):
 @pytest.mark.parametrize(
     ("card", "match"),
     [
-        ([1], "a card that is a list of 1"),
+        ([1], "a card that is \\[1\\]"),
         ("text", "a card that is 'text'"),
         (7, "a card that is 7"),
         (None, "a card that is null"),
