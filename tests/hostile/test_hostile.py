@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hostile.hostile_files import HOSTILE
 
-MUTATIONS = 200
+MUTATIONS = 100
 LIMIT_SECONDS = 5
 LIMIT_MEGABYTES = 1024
 
@@ -41,7 +41,7 @@ def test_a_hostile_file_is_refused(answers, case):
 
 def test_mutated_files_are_read_or_refused(answers):
     rows = [row for case, row in answers[0].items() if case.startswith("mutated")]
-    assert len(rows) > 2000
+    assert len(rows) > 1000
     assert [row for row in rows if row["seen"]] == []
     assert max(row["seconds"] for row in rows) < LIMIT_SECONDS
     assert {row["status"] for row in rows} == {0, 2, 65}

@@ -59,6 +59,7 @@ def _trainer(config, folder) -> ParentTrainer:
     return ParentTrainer(config, folder, backbone_weights=None, progress=False)
 
 
+@pytest.mark.slow
 def test_a_resumed_training_equals_an_uninterrupted_one(stills, tmp_path):
     config = _config(stills)
     whole = _trainer(config, tmp_path / "whole").run()
@@ -84,6 +85,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(stills, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_a_training_stopped_within_a_validation_resumes_with_it(stills, tmp_path):
     config = _config(stills, steps=4, validate_every=2)
     trainer = _trainer(config, tmp_path / "run")

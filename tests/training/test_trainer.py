@@ -63,6 +63,7 @@ def _rows(folder, name):
                 if r["name"] == name]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_processes_train_as_threads_do(data, tmp_path):
     one = _train(_config(data), tmp_path / "one")
     other = _train(_config(data, worker_processes=2), tmp_path / "other")
