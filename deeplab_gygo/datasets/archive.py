@@ -1,4 +1,4 @@
-"""Unpacking of tar archives that nobody vouches for.
+"""Unpacking of untrusted tar archives.
 
 Members are read one by one and written by this module alone: the filters of `tarfile` follow links
 that earlier members made, and can be led outside (CVE-2025-4517). Here no link is made at all.

@@ -28,6 +28,7 @@ from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.inference.config import Engine
 from deeplab_gygo.inference.network import EncoderFn
 from deeplab_gygo.io.atomic import cache_folder, replacing_folder, storage_error
+from deeplab_gygo.io.locking import random_side_path
 from deeplab_gygo.io.reading import check_regular, read_json
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.weight_file import file_hash, named_variables
@@ -215,7 +216,7 @@ def _discard(folder: Path) -> None:
     if not os.path.lexists(folder):
         return
     logger.info("%s is damaged, and made anew", folder)
-    aside = folder.with_name(f".{folder.name}.damaged-{os.getpid()}")
+    aside = random_side_path(folder, "partial")  # removed by the next process, if not by this one
     os.replace(folder, aside)  # in one step: another process never finds the half of it
     if aside.is_dir() and not aside.is_symlink():
         shutil.rmtree(aside, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Archives of arrays (`.npz`) that nobody vouches for, checked before anything is unpacked.
+"""Untrusted archives of arrays (`.npz`), checked before anything is unpacked.
 
 `numpy.load` unpacks a member before its size is known, and allocates what its header asks for.
 """
@@ -245,19 +245,3 @@ def open_npz(
         file = open(path, "rb")
     with file, said.damage(ValueError):
         yield ArrayArchive(file, max_bytes, dtypes, said)
-
-
-def read_npz(
-    path: str | Path,
-    *,
-    max_bytes: int = MAX_BYTES,
-    dtypes: Collection[Any] | None = None,
-    rule: str = "An archive of arrays is one written by this package (.npz)",
-    remedy: str | None = None,
-    error: type[DeepLabGygoError] = InputError,
-) -> dict[str, np.ndarray]:
-    """Reads all arrays of an archive, by name; arguments and errors as `open_npz`."""
-    with open_npz(
-        path, max_bytes=max_bytes, dtypes=dtypes, rule=rule, remedy=remedy, error=error
-    ) as archive:
-        return {name: archive.read(name) for name in archive.sizes}

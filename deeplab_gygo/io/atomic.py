@@ -16,6 +16,7 @@ from deeplab_gygo.errors import StorageError
 from deeplab_gygo.io.locking import (
     InUse,
     Lock,
+    LocksUnsupported,
     is_same,
     locked,
     make_folder,
@@ -77,7 +78,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def _side_file(path: Path) -> Iterator[Path]:
     """Makes an empty side file and holds its lock; one that a killed process left is taken over."""
     side, descriptor = side_path(path, "part"), None
-    with suppress(NotImplementedError):
+    with suppress(LocksUnsupported):
         descriptor = try_lock(side)
     if descriptor is None:  # another process writes to the same destination
         side = random_side_path(path, "part")

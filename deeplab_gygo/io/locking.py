@@ -1,4 +1,5 @@
-"""Locks on destinations of output, seen by every process on every machine that shares the disk.
+"""Locks on destinations of output, between processes and, where the file system passes them on,
+between machines.
 
 A lock belongs to an open file (flock), not to a process number or a time: the system drops it when
 its process ends, however that is. Where a file system has no locks, threads of one process are
@@ -34,6 +35,10 @@ _POLL_SECONDS = 0.1
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 _SIDE_FOLDER = re.compile(r"\..*\.(?:partial|former)-[0-9a-f]+", re.DOTALL)
+
+
+class LocksUnsupported(Exception):
+    """The file system has no locks; `locked` warns and goes on without."""
 
 
 class InUse(UsageError):
@@ -111,7 +116,7 @@ def try_lock(path: Path) -> int | None:
         A descriptor that holds the lock until it is closed; None where another process holds it.
 
     Raises:
-        NotImplementedError: The file system has no locks; the file is removed.
+        LocksUnsupported: The file system has no locks; the file is removed.
         OSError: The file cannot be made.
     """
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -135,7 +140,7 @@ def try_lock(path: Path) -> int | None:
             if error.errno in _NO_LOCKS:
                 with suppress(OSError):
                     path.unlink()
-                raise NotImplementedError from error
+                raise LocksUnsupported from error
             raise
         os.close(descriptor)
 
@@ -151,7 +156,7 @@ def is_same(descriptor: int, path: Path) -> bool:
 def side_path(target: Path, kind: str) -> Path:
     """Returns a hidden name beside a destination: `.<name>.<kind>`.
 
-    A name that would be longer than file systems take is cut and told apart by its hash.
+    A name that would be longer than file systems take is cut, and its hash is added.
     """
     stem, room = target.name, _MAX_NAME_BYTES - len(kind) - 2
     if len(os.fsencode(stem)) > room:
@@ -207,7 +212,7 @@ def _acquire(target: Path, wait: float) -> tuple[Lock, int | None]:
         if is_free:
             try:
                 descriptor = try_lock(side_path(target, "lock"))
-            except NotImplementedError:
+            except LocksUnsupported:
                 if not _warned.is_set():
                     _warned.set()
                     logger.warning(

@@ -1,4 +1,4 @@
-"""Reading of files that nobody vouches for: regular ones, of limited size, as plain values.
+"""Reading of untrusted files: regular ones, of limited size, as plain values.
 
 Every reader of the package takes its bytes, its JSON and its YAML from here, so that no named pipe
 or device is waited for, no file is read without an end, and no document runs code, nests without
@@ -168,10 +168,12 @@ def parse_yaml(text: str, where: str | Path, *, error: type[DeepLabGygoError] = 
                 depth -= 1
             if depth > MAX_DEPTH:
                 raise ValueError(f"nested deeper than {MAX_DEPTH}")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if node is not None:
-            _count_values(node, {}, set())
-        return yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count_values(node, {}, set())
+        return loader.construct_document(node)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as problem:
         met = " ".join(str(problem).split())
         raise error("YAML is well-formed", met=met, where=where) from problem

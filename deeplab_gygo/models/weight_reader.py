@@ -83,7 +83,7 @@ class WeightFile:
             if array.dtype == np.uint8 or scaled != (array.dtype == np.int8):
                 raise WeightsError(_RULE, met=f"{name} of {array.dtype}", where=self.path)
         try:
-            with np.errstate(all="ignore"):  # values that are not finite are said below
+            with np.errstate(all="ignore"):  # values that are not finite are reported below
                 arrays = _with_two_planes(dequantize(stored))
         except ValueError as error:
             raise WeightsError(_RULE, met=error, where=self.path, remedy=_REMEDY) from error

@@ -159,7 +159,7 @@ class Batch:
             try:
                 folder = path_inside(self.out, safe_relative(item.name, self.out))
             except InputError:
-                item.open()  # which knows better what is the matter with its name
+                item.open()  # whose error names the row of the list
                 raise
             # Files that do not belong to a result matter only if it is replaced.
             with claimed(folder, True, marker=RECORD_NAME, list_files=None):

@@ -13,7 +13,7 @@ LIMIT_SECONDS = 5
 LIMIT_MEGABYTES = 1024
 
 # Files that are odd and yet have a meaning.
-READ = {"names_that_escape", "names_that_are_none", "labelme_long_number"}
+READ = {"names_that_are_none", "labelme_long_number"}
 
 
 @pytest.fixture(scope="module")

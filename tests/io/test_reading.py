@@ -1,4 +1,4 @@
-"""Files that nobody vouches for: pipes, devices, bombs, and documents that would run code."""
+"""Untrusted files: pipes, devices, bombs, and documents that would run code."""
 
 import os
 
