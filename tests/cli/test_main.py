@@ -5,11 +5,8 @@ import io
 import json
 import logging
 import re
-import signal
-import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -179,121 +176,6 @@ def test_debug_shows_where_an_error_comes_from(failing, capsys):
     error = capsys.readouterr().err
     assert "Traceback" in error
     assert "test_main.py" in error
-
-
-def test_sigterm_ends_as_an_interruption_does_and_the_handler_is_put_back(monkeypatch, capsys):
-    cleaned = []
-
-    def run(options):
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        finally:
-            cleaned.append(True)
-
-    monkeypatch.setattr("deeplab_gygo.cli.evaluate.run", run)
-    before = signal.getsignal(signal.SIGTERM)
-    assert cli.main(["evaluate", "--results", "x"]) == 143
-    assert cleaned
-    assert signal.getsignal(signal.SIGTERM) is before
-    assert "terminated" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129), ("SIGQUIT", 131)]
-)
-def test_signals_clean_up_and_a_second_one_does_not_disturb(monkeypatch, capsys, name, status):
-    number, cleaned = getattr(signal, name), []
-
-    def run(options):
-        try:
-            signal.raise_signal(number)
-        finally:
-            for other in (number, signal.SIGINT, signal.SIGTERM):
-                signal.raise_signal(other)
-            cleaned.append(True)
-
-    monkeypatch.setattr("deeplab_gygo.cli.evaluate.run", run)
-    usual = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
-    before = signal.signal(number, usual)
-    try:
-        assert cli.main(["evaluate", "--results", "x"]) == status
-        assert signal.getsignal(number) is usual
-    finally:
-        signal.signal(number, before)
-    assert cleaned
-    assert len(capsys.readouterr().err.splitlines()) == 1
-
-
-def test_a_cleaning_that_hangs_can_be_interrupted(monkeypatch):
-    def run(options):
-        try:
-            signal.raise_signal(signal.SIGTERM)
-        finally:
-            signal.raise_signal(signal.SIGTERM)
-            raise AssertionError("went on")
-
-    monkeypatch.setattr("deeplab_gygo.cli.evaluate.run", run)
-    monkeypatch.setattr(cli, "_CLEANING_SECONDS", 0.0)
-    assert cli.main(["evaluate", "--results", "x"]) == 143
-
-
-def test_an_ignored_signal_stays_ignored(monkeypatch):
-    def run(options):
-        signal.raise_signal(signal.SIGHUP)  # as under nohup
-        return 0
-
-    monkeypatch.setattr("deeplab_gygo.cli.evaluate.run", run)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        assert cli.main(["evaluate", "--results", "x"]) == 0
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-INTERRUPTED = """
-import sys, time
-from pathlib import Path
-import numpy as np
-from deeplab_gygo.cli import evaluate, main
-from deeplab_gygo.io.overlay import overlay_writer
-from deeplab_gygo.io.writers import ThreadedWriter, write_png
-from deeplab_gygo.runs.output_directory import output_directory
-
-def run(options):
-    image, mask = np.zeros((480, 854, 3), np.uint8), np.ones((480, 854), np.uint8)
-    with output_directory(options.results) as folder:
-        with ThreadedWriter(folder) as writer, overlay_writer(folder / "a.mp4", (480, 854)) as draw:
-            for index in range(10000):
-                writer.submit(write_png, folder / "masks" / f"{index}.png", image)
-                draw(image, mask)
-                if index == 3:
-                    print("ready", flush=True)
-
-evaluate.run = run
-sys.argv = ["deeplab-gygo", "evaluate", "--results", sys.argv[1]]
-sys.exit(main.main())
-"""
-
-
-@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGHUP", 129)])
-def test_two_signals_within_a_tenth_of_a_second_leave_nothing(
-    tmp_path, command_environment, name, status
-):
-    number = getattr(signal, name)
-    process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(tmp_path / "out")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=command_environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(number)
-    time.sleep(0.03)
-    process.send_signal(number)
-    _, message = process.communicate(timeout=60)
-    assert process.returncode == status, message
-    assert len(message.splitlines()) == 1 and "what was finished is kept" in message
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
