@@ -12,7 +12,16 @@ from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.config import UNLIMITED_STEPS, OnlineConfig, check_size
 from deeplab_gygo.io.config_file import MAX_SEED, check_choices, check_range
 from deeplab_gygo.synthesis.config import AugmentConfig, SourceConfig
-from deeplab_gygo.training.config import ValidationConfig
+from deeplab_gygo.training.config import (
+    MAX_BATCH,
+    MAX_CACHE_GB,
+    MAX_LOG_EVERY,
+    MAX_SIDE,
+    MAX_STAGES,
+    MAX_STEPS,
+    MAX_WORKERS,
+    ValidationConfig,
+)
 
 Trunk = Literal["vgg16", "efficientnet_lite0"]
 Loss = Literal["balanced-sum", "balanced-mean", "cross-entropy"]
@@ -24,14 +33,8 @@ STRIDE = 16
 """Stride of a trunk in a segmentation network; image sides are multiples of it. VGG-16 has it
 without its pool5; in EfficientNet-Lite0 dilation replaces the last stride."""
 
-MAX_CROP, MAX_BATCH, MAX_WORKERS = 4096, 1024, 256
-"""Bounds of the memory and the processes that a training takes."""
-
 MAX_FACTOR = 1000
 """Largest weight of a loss, and largest factor of a learning rate."""
-
-MAX_STAGES = 10
-"""Largest number of a stage; the trunks have fewer."""
 
 MAX_SIDE_CHANNELS = 256
 """Largest width of the convolution of a side; 16 in the originals."""
@@ -242,20 +245,20 @@ class BaselineTrainConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        check_range(self, "crop", STRIDE, MAX_CROP)
+        check_range(self, "crop", STRIDE, MAX_SIDE)
         if any(side % STRIDE for side in self.crop):
             where = f"{type(self).__name__}.crop"
             raise UsageError(f"crop is in multiples of {STRIDE}", met=self.crop, where=where)
         check_scales(self)
         check_range(self, "batch", 1, MAX_BATCH)
-        check_range(self, "log_every", 1, 100_000)  # a checkpoint has the losses since the last row
+        check_range(self, "log_every", 1, MAX_LOG_EVERY)
         for name in ("accumulate_steps", "steps", "validate_every", "checkpoint_every"):
-            check_range(self, name, 1)
+            check_range(self, name, 1, MAX_STEPS)
         for name, high in (
-            ("seconds", math.inf), ("learning_rate", 1), ("warmup", math.inf), ("weight_decay", 1),
-            ("grad_clip_norm", math.inf), ("dice_weight", MAX_FACTOR),
+            ("seconds", MAX_STEPS), ("learning_rate", 1), ("warmup", MAX_STEPS),
+            ("weight_decay", 1), ("grad_clip_norm", math.inf), ("dice_weight", MAX_FACTOR),
             ("frozen_stages", MAX_STAGES), ("workers", MAX_WORKERS),
-            ("worker_processes", MAX_WORKERS), ("cache_gb", math.inf), ("seed", MAX_SEED),
+            ("worker_processes", MAX_WORKERS), ("cache_gb", MAX_CACHE_GB), ("seed", MAX_SEED),
         ):  # fmt: skip
             check_range(self, name, 0, high)
         check_range(self, "momentum", 0, 1)
