@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-SIZE = (480, 864)
-SPECS = ("efficientnet_lite0", "mobilenet_v2")
+from kernel_errors import noise
+
+SPECS = ("efficientnet_lite2", "efficientnet_lite0", "mobilenet_v2")
 
 
 class Layer(NamedTuple):
@@ -37,14 +39,15 @@ class Task(NamedTuple):
 
     Attributes:
         name: Kernel and pass.
-        shape: Shape of the input, with the parameters of the layer.
-        forms: Functions of the same arguments by name, such as `kernel` and `plain`.
+        window: `Window` of the layer.
+        forms: Functions of the same arguments by name, such as `kernel` and `plain`, or the place
+            of a tiling among the candidates.
         arguments: Arrays.
         bytes: Bytes that a call must move.
     """
 
     name: str
-    shape: str
+    window: Any
     forms: dict[str, Callable[..., Any]]
     arguments: tuple[Any, ...]
     bytes: int
@@ -77,33 +80,34 @@ def depthwise_layers(spec: Any, output_stride: int, size: tuple[int, int]) -> di
     return found
 
 
-def tasks(options: argparse.Namespace) -> Iterator[Task]:
-    """Yields the tasks; with `--interpret` one tiny shape."""
-    if options.interpret:
-        yield from depthwise_tasks(Layer(5, 6, 8, 3, 1, 1), 1, options)
-        return
+def windows(options: argparse.Namespace) -> Iterator[Any]:
+    """Yields the `Window` of every shape; with `--interpret` two tiny ones."""
+    from deeplab_gygo.backend.kernels.window import Window
     from deeplab_gygo.models.inverted_residual import MOBILENET_V2, efficientnet_lite
 
-    specs = {"efficientnet_lite0": efficientnet_lite(1.0, 1.0), "mobilenet_v2": MOBILENET_V2}
+    if options.interpret:
+        yield Window(1, (5, 6), 8, 3, 1, 1)
+        yield Window(1, (5, 6), 8, 3, 2, 1)
+        return
+    specs = {
+        "efficientnet_lite2": efficientnet_lite(1.1, 1.2),
+        "efficientnet_lite0": efficientnet_lite(1.0, 1.0),
+        "mobilenet_v2": MOBILENET_V2,
+    }
+    size = tuple(options.size)
     for batch in options.batches:
-        for layer in depthwise_layers(specs[options.backbone], options.output_stride, SIZE):
-            yield from depthwise_tasks(layer, batch, options)
+        for layer in depthwise_layers(specs[options.backbone], options.output_stride, size):
+            yield Window(batch, layer[:2], *layer[2:])
 
 
-def depthwise_tasks(layer: Layer, batch: int, options: argparse.Namespace) -> list[Task]:
+def tasks(window: Any, options: argparse.Namespace) -> list[Task]:
     """Returns the forward pass of a layer, and the forward pass with the gradients."""
     import jax
-    import jax.numpy as jnp
 
     from deeplab_gygo.backend.kernels.depthwise import depthwise, plain_depthwise
 
-    keys = jax.random.split(jax.random.key(0), 4)
-    out = (math.ceil(layer.height / layer.stride), math.ceil(layer.width / layer.stride))
-    x = _noise(keys[0], (batch, layer.height, layer.width, layer.channels), options.dtype)
-    kernel = _noise(keys[1], (layer.side, layer.side, layer.channels), "float32")
-    bias = _noise(keys[2], (layer.channels,), "float32")
-    gradient = _noise(keys[3], (batch, *out, layer.channels), options.dtype)
-    steps = {"stride": layer.stride, "rate": layer.rate}
+    x, kernel, bias, gradient, _ = _arrays(window, options).values()
+    steps = {"stride": window.stride, "rate": window.rate}
     forms = {
         "kernel": partial(depthwise, **steps, interpret=options.interpret),
         "plain": partial(plain_depthwise, **steps),
@@ -115,19 +119,53 @@ def depthwise_tasks(layer: Layer, batch: int, options: argparse.Namespace) -> li
         return features, *pull(gradient)
 
     sizes = [values.nbytes for values in (x, kernel, bias, gradient)]
-    shape = f"{batch}x{layer.height}x{layer.width}x{layer.channels}"
-    shape += f" k{layer.side} s{layer.stride} r{layer.rate} {jnp.dtype(options.dtype).name}"
     both = {name: partial(training, form) for name, form in forms.items()}
     forward = sum(sizes)  # the output is as large as its gradient
     # Backward: input, output and its gradient are read, with the kernel; three are written.
     backward = 2 * sizes[0] + 2 * sizes[3] + 2 * sizes[1] + sizes[2]
     return [
-        Task("depthwise forward", shape, forms, (x, kernel, bias), forward),
-        Task("depthwise training", shape, both, (x, kernel, bias, gradient), forward + backward),
+        Task("forward", window, forms, (x, kernel, bias), forward),
+        Task("training", window, both, (x, kernel, bias, gradient), forward + backward),
     ]
 
 
-def _noise(key: Any, shape: tuple[int, ...], dtype: str) -> Any:
-    import jax
+def sweeps(window: Any, options: argparse.Namespace) -> Iterator[Task]:
+    """Yields every kernel of a layer, with its candidates of a tiling as forms."""
+    from deeplab_gygo.backend.kernels.correlation import correlation
+    from deeplab_gygo.backend.kernels.depthwise_gradients import input_gradient, kernel_gradient
+    from deeplab_gygo.backend.kernels.tilings import CANDIDATES
 
-    return jax.random.normal(key, shape, "float32").astype(dtype)
+    x, kernel, bias, gradient, output = _arrays(window, options).values()
+
+    def forward(x: Any, kernel: Any, bias: Any, window: Any) -> Any:
+        return correlation(
+            x, None, kernel, bias, window=window, before=window.before, relu6=True, name="forward",
+            interpret=options.interpret,
+        )  # fmt: skip
+
+    calls = {
+        "forward": (forward, (x, kernel, bias), (x, gradient)),
+        "strided_gradient": (input_gradient, (gradient, kernel, output), (x, gradient, gradient)),
+        "kernel_gradient": (kernel_gradient, (gradient, x, output), (x, gradient, gradient)),
+    }
+    if window.stride == 1:
+        del calls["strided_gradient"]  # it is the forward kernel, turned around
+    for name, (function, arguments, moved) in calls.items():
+        given = {} if name == "forward" else {"interpret": options.interpret}
+        forms = {
+            str(place): partial(function, window=replace(window, tiling=tiling), **given)
+            for place, tiling in enumerate(CANDIDATES[name])
+        }
+        yield Task(name, window, forms, arguments, sum(v.nbytes for v in moved))
+
+
+def described(window: Any, dtype: str) -> str:
+    """Describes a layer in a few characters."""
+    shape = "x".join(map(str, window.inputs))
+    return f"{shape} k{window.side} s{window.stride} r{window.rate} {dtype}"
+
+
+def _arrays(window: Any, options: argparse.Namespace) -> dict[str, Any]:
+    shapes = {"x": window.inputs, "kernel": window.weights, "bias": (window.channels,)}
+    shapes |= {"gradient": window.outputs, "output": window.outputs}
+    return noise(shapes, options.dtype, 0)

@@ -27,9 +27,6 @@ from deeplab_gygo.backend.kernels.launch import (
 )
 from deeplab_gygo.backend.kernels.window import Window
 
-_ROWS = 4
-"""Output rows of a program: with a 5x5 kernel it reads 8 input rows for them instead of 20."""
-
 
 def reader(ref: Any, gate: Any | None, sizes: Sequence[int]) -> Callable[..., Any]:
     """Makes `read(index, mask)`, float32; where a gate has reached 0 or 6, it reads 0."""
@@ -47,22 +44,22 @@ def reader(ref: Any, gate: Any | None, sizes: Sequence[int]) -> Callable[..., An
 def _correlation_kernel(
     *refs: Any, window: Window, before: tuple[int, int], gated: bool, flipped: bool, relu6: bool
 ) -> None:
-    """Computes up to `_ROWS` output rows, `rate` apart, so that they share their input rows."""
+    """Computes a few output rows, `rate` apart, so that they share their input rows."""
     values, gate = refs[0], refs[1] if gated else None
     weights_ref, bias_ref, out_ref = refs[1 + gated :]
     (height, width), (out_height, out_width) = window.size, window.output
     side, stride, rate = window.side, window.stride, window.rate
-    columns, channels = window.tile
+    (columns, channels), lines = window.tile, window.tiling.rows
     place = unravelled(
         pallas.program_id(0),
         (
             ceil_div(window.channels, channels),
             ceil_div(out_width, columns),
-            ceil_div(out_height, _ROWS * rate) * rate,
+            ceil_div(out_height, lines * rate) * rate,
             window.batch,
         ),
     )
-    first = lax.div(place[2], jnp.int32(rate)) * (_ROWS * rate) + lax.rem(place[2], jnp.int32(rate))
+    first = lax.div(place[2], jnp.int32(rate)) * (lines * rate) + lax.rem(place[2], jnp.int32(rate))
     across, depth = span(place[1] * columns, columns), span(place[0] * channels, channels)
     exists, read = depth < window.channels, reader(values, gate, window.inputs)
 
@@ -74,8 +71,8 @@ def _correlation_kernel(
         taps, sums = [weights(row) for row in range(side)], list(sums)
         x = across * stride + tap * rate - before[1]
         mask = within(x, width)[:, None] & exists[None, :]
-        for line in range(stride * (_ROWS - 1) + side):
-            users = [r for r in range(_ROWS) if 0 <= line - stride * r < side]
+        for line in range(stride * (lines - 1) + side):
+            users = [r for r in range(lines) if 0 <= line - stride * r < side]
             if not users:  # a stride beyond the kernel leaves rows out
                 continue
             y = first * stride + line * rate - before[0]
@@ -84,15 +81,17 @@ def _correlation_kernel(
                 sums[r] = sums[r] + tile * taps[line - stride * r]
         return tuple(sums)
 
-    # A loop, not unrolled, over the kernel's columns keeps the weights of one column in registers.
-    nothing = jnp.zeros((columns, channels), jnp.float32)
-    sums = lax.fori_loop(0, side, add_column, (nothing,) * _ROWS)
     bias = load(bias_ref, (window.channels,), (depth,), exists)
+    sums = (jnp.broadcast_to(bias[None, :], (columns, channels)),) * lines
+    if window.tiling.unrolled:
+        for tap in range(side):
+            sums = add_column(tap, sums)
+    else:  # a loop keeps the weights of one column in registers
+        sums = lax.fori_loop(0, side, add_column, sums)
     mask = (across < out_width)[:, None] & exists[None, :]
-    for r in range(_ROWS):
+    for r in range(lines):
         y = first + r * rate
-        result = sums[r] + bias[None, :]
-        result = jnp.minimum(jnp.maximum(result, 0.0), 6.0) if relu6 else result
+        result = jnp.minimum(jnp.maximum(sums[r], 0.0), 6.0) if relu6 else sums[r]
         index = (place[3], y, across[:, None], depth[None, :])
         store(out_ref, window.outputs, index, result, mask & (y < out_height))
 
@@ -127,11 +126,14 @@ def correlation(
     Returns:
         [B, H', W', C] in the dtype of the values.
     """
+    window = window.tiled("forward")
     columns, channels = window.tile
-    lines = ceil_div(window.output[0], _ROWS * window.rate) * window.rate * window.batch
+    lines = ceil_div(window.output[0], window.tiling.rows * window.rate) * window.rate
+    lines *= window.batch
     grid = ceil_div(window.channels, channels) * ceil_div(window.output[1], columns) * lines
     options = {"window": window, "before": before, "flipped": flipped, "relu6": relu6}
     body = partial(_correlation_kernel, gated=gate is not None, **options)
     out = jax.ShapeDtypeStruct(window.outputs, values.dtype)
     inputs = (values, kernel, bias) if gate is None else (values, gate, kernel, bias)
-    return launch(body, grid, [out], *inputs, name=name, interpret=interpret)[0]
+    options = {"name": name, "warps": window.tiling.warps, "interpret": interpret}
+    return launch(body, grid, [out], *inputs, **options)[0]

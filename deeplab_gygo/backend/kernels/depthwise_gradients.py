@@ -23,12 +23,6 @@ from deeplab_gygo.backend.kernels.launch import (
 )
 from deeplab_gygo.backend.kernels.window import Window
 
-_MOST_SUMS = 9
-"""Sums of the kernel's gradient that a program holds: 8 registers of a thread each."""
-
-_PROGRAMS = 1024
-"""Least programs for the kernel's gradient: some for every processor of a large GPU."""
-
 
 @partial(jax.jit, static_argnames=("window", "interpret"))
 def input_gradient(
@@ -61,6 +55,7 @@ def input_gradient(
             name="depthwise_input_gradient",
             interpret=interpret,
         )
+    window = window.tiled("strided_gradient")
     inputs = [gradient] + ([] if reached is None else [reached]) + [kernel]
     out = jax.ShapeDtypeStruct(window.inputs, gradient.dtype)
     columns, channels = window.tile
@@ -71,6 +66,7 @@ def input_gradient(
         [out],
         *inputs,
         name="depthwise_strided_input_gradient",
+        warps=window.tiling.warps,
         interpret=interpret,
     )[0]
 
@@ -183,12 +179,12 @@ def kernel_gradient(
 
     Arguments are those of `input_gradient`, with the input x [B, H, W, C] for the kernel.
     """
-    side, count = window.side, window.channels
-    # A larger kernel is shared out by its rows: all its sums would not fit the registers.
-    taps = side if side * side <= _MOST_SUMS else 1
+    window = window.tiled("kernel_gradient")
+    side, count, tiling = window.side, window.channels, window.tiling
+    taps = side if side * side <= tiling.sums else 1
     others = ceil_div(count, window.tile[1]) * (side // taps)
     lines = window.batch * window.output[0]
-    rows = max(1, lines // ceil_div(_PROGRAMS, others))
+    rows = max(1, lines // ceil_div(tiling.programs, others))
     chunks = ceil_div(lines, rows)
     outputs = [
         jax.ShapeDtypeStruct((chunks, side, side, count), jnp.float32),
@@ -200,7 +196,7 @@ def kernel_gradient(
     inputs = [gradient] + ([] if reached is None else [reached]) + [x]
     parts, bias_parts = launch(
         body, others * chunks, outputs, *inputs, name="depthwise_kernel_gradient",
-        interpret=interpret,
+        warps=tiling.warps, interpret=interpret,
     )  # fmt: skip
     # Every group of taps has summed the whole gradient of the bias; one of them is enough.
     return jnp.sum(parts, axis=0), jnp.sum(bias_parts[:, 0], axis=0)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deeplab_gygo.backend.kernels.launch import ceil_div
-
-_TILE = 1024
-"""Elements of a tile: 8 for each of 128 threads, 16 bytes of half precision in one load."""
+from deeplab_gygo.backend.kernels.tilings import Tiling, measured_tiling
 
 
 @dataclass(frozen=True)
@@ -21,6 +19,7 @@ class Window:
         side: Side of the kernel, taps.
         stride: Input pixels for each output pixel.
         rate: Input pixels from tap to tap.
+        tiling: How programs share the work; None for what was measured.
     """
 
     batch: int
@@ -29,6 +28,7 @@ class Window:
     side: int
     stride: int
     rate: int
+    tiling: Tiling | None = None
 
     @property
     def output(self) -> tuple[int, int]:
@@ -65,12 +65,20 @@ class Window:
         """Rows above and columns left of the input that are padding."""
         return self.padding[0][0], self.padding[1][0]
 
+    def tiled(self, kernel: str) -> Window:
+        """Returns the window with the tiling that was measured for a kernel, unless it has one."""
+        if self.tiling is not None:
+            return self
+        tiling = measured_tiling(kernel, self.side, self.stride, self.channels)
+        return replace(self, tiling=tiling)
+
     @property
     def tile(self) -> tuple[int, int]:
         """Columns and channels of a tile, powers of two.
 
         The widest run of channels, for the longest reads, of which an eighth at most is masked.
         """
-        fits = (n for n in (64, 32) if ceil_div(self.channels, n) * n <= 1.125 * self.channels)
-        channels = next(fits, 16)
-        return _TILE // channels, channels
+        tiling, count = self.tiling or Tiling(), self.channels
+        widths = (n for n in (128, 64, 32) if n <= tiling.widest)
+        channels = next((n for n in widths if ceil_div(count, n) * n <= 1.125 * count), 16)
+        return tiling.elements // channels, channels

@@ -16,7 +16,6 @@ jax = pytest.importorskip("jax")
 
 import jax.numpy as jnp  # noqa: E402
 
-from deeplab_gygo.backend.kernels import depthwise_gradients  # noqa: E402
 from deeplab_gygo.backend.kernels.depthwise import depthwise, plain_depthwise  # noqa: E402
 from deeplab_gygo.errors import UsageError  # noqa: E402
 
@@ -162,16 +161,6 @@ def test_the_references_gradients_are_finite_differences(case):
             ends.append((reference(*moved, case) * gradient).sum())
         slope = (ends[0] - ends[1]) / (2 * step)
         assert slope == pytest.approx((of_one * direction).sum(), rel=1e-5, abs=1e-5)
-
-
-def test_programs_that_sum_several_rows_stop_at_the_last_one(run, monkeypatch):
-    monkeypatch.setattr(depthwise_gradients, "_PROGRAMS", 3)
-    case = Case((2, 5, 70, 6), 3)  # 10 rows in chunks of 3, two tiles of columns
-    values = arrays(case)
-    both = with_gradients(lambda *a: depthwise(*a, interpret=True))
-    _, _, *gradients = run(both, *(jnp.asarray(v, jnp.float32) for v in values))
-    for found, expected in zip(gradients, reference_gradients(*values, case)[1:], strict=True):
-        assert_close(found, expected, "float32")
 
 
 def test_folded_weights_may_be_finer_than_the_features(run):
