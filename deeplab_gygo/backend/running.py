@@ -106,7 +106,8 @@ def keep_compiled(folder: Path) -> None:
 
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        # Hundreds of small programs are compiled before the first frame: they add up.
+        # All of them: JAX keeps those alone that take a second. Beside them, in the same folder, it
+        # keeps what the compiler measured to choose algorithms on a GPU.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from deeplab_gygo.backend.programs import in_background, shape
 from deeplab_gygo.backend.running import devices, name
 from deeplab_gygo.errors import UsageError
 
@@ -71,13 +72,25 @@ class GradientStep:
         """
         return float(self.launch(inputs, targets))
 
-    def prepare(self, inputs: Any, targets: Any) -> None:
-        """Traces the step for arguments of these shapes without running it, on TensorFlow.
+    def prepare(self, inputs: Any, targets: Any) -> dict[str, int]:
+        """Compiles the step for arguments of these shapes without running it.
 
-        It may run in another thread in float32 only: the Keras dtype policy is thread-local.
+        TensorFlow traces it, which may happen in another thread in float32 only: the Keras dtype
+        policy is thread-local. On JAX signals are handled during the compilation.
+
+        Returns:
+            On JAX the memory of the program in bytes: `arguments`, which contain the variables and
+            the optimizers' slots, and `temporary`; empty on TensorFlow, which does not tell.
         """
         if name() == "tensorflow":
             self.launch.get_concrete_function(inputs, targets)
+            return {}
+        lowered = self._program.lower(self._jax_state(), self._jax_constants(), inputs, targets)
+        memory = in_background(lowered.compile).result().memory_analysis()
+        return {
+            "arguments": memory.argument_size_in_bytes,
+            "temporary": memory.temp_size_in_bytes,
+        }
 
     def sweep(self, sources: Sequence[Stack], picks: Any, rates: Any) -> Any:
         """Runs many steps as one program, without the host between them.
@@ -98,6 +111,25 @@ class GradientStep:
             tensorflow = name() == "tensorflow"
             self._run_all = self._sweep_tensorflow() if tensorflow else self._sweep_jax()
         return self._run_all(list(sources), picks, rates)
+
+    def prepare_sweep(self, sources: Sequence[Stack], steps: int) -> None:
+        """Compiles a sweep without running it, on JAX; it may run in another thread.
+
+        Args:
+            sources: As for `sweep`, arrays or their shapes (`backend.shape`).
+            steps: Number of steps.
+        """
+        if name() != "jax":
+            return
+        if self._run_all is None:
+            self._run_all = self._sweep_jax()
+        self._sweep_program.lower(
+            self._jax_state(),
+            self._jax_constants(),
+            list(sources),
+            shape((steps, len(sources)), "int32"),
+            shape((steps, len(self.groups)), "float32"),
+        ).compile()
 
     def _objective(self, outputs: Any, targets: Any, values: list[Any]) -> Any:
         total = self.loss(outputs, targets)
@@ -169,10 +201,10 @@ class GradientStep:
     def _make_jax(self) -> Callable[[Any, Any], Any]:
         import jax
 
-        pure = jax.jit(self._pure_step(), donate_argnums=(0,) if self.donate else ())
+        self._program = jax.jit(self._pure_step(), donate_argnums=(0,) if self.donate else ())
 
         def run(inputs, targets):
-            total, state = pure(self._jax_state(), self._jax_constants(), inputs, targets)
+            total, state = self._program(self._jax_state(), self._jax_constants(), inputs, targets)
             self._set_jax_state(state)
             return total
 
@@ -202,6 +234,8 @@ class GradientStep:
 
             state, losses = jax.lax.scan(body, state, (picks, rates))
             return losses, state
+
+        self._sweep_program = pure
 
         def run(sources, picks, rates):
             picks, rates = jnp.asarray(picks, "int32"), jnp.asarray(rates, "float32")

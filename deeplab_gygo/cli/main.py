@@ -41,6 +41,7 @@ COMMANDS = {
     "export": "Write a model for serving.",
     "data": "Verify or download a dataset.",
     "demo": "Segment the example clip and measure the result.",
+    "warm-up": "Compile the programs of a GPU ahead (JAX), for the image of a container.",
 }
 ALIASES = {"predict": "segment"}  # the word of other tools
 
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             command, options = _parse(words or ["--help"])
             with _logging(options):
-                status = import_module(f"deeplab_gygo.cli.{command}").run(options)
+                status = _module(command).run(options)
             sys.stdout.flush()
             return status
         except KeyboardInterrupt as error:
@@ -120,7 +121,7 @@ def _parse(words: list[str]) -> tuple[str, Namespace]:
         command = ArgumentParser(description=purpose, **form)
         commands.add_subcommand(name, command, help=purpose)
         if name == chosen:
-            module = import_module(f"deeplab_gygo.cli.{name}")
+            module = _module(name)
             command.usage = getattr(module, "USAGE", None)
             command.add_argument("--help-all", action="help", help="show rarely used options too")
             module.add_arguments(command, request)
@@ -135,6 +136,10 @@ def _parse(words: list[str]) -> tuple[str, Namespace]:
             remedy=f"See: {help_of}",
         ) from error
     return namespace.command, namespace[namespace.command]
+
+
+def _module(command: str) -> Any:
+    return import_module(f"deeplab_gygo.cli.{command.replace('-', '_')}")
 
 
 def _plain_words(message: str) -> str:

@@ -1,13 +1,13 @@
-"""Online fine-tuning: one compiled step for the process, exact reset between objects."""
+"""Online fine-tuning of DeepLabV3+ on augmented views of the annotated frame."""
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import chain, count
+from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 import keras
@@ -15,15 +15,15 @@ import numpy as np
 from keras import ops
 
 from deeplab_gygo import backend
-from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.fine_tuner import FineTuner
 from deeplab_gygo.inference.network import Features, ForwardPass
 from deeplab_gygo.inference.prediction import Adaptation, ProgressCallback
 from deeplab_gygo.inference.views import View
 from deeplab_gygo.models.backbones import layers_up_to
+from deeplab_gygo.models.config import DECODER_STRIDE
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.losses import l2_sp, segmentation_loss
-from deeplab_gygo.models.memory import remember
 from deeplab_gygo.models.target_model import TargetModel
 
 SWEEP = 10
@@ -32,156 +32,8 @@ SWEEP = 10
 FINAL_RATE = 0.1
 """Fraction of the peak learning rate at the end of the cosine: the last views must not dominate."""
 
-INITIAL_LOSS_SCALE = 2.0**10
-"""Initial scale of a float16 loss. Keras starts at 2^15; an overflow costs one of few steps."""
-
 Sample = tuple[dict[str, Any], np.ndarray]
 """Inputs of the fine-tuned network for one view, and labels uint8 [1, H, W, 1]."""
-
-
-class FineTuner:
-    """Fine-tunes some variables of a network for one object, and resets them bit by bit.
-
-    The step is compiled once; between objects variables, optimizer slots and the loss scale return
-    to a snapshot. BatchNorm runs on its moving statistics (official DeepLab FAQ for small batches)
-    and dropout is off.
-
-    Args:
-        network: Network; its weights at this moment are the parent's.
-        groups: Peak learning rate and variables of every parameter group.
-        loss: `loss(outputs, targets)`.
-        steps: Number of steps.
-        seconds: Time limit; 0: none.
-        final_rate: Fraction of the learning rate at the end of a cosine; 1: constant rate.
-        regularizer: `regularizer(values)` of all variables, added to the loss; None: none.
-        optimizer: Makes an optimizer of a learning rate.
-
-    Attributes:
-        variables: Fine-tuned variables.
-    """
-
-    def __init__(
-        self,
-        network: keras.Model,
-        groups: list[tuple[float, list[keras.Variable]]],
-        loss: Callable[[Any, Any], Any],
-        *,
-        steps: int,
-        seconds: float = 0.0,
-        final_rate: float = 1.0,
-        regularizer: Callable[[list[Any]], Any] | None = None,
-        optimizer: Callable[[float], keras.optimizers.Optimizer] = keras.optimizers.Adam,
-    ):
-        self._steps, self._seconds, self._final_rate = steps, seconds, final_rate
-        self._peak_rates = [rate for rate, _ in groups]
-        self._groups = [(optimizer(rate), variables) for rate, variables in groups]
-        if keras.config.dtype_policy().name == "mixed_float16":
-            self._groups = [
-                (keras.optimizers.LossScaleOptimizer(o, initial_scale=INITIAL_LOSS_SCALE), v)
-                for o, v in self._groups
-            ]
-        self.variables = [v for _, variables in self._groups for v in variables]
-        self._step = backend.GradientStep(
-            network, loss, self._groups, training=False, regularizer=regularizer
-        )
-        self._state = self.variables + [v for o, _ in self._groups for v in o.variables]
-        self._snapshot = self.state()
-
-    def reset(self) -> None:
-        """Restores the parent's weights and fresh optimizers, bit by bit."""
-        self.set_state(self._snapshot)
-
-    def weights(self) -> list[np.ndarray]:
-        """Returns copies of the fine-tuned variables."""
-        return [np.array(variable.numpy()) for variable in self.variables]
-
-    def set_weights(self, values: list[np.ndarray]) -> None:
-        """Sets the values that `weights` returned."""
-        for variable, value in zip(self.variables, values, strict=True):
-            variable.assign(value)
-
-    def average_with_parent(self, share: float) -> None:
-        """Averages the weights with those of the parent.
-
-        Due to WiSE-FT (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
-
-        Args:
-            share: Share of the fine-tuned weights, 0..1.
-        """
-        parent = self._snapshot[: len(self.variables)]
-        pairs = zip(parent, self.weights(), strict=True)
-        self.set_weights([start + np.float32(share) * (tuned - start) for start, tuned in pairs])
-
-    def state(self) -> list[np.ndarray]:
-        """Returns copies of the fine-tuned variables and of the optimizer slots."""
-        return [np.array(variable.numpy()) for variable in self._state]
-
-    def set_state(self, values: list[np.ndarray]) -> None:
-        """Sets the values that `state` returned."""
-        for variable, value in zip(self._state, values, strict=True):
-            variable.assign(value)
-
-    def tune(
-        self,
-        draw: Callable[[], tuple[Any, Any]],
-        *,
-        started: float,
-        progress: ProgressCallback | None = None,
-        sweep: Callable[[list[list[float]]], list[float]] | None = None,
-        sweep_steps: int = 1,
-    ) -> Adaptation:
-        """Fine-tunes from the current weights until the number of steps or the time limit.
-
-        Args:
-            draw: Draws inputs of the network and targets, one sample per step.
-            started: Reading of the monotonic clock from which the time limit counts.
-            progress: Called after every step.
-            sweep: Runs several steps as one program in place of `draw`: from the learning rates
-                of every step and group to the losses. None: step by step.
-            sweep_steps: Largest number of steps of one sweep.
-
-        Returns:
-            Steps, losses and seconds.
-
-        Raises:
-            UsageError: The loss is no longer finite.
-        """
-        losses: list[float] = []
-        pace = 0.0
-        while len(losses) < self._steps:
-            step, elapsed = len(losses), time.monotonic() - started
-            # The limit is met best by stopping where half of the next steps would pass it.
-            if self._seconds and step and elapsed + 0.5 * pace >= self._seconds:
-                break
-            planned = min(sweep_steps, self._steps - step)
-            rates = [self._rates(step + i, elapsed) for i in range(planned)]
-            if sweep is not None:
-                losses += sweep(rates)
-            else:
-                for (optimizer, _), rate in zip(self._groups, rates[0], strict=True):
-                    optimizer.learning_rate = rate
-                losses.append(self._step(*draw()))
-            pace = time.monotonic() - started - elapsed
-            for done in range(step, len(losses)):
-                if not math.isfinite(losses[done]):
-                    raise UsageError(
-                        "The loss of fine-tuning stays finite",
-                        met=losses[done],
-                        where=f"step {done + 1}",
-                        remedy="Lower --online.learning_rate, or use --precision float32",
-                    )
-                if progress is not None:
-                    progress(done + 1, self._steps, losses[done])
-        return Adaptation(len(losses), losses, time.monotonic() - started)
-
-    def _rates(self, step: int, elapsed: float) -> list[float]:
-        """Returns the learning rate of every group: a cosine over steps or time."""
-        done = step / max(1, self._steps)
-        if self._seconds:
-            done = max(done, elapsed / self._seconds)
-        cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
-        factor = self._final_rate + (1.0 - self._final_rate) * cosine
-        return [rate * factor for rate in self._peak_rates]
 
 
 class DecoderTuner(FineTuner):
@@ -195,6 +47,7 @@ class DecoderTuner(FineTuner):
 
     Attributes:
         target_model: Target model of the last fine-tuning; None without one.
+        first_features: Features of a window of views that begins with the annotated frame.
     """
 
     def __init__(
@@ -217,10 +70,14 @@ class DecoderTuner(FineTuner):
             final_rate=FINAL_RATE,
             regularizer=l2_sp([v for _, group in groups for v in group], config.L2_SP_WEIGHT),
         )
-        # On an accelerator all steps are one program; on a CPU that gains nothing.
-        self._single_graph = bool(backend.devices())
+        # On a CPU a program of several steps is no faster, and shows no progress.
+        self._sweep_steps = 1
+        if backend.devices():
+            self._sweep_steps = SWEEP if config.seconds else config.steps
         self._traced = False
+        self._sweeps: dict[Any, Future[None]] = {}
         self.target_model: TargetModel | None = None
+        self.first_features: Features | None = None
 
     def adapt(
         self,
@@ -244,43 +101,118 @@ class DecoderTuner(FineTuner):
         Raises:
             UsageError: The loss is no longer finite.
         """
+        if self._network.fused:
+            return self._adapt_in_sweeps(views, rng, started, progress)
         samples = self._samples(views, rng)
         if not self._full:  # Before the steps, whose number depends on the time that is left.
-            self.target_model = self._fit_target_model(views, samples)
-        # All views equally often, in a new order every time.
-        order = chain.from_iterable(rng.permutation(len(samples)) for _ in count())
-        stack = _concatenated(samples) if self._single_graph else None
+            features = [inputs["high"] for inputs, _ in samples]
+            self.target_model = self._fit_target_model(views, features)
+        order = _orders(len(views), rng)
+        done = self.tune(lambda: samples[next(order)], started=started, progress=progress)
+        return self._averaged(views, done, started)
+
+    def _adapt_in_sweeps(
+        self,
+        views: list[View],
+        rng: np.random.Generator,
+        started: float,
+        progress: ProgressCallback | None,
+    ) -> Adaptation:
+        """Fine-tunes by programs of several steps; arguments and result as `adapt`."""
+        windows, stack = self._stack(views, rng)
+        features = None if self._full else self._network.high(windows, len(views))
+        # Meanwhile: the host has nothing to do during the steps.
+        fitting = backend.in_background(partial(self._fit_target_model, views, features))
+        order = _orders(len(views), rng)
 
         def sweep(rates: list[list[float]]) -> list[float]:
-            picks = [(int(next(order)),) for _ in rates]
-            losses = backend.to_numpy(self._step.sweep([stack], picks, rates))
-            return [float(loss) for loss in losses]
+            picks = np.array([(next(order),) for _ in rates], np.int32)
+            # In a thread: signals are handled during a compilation.
+            self._prepare_sweep(stack, len(rates)).result()
+            losses = self._step.sweep([stack], picks, np.array(rates, np.float32))
+            return [float(loss) for loss in backend.to_numpy(losses)]
 
         done = self.tune(
-            lambda: samples[next(order)],
+            lambda: None,
             started=started,
             progress=progress,
-            sweep=sweep if self._single_graph else None,
-            sweep_steps=(SWEEP if self._seconds else self._steps) if self._single_graph else 1,
+            sweep=sweep,
+            sweep_steps=self._sweep_steps,
         )
+        self.target_model = fitting.result()
+        return self._averaged(views, done, started)
+
+    def prepare(self, features: Features, padded: tuple[int, int]) -> None:
+        """Begins to compile what `adapt` needs ahead, on JAX.
+
+        Args:
+            features: Shapes of the features of a window.
+            padded: Height and width of the views, pixels.
+        """
+        backend.prepare(self._mean, self.weights(), self.weights(), np.float32(0))
+        count, stride = self._config.num_views, DECODER_STRIDE
+        windows = [features] * -(-count // self._network.window)
+        planes = backend.shape((count, *(side // stride for side in padded), 1), "float32")
+        arguments = windows, planes, planes, backend.shape((count,), "bool")
+        backend.prepare(self._network.views, *arguments)
+        inputs = backend.output_shapes(self._network.views, *arguments)
+        inputs = self._network_inputs(inputs, backend.shape((count, *padded, 3), "float32"))
+        self._prepare_sweep(
+            (inputs, backend.shape((count, *padded, 1), "uint8")),
+            min(self._sweep_steps, self._config.steps),
+        )
+
+    def _prepare_sweep(self, stack: Sample, steps: int) -> Future[None]:
+        """Begins to compile a sweep for samples of these shapes, unless that was done."""
+        key = stack[1].shape, steps
+        if key not in self._sweeps:
+            compiling = partial(self._step.prepare_sweep, [stack], steps)
+            self._sweeps[key] = backend.in_background(compiling)
+        return self._sweeps[key]
+
+    def _network_inputs(self, inputs: dict[str, Any], images: Any) -> dict[str, Any]:
+        """Returns the inputs of the fine-tuned network from those of the head and the images."""
+        if not self._full:
+            return inputs
+        return {"image": images, **{k: v for k, v in inputs.items() if k not in ("low", "high")}}
+
+    def _averaged(self, views: list[View], done: Adaptation, started: float) -> Adaptation:
+        """Averages the weights with the parent's, and fits the target model to a new encoder."""
         self.average_with_parent(self._config.TUNED_SHARE)
         if self._full:
-            self.target_model = self._fit_target_model(views, samples)
+            windows = self._network.encode_views(np.stack([view.image for view in views]))
+            features = self._network.high(windows, len(views))
+            self.target_model = self._fit_target_model(views, features)
         return Adaptation(done.steps, done.losses, time.monotonic() - started)
 
-    def _fit_target_model(self, views: list[View], samples: list[Sample]) -> TargetModel | None:
-        """Fits the target model on the views, with the current encoder."""
-        if self._guide != "target":
+    def _fit_target_model(
+        self, views: list[View], features: list[Any] | None
+    ) -> TargetModel | None:
+        """Fits the target model on features "high" of the views; none without features."""
+        if self._guide != "target" or features is None:
             return None
-        if self._full:
-            features = [self._network.encode(view.image[None])["high"] for view in views]
-        else:
-            features = [inputs["high"] for inputs, _ in samples]
         return TargetModel.fit(features, [view.coded_mask for view in views])
+
+    def _stack(self, views: list[View], rng: np.random.Generator) -> tuple[list[Features], Sample]:
+        """Encodes the views in windows, and returns these and the samples, [N, ...] each."""
+        images = np.stack([view.image for view in views])
+        windows = self._network.encode_views(images)
+        self.first_features = windows[0]
+        known = [rng.random() >= self._config.MEMORY_DROPOUT for _ in views]
+        inputs = self._network.views(
+            windows,
+            np.stack([view.coded_mask for view in views]),
+            np.stack([view.guide for view in views]),
+            np.array(known),
+        )
+        masks = np.stack([view.mask for view in views])[..., None]
+        pixels = backend.put(images.astype(np.float32)) if self._full else None
+        return windows, (self._network_inputs(inputs, pixels), backend.put(masks))
 
     def _samples(self, views: list[View], rng: np.random.Generator) -> list[Sample]:
         """Encodes the views; a fraction is conditioned on the memory of another view."""
         encoded = [self._network.encode(views[0].image[None])]
+        self.first_features = encoded[0]
         with self._tracing(self._sample(views[0], encoded[0], None)):
             encoded += [self._network.encode(view.image[None]) for view in views[1:]]
         samples = []
@@ -290,9 +222,7 @@ class DecoderTuner(FineTuner):
             if self._parent.config.memory and known and len(views) > 1:
                 # The memory of the annotated frame, which later frames are matched to.
                 other = 0 if index else 1
-                memory = remember(
-                    encoded[other]["key"], views[other].coded_mask, self._network.block
-                )
+                memory = self._network.remember(encoded[other], views[other].coded_mask)
                 readout = self._network.read(encoded[index], *memory)
             samples.append(self._sample(view, encoded[index], readout))
         return samples
@@ -302,16 +232,13 @@ class DecoderTuner(FineTuner):
         # two directions (experiments/results/parent_scenes_choices.json).
         guide = self._network.guide(features, None, view.guide)
         inputs = self._parent.head_inputs(features, guide[None], readout)
-        if self._full:
-            conditioning = {k: v for k, v in inputs.items() if k not in ("low", "high")}
-            image = ops.convert_to_tensor(view.image[None], "float32")
-            inputs = {"image": image, **conditioning}
-        return inputs, view.mask[None, ..., None]
+        image = ops.convert_to_tensor(view.image[None], "float32") if self._full else None
+        return self._network_inputs(inputs, image), view.mask[None, ..., None]
 
     @contextmanager
     def _tracing(self, sample: Sample) -> Iterator[None]:
         """Traces the step in a thread during the encoding, which releases the interpreter."""
-        if self._traced or self._single_graph or keras.config.dtype_policy().name != "float32":
+        if self._traced or keras.config.dtype_policy().name != "float32":
             yield
             return
         self._traced = True
@@ -319,6 +246,11 @@ class DecoderTuner(FineTuner):
             trace = pool.submit(self._step.prepare, *sample)
             yield
             trace.result()
+
+
+def _orders(count: int, rng: np.random.Generator) -> Iterator[int]:
+    """Yields all indices equally often, in a new order every time."""
+    return chain.from_iterable(rng.permutation(count) for _ in repeat(None))
 
 
 def _trainable(layers: list[keras.layers.Layer]) -> list[keras.Variable]:
@@ -329,8 +261,3 @@ def _trainable(layers: list[keras.layers.Layer]) -> list[keras.Variable]:
         if not isinstance(layer, keras.layers.BatchNormalization)
         for variable in layer.trainable_variables
     ]
-
-
-def _concatenated(samples: list[Sample]) -> Sample:
-    inputs = {key: ops.concatenate([s[0][key] for s in samples]) for key in samples[0][0]}
-    return inputs, np.concatenate([s[1] for s in samples])

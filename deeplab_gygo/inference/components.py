@@ -35,7 +35,7 @@ def keep_near(
     predicted = (probability > threshold).astype(np.uint8)
     area = np.count_nonzero(reference)
     count, labels = cv2.connectedComponents(predicted, connectivity=8)
-    if not area or count == 1:
+    if not area or count <= 2:  # All of a single component is kept, wherever it is.
         return probability
     radius = max(1, round(reach * float(np.sqrt(area))))
     distance = cv2.distanceTransform((reference == 0).astype(np.uint8), cv2.DIST_L2, 3)

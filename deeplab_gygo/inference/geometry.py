@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from deeplab_gygo.models.config import DECODER_STRIDE
-from deeplab_gygo.models.guide import encode_probability, guide_at_stride
+from deeplab_gygo.models.guide import encode_probability
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,10 @@ class Geometry:
         height, width = (side // DECODER_STRIDE for side in self.padded)
         if probability is None:
             return np.zeros((height, width, 1), np.float32)
-        return guide_at_stride(encode_probability(self.soft_mask(probability)[..., None]))
+        # By whole factors this is the mean over blocks of `models.guide.guide_at_stride`.
+        size = (width, height)
+        coarse = cv2.resize(self.soft_mask(probability), size, interpolation=cv2.INTER_AREA)
+        return encode_probability(coarse)[..., None]
 
     def labels(self, labels: np.ndarray) -> np.ndarray:
         """Resizes and pads labels, void among them, by the nearest neighbor.
@@ -105,6 +108,33 @@ class Geometry:
         fine = _resized(coarse.astype(np.float32, copy=False), self.padded)
         return _resized(fine[: self.working[0], : self.working[1]], self.frame)
 
+    def resampling(self, stride: int, multiple: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what `logits` does as one matrix per axis, for use in a compiled program.
+
+        Args:
+            stride: Stride of the logits: 1, or a divisor of the sides of the padded input.
+            multiple: The output is grown at the bottom and the right, by zeros, to a multiple of
+                it, so that frames of like sizes share a program.
+
+        Returns:
+            float32 [H', h] and [W', w]; rows @ logits @ columns.T begins with `logits(logits)`.
+
+        Example:
+            >>> geometry = Geometry.fit((30, 50), 480, 16)
+            >>> rows, columns = geometry.resampling(4, 32)
+            >>> coarse = np.random.default_rng(0).normal(size=(8, 16)).astype(np.float32)
+            >>> found = (rows @ coarse @ columns.T)[:30, :50]
+            >>> bool(np.allclose(found, geometry.logits(coarse), atol=1e-4))
+            True
+        """
+        shrinks, matrices = self.frame[0] < self.working[0], []
+        for padded, working, frame in zip(self.padded, self.working, self.frame, strict=True):
+            matrix = _resized_rows(np.eye(padded // stride, dtype=np.float32), padded)
+            matrix = _resized_rows(matrix[:working], frame, shrinks=shrinks)
+            below = -len(matrix) % multiple
+            matrices.append(np.pad(matrix, ((0, below), (0, 0))))
+        return matrices[0], matrices[1]
+
     def _padded(self, values: np.ndarray) -> np.ndarray:
         below, right = (p - w for p, w in zip(self.padded, self.working, strict=True))
         if not below and not right:
@@ -119,6 +149,14 @@ def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     shrinks = size[0] < values.shape[0]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(np.ascontiguousarray(values), size[::-1], interpolation=method)
+
+
+def _resized_rows(values: np.ndarray, count: int, *, shrinks: bool = False) -> np.ndarray:
+    """Resizes the first axis of [N, M] as `_resized` does."""
+    if len(values) == count:
+        return values
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(values), (values.shape[1], count), interpolation=method)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

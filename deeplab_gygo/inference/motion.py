@@ -7,6 +7,9 @@ finds itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -47,7 +50,7 @@ class OpticalFlow:
         self._size = tuple(max(1, round(side * scale)) for side in (height, width))
         rows, columns = np.indices(self._size, np.float32)
         self._grid = np.stack([columns, rows], axis=-1)
-        self._flow = cv2.DISOpticalFlow_create(preset)
+        self._preset = preset
         self._previous = self._gray(image)
 
     def advance(self, image: np.ndarray) -> np.ndarray:
@@ -59,11 +62,26 @@ class OpticalFlow:
         Returns:
             float32 [h, w, 2], column and row in the shrunken previous frame, pixels.
         """
-        current = self._gray(image)
+        return self.advance_all([image])[0]
+
+    def advance_all(
+        self, images: list[np.ndarray], each: Callable[..., Iterable[Any]] = map
+    ) -> list[np.ndarray]:
+        """Computes what `advance` does for consecutive frames.
+
+        Args:
+            images: uint8 [H, W, 3] RGB, the next frames.
+            each: `map`, or that of a pool of threads.
+        """
+        grays = [self._previous, *each(self._gray, images)]
+        self._previous = grays[-1]
+        return list(each(self._source, grays[:-1], grays[1:]))
+
+    def _source(self, previous: np.ndarray, current: np.ndarray) -> np.ndarray:
+        # An object of its own: it keeps what it computes, and threads share none.
+        flow = cv2.DISOpticalFlow_create(self._preset).calc(current, previous, None)
         height, width = self._size
-        flow = self._flow.calc(current, self._previous, None)[:height, :width]
-        self._previous = current
-        return flow + self._grid
+        return flow[:height, :width] + self._grid
 
     def _gray(self, image: np.ndarray) -> np.ndarray:
         height, width = self._size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,18 @@ class MemoryBank:
             return self.first
         keys, values = zip(*frames, strict=True)
         return np.concatenate(keys, axis=1), np.concatenate(values, axis=1)
+
+    def slots(self) -> tuple[list[Any], list[Any], np.ndarray]:
+        """Returns the memory as a fixed number of frames, for a program compiled once.
+
+        Returns:
+            Keys [1, m, C] and values [1, m, V] of every frame, as they were stored, and bool [N],
+            the frames that are not stand-ins for those to come; N is the capacity and one.
+        """
+        frames = [self.first, *self._later]
+        missing = (self._later.maxlen or 0) + 1 - len(frames)
+        keys, values = zip(*frames, *[self.first] * missing, strict=True)
+        return list(keys), list(values), np.arange(len(keys)) < len(frames)
 
 
 @dataclass

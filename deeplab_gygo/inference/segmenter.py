@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
-from itertools import chain
-from typing import Any
+from functools import partial
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from deeplab_gygo import backend
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.adapter import DecoderTuner
@@ -17,7 +20,7 @@ from deeplab_gygo.inference.components import keep_near
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.inference.motion import OpticalFlow, moved
-from deeplab_gygo.inference.network import EncoderFn, Features, ForwardPass, one_of
+from deeplab_gygo.inference.network import EncoderFn, Features, ForwardPass
 from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
 from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
 from deeplab_gygo.inference.propagation import Propagation
@@ -28,11 +31,26 @@ from deeplab_gygo.inference.zoom import Window
 from deeplab_gygo.io.masks import VOID
 from deeplab_gygo.io.sequence import Frame, Sequence
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.memory import Memory, remember
+from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
+
+READING_SECONDS = 1.0
+"""Time that an interrupted run waits for a window of frames that is being read."""
 
 LOSS_OF_JACCARD = 0.05
 """Loss of J on the annotated frame above which a fine-tuning is warned about."""
+
+
+class _Encoded(NamedTuple):
+    """A window of frames.
+
+    Attributes:
+        views: Features per view; where every object has an encoder of its own, their images.
+        sources: Of every frame, where its pixels were in the frame before; empty if not needed.
+    """
+
+    views: list[Any]
+    sources: list[np.ndarray]
 
 
 class DeepLabSegmenter(SegmenterBase):
@@ -75,22 +93,26 @@ class DeepLabSegmenter(SegmenterBase):
         tunes = config.mode == "fine-tune"
         self._full = tunes and config.adapt == "full"
         self._network = ForwardPass(
-            parent, refine=config.refine, encode=encode, frozen=not self._full
+            parent,
+            refine=config.refine,
+            encode=encode,
+            frozen=not self._full,
+            window=config.ENCODE_BATCH,
         )
         self._tuner = DecoderTuner(parent, config, self._network, self._guide) if tunes else None
         self._active: ObjectState | None = None
         self._judged = False
         self._seen: list[tuple[ObjectState, Features]] = []
+        self._annotated: Features | None = None
         self.enlarges = True
         self._window: Window | None = None
         self._flow: OpticalFlow | None = None
-        self._sources: list[np.ndarray] = []
 
     @property
     def first_memory(self) -> Memory | None:
         """Memory of the annotated frame of a single object; None without one."""
         memory = self._objects[0].memory if len(self._objects) == 1 else None
-        return None if memory is None else memory.first
+        return None if memory is None else tuple(map(np.asarray, memory.first))
 
     @property
     def target_model(self) -> TargetModel | None:
@@ -100,7 +122,7 @@ class DeepLabSegmenter(SegmenterBase):
     def release(self) -> None:
         """Ends the sequence and restores the parent's weights."""
         self._size, self._objects, self._active = None, [], None
-        self._window, self._flow = None, None
+        self._window, self._flow, self._annotated = None, None, None
         if self._tuner is not None:
             self._tuner.reset()
 
@@ -108,7 +130,49 @@ class DeepLabSegmenter(SegmenterBase):
         short_side = self.config.short_side
         self._work_at(Geometry.fit(image.shape[:2], short_side, self._parent.stride))
         self.batch_size = type(self).batch_size
-        self._window, self._flow, self._active = None, None, None
+        self._window, self._flow, self._active, self._annotated = None, None, None, None
+        # Side by side with each other, with decoding, and with the augmentation of views.
+        if backend.name() == "jax":
+            backend.in_background(partial(self._prepare, self._geometry, self._propagation))
+
+    def prepare(self, frame: tuple[int, int]) -> None:
+        """Compiles all programs for frames of a size, those for small objects too, and waits (JAX).
+
+        Args:
+            frame: Height and width of the frames, pixels.
+        """
+        if backend.name() != "jax":
+            return
+        self._work_at(Geometry.fit(frame, self.config.short_side, self._parent.stride))
+        self._prepare(self._geometry, self._propagation, small=self._needs_mask)
+        backend.wait_for_background()
+
+    def _prepare(
+        self, geometry: Geometry, propagation: Propagation, *, small: bool = False
+    ) -> None:
+        """Begins to compile all programs that a clip of this size needs."""
+        config, network = self.config, self._network
+        features = [network.prepare_encoder(view.geometry.padded) for view in propagation.views]
+        if self._tuner is not None:
+            self._tuner.prepare(features[0], geometry.padded)
+        tracked = ObjectState(1, np.zeros(geometry.frame, np.float32))
+        if self._guide == "target":
+            tracked.target_model = TargetModel(np.zeros(features[0]["high"].shape[-1:]), 0.0)
+        two_passes = not self._needs_mask and config.zero_shot_anchor_frames
+        if two_passes:
+            propagation.prepare(features, tracked)
+            propagation = Propagation(network, config, geometry, config.guide)
+        if self._parent.config.memory and (self._needs_mask or two_passes):
+            first = network.prepare_memory(features[0], geometry.guide(None))
+            capacity = config.zero_shot_anchor_frames if two_passes else config.memory_frames
+            tracked.memory = MemoryBank(first, capacity)
+        propagations = [propagation]
+        if small:  # An enlarged part has the working size.
+            view = geometry.working
+            enlarged = Geometry.fit(view, min(view), self._parent.stride)
+            propagations.append(Propagation(network, config, enlarged, self._guide))
+        for each in propagations:
+            each.prepare(features[: len(each.views)], tracked, unguided=bool(two_passes))
 
     def _work_at(self, geometry: Geometry) -> None:
         self._geometry = geometry
@@ -140,8 +204,8 @@ class DeepLabSegmenter(SegmenterBase):
     def _whole(self, probability: np.ndarray) -> np.ndarray:
         return probability if self._window is None else self._window.paste(probability)
 
-    def _predict(self, frames: list[Frame]) -> list[Prediction]:
-        predictions = super()._predict(frames)
+    def _predict(self, frames: list[Frame], encoded: Any = None) -> list[Prediction]:
+        predictions = super()._predict(frames, encoded)
         if self._window is not None:
             self._follow(self._window, frames[-1].image, predictions[-1].mask)
         return predictions
@@ -178,12 +242,17 @@ class DeepLabSegmenter(SegmenterBase):
         elif self._guide == "target":
             adaptation = self._fit_target_model(image, single, tracked)
         if self._parent.config.memory:
-            features = self._network.encode(self._geometry.image(image)[None])
             coded = self._geometry.guide(tracked.probability)
-            first = remember(features["key"], coded, self._network.block)
+            first = self._network.remember(self._annotated_features(image), coded)
             tracked.memory = MemoryBank(first, self.config.memory_frames)
         self._active = tracked
         return tracked, adaptation
+
+    def _annotated_features(self, image: np.ndarray) -> Features:
+        """Returns features of a window that begins with the annotated frame; encoded once."""
+        if self._annotated is None or self._full:
+            self._annotated = self._network.encode(self._geometry.image(image)[None])
+        return self._annotated
 
     def _views(self, image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> list[View]:
         return augmented_views(
@@ -214,6 +283,7 @@ class DeepLabSegmenter(SegmenterBase):
             self._first_jaccard(image, mask, None)
         self._judged = True
         done = tuner.adapt(views, rng, started=started, progress=progress)
+        self._annotated = tuner.first_features
         tracked.weights, tracked.target_model = tuner.weights(), tuner.target_model
         self._warn_of_low_jaccard(tuner, image, mask, tracked)
         return Adaptation(done.steps, done.losses, time.monotonic() - started)
@@ -224,23 +294,37 @@ class DeepLabSegmenter(SegmenterBase):
         """Fits the target model without changing any weight."""
         started = time.monotonic()
         views = self._views(image, mask, np.random.default_rng([self._seed, tracked.label]))
-        features = [self._network.encode(view.image[None])["high"] for view in views]
-        tracked.target_model = TargetModel.fit(features, [view.coded_mask for view in views])
+        features = self._network.encode_views(np.stack([view.image for view in views]))
+        self._annotated = features[0]
+        tracked.target_model = TargetModel.fit(
+            self._network.high(features, len(views)), [view.coded_mask for view in views]
+        )
         return Adaptation(seconds=time.monotonic() - started)
 
     def _first_jaccard(
         self, image: np.ndarray, mask: np.ndarray, model: TargetModel | None
     ) -> float:
         """Returns J on the annotated frame, with the guide and the memory of the next one."""
-        features = self._network.encode(self._geometry.image(image)[None])
+        features = self._annotated_features(image)
         coded, guide, readout = self._geometry.guide(mask), None, None
+        if self._network.fused:
+            # By the program that the frames need as well: no other one is compiled.
+            tracked = ObjectState(1, mask.astype(np.float32), target_model=model)
+            if self._parent.config.memory:
+                first = self._network.remember(features, coded)
+                tracked.memory = MemoryBank(first, self.config.memory_frames)
+            seen = [features, *self._other_views(image)]
+            return jaccard(self._propagation.probability(seen, tracked) > 0.5, mask)
         if self._guide != "none":
             guide = self._network.guide(features, model, coded)
         if self._parent.config.memory:
-            memory = remember(features["key"], coded, self._network.block)
-            readout = self._network.read(features, *memory)
+            readout = self._network.read(features, *self._network.remember(features, coded))
         logits = self._network.logits(features, [guide], readout)
         return jaccard(self._geometry.logits(logits) > 0, mask)
+
+    def _other_views(self, image: np.ndarray) -> list[Features]:
+        """Returns the features of the annotated frame in the views beside the first."""
+        return [self._network.encode(batch) for batch in self._propagation.inputs([image])[1:]]
 
     def _warn_of_low_jaccard(
         self, tuner: DecoderTuner, image: np.ndarray, mask: np.ndarray, tracked: ObjectState
@@ -280,26 +364,53 @@ class DeepLabSegmenter(SegmenterBase):
                 self.adaptation = Adaptation(seconds=two_pass.seconds)
                 yield prediction
 
-    def _encode(self, images: list[np.ndarray]) -> Any:
-        inputs = self._propagation.inputs(images)
-        self._seen = []
-        if self._flow is not None:
-            self._sources = [self._flow.advance(image) for image in images]
+    def _segmented(self, frames: Iterator[Frame], size: int) -> Iterator[Prediction]:
+        if not self._network.fused or size == 1:
+            yield from super()._segmented(frames, size)
+            return
+
+        def read() -> tuple[list[Frame], Any]:
+            batch = list(islice(frames, size))
+            return batch, self._encode([self._checked_image(frame) for frame in batch])
+
+        # The next window is decoded and encoded while the frames of this one are segmented.
+        ahead = backend.in_background(read)
+        try:
+            while True:
+                batch, encoded = ahead.result()
+                if not batch:
+                    return
+                ahead = backend.in_background(read)
+                yield from self._predict(batch, encoded)
+        finally:
+            # The caller closes the frames, which must not be read meanwhile.
+            wait([ahead], READING_SECONDS)
+
+    def _encode(self, images: list[np.ndarray]) -> _Encoded | None:
+        if not images:
+            return None
+        with ThreadPoolExecutor(len(images)) as pool:
+            # Where the network has a device of its own, the processor's cores are free for this.
+            each = pool.map if self._network.fused else map
+            inputs = self._propagation.inputs(images, each)
+            sources = [] if self._flow is None else self._flow.advance_all(images, each)
         if self._full and len(self._objects) > 1:
-            return inputs  # Every object has an encoder of its own.
+            return _Encoded(inputs, sources)  # Every object has an encoder of its own.
         if len(self._objects) == 1:
             self._activate(self._objects[0])
-        return [self._network.encode(batch) for batch in inputs]
+        return _Encoded([self._network.encode(batch) for batch in inputs], sources)
 
-    def _predict_object(self, features: Any, position: int, tracked: ObjectState) -> np.ndarray:
+    def _predict_object(
+        self, features: _Encoded, position: int, tracked: ObjectState
+    ) -> np.ndarray:
         self._activate(tracked)
-        if self._flow is not None:
-            tracked.probability = moved(tracked.probability, self._sources[position])
+        if features.sources:
+            tracked.probability = moved(tracked.probability, features.sources[position])
+        seen = features.views
         if self._full and len(self._objects) > 1:
-            features = [self._network.encode(batch) for batch in features]
-        seen = [one_of(view, position) for view in features]
+            seen = [self._network.encode(batch) for batch in seen]
         self._seen.append((tracked, seen[0]))
-        probability = self._propagation.probability(seen, tracked)
+        probability = self._propagation.probability(seen, tracked, position=position)
         lost = tracked.is_lost(self._threshold, self.config.LOST_AREA_FRACTION)
         if lost or not self._needs_mask:
             return probability
@@ -308,7 +419,7 @@ class DeepLabSegmenter(SegmenterBase):
     def _finish_frame(self, position: int) -> None:
         if self._needs_mask:
             for tracked, features in self._seen:
-                self._propagation.remember(features, tracked)
+                self._propagation.remember(features, tracked, position)
         self._seen = []
 
     def _activate(self, tracked: ObjectState) -> None:

@@ -226,15 +226,20 @@ class SegmenterBase(ABC):
             yield Prediction(first.index, first.name, probability, mask, 0.0)
         # A stream is segmented as its frames arrive.
         size = 1 if sequence.read_once else self.batch_size
+        yield from self._segmented(frames, size)
+
+    def _segmented(self, frames: Iterator[Frame], size: int) -> Iterator[Prediction]:
+        """Yields the predictions of frames, segmented in batches of a size."""
         while batch := list(islice(frames, size)):
             yield from self._predict(batch)
 
-    def _predict(self, frames: list[Frame]) -> list[Prediction]:
+    def _predict(self, frames: list[Frame], encoded: Any = None) -> list[Prediction]:
+        """Segments a batch of frames, whose features may have been computed before."""
         if self._size is None:
             raise UsageError("A sequence begins before its frames are segmented", met="no begin()")
-        images = [self._checked_image(frame) for frame in frames]
+        images = [self._checked_image(frame) for frame in frames] if encoded is None else []
         started = time.monotonic()
-        features = self._encode(images)
+        features = self._encode(images) if encoded is None else encoded
         encoding = (time.monotonic() - started) / len(frames)
         predictions = []
         for position, frame in enumerate(frames):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -23,12 +23,11 @@ from deeplab_gygo.inference.components import main_component
 from deeplab_gygo.inference.confidence import expected_jaccard
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.geometry import Geometry
-from deeplab_gygo.inference.network import Features, ForwardPass, one_of
+from deeplab_gygo.inference.network import Features, ForwardPass
 from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
 from deeplab_gygo.inference.prediction import Prediction
-from deeplab_gygo.inference.propagation import Propagation
+from deeplab_gygo.inference.propagation import Propagation, levels_of, probability_of
 from deeplab_gygo.io.sequence import Frame
-from deeplab_gygo.models.memory import remember
 
 MIN_ANCHOR_AREA = 0.002
 """Fraction of the frame that the object covers at least on an anchor frame."""
@@ -44,6 +43,10 @@ SEPARATE_MIN_CONFIDENCE = 0.95
 
 ANCHOR_SPACING = 4
 """Minimum distance of anchor frames, frames: neighbors are redundant."""
+
+
+Encoded = tuple[list[Features], int]
+"""Features of a window of frames, per view, and the position of a frame in it."""
 
 
 @dataclass
@@ -85,6 +88,7 @@ class TwoPassSegmenter:
         # nothing (held-back sequences: J .763 without, .765 with it).
         self._guided = Propagation(network, config, geometry, config.guide)
         self._anchor: ObjectState | None = None
+        self._encoded: dict[int, Encoded] = {}
         self.seconds = 0.0
 
     def run(
@@ -121,8 +125,7 @@ class TwoPassSegmenter:
             inputs = self._unguided.inputs([read(frame) for frame in batch])
             features = [self._network.encode(view) for view in inputs]
             for position in range(len(batch)):
-                seen = [one_of(view, position) for view in features]
-                probability = self._unguided.probability(seen, tracked)
+                probability = self._unguided.probability(features, tracked, position=position)
                 chunk.images.append([view[position] for view in inputs])
                 chunk.confidence.append(expected_jaccard(probability, threshold))
                 area = float(np.mean(main_component(probability, threshold) > threshold))
@@ -148,8 +151,9 @@ class TwoPassSegmenter:
         known = bool(anchors) or forward.memory is not None
         propagation = self._guided if known else self._unguided
         results = []
+        self._encoded = {}
         for index in reversed(range(best)):
-            probability = self._predict(propagation, chunk, index, backward)
+            probability = self._predict(propagation, chunk, index, backward, step=-1)
             results.append((_pack(probability), backward.confidence))
         # The frames before the best anchor were segmented last to first: they share the time.
         each = (time.monotonic() - start) / max(1, best)
@@ -157,7 +161,7 @@ class TwoPassSegmenter:
             clock = time.monotonic()
             if index < best:
                 packed, confidence = results.pop()
-                probability, seconds = self._unpack(packed), each
+                probability, seconds = probability_of(self._levels(packed)), each
             else:
                 probability = self._predict(propagation, chunk, index, forward)
                 confidence, seconds = forward.confidence, time.monotonic() - clock
@@ -171,13 +175,13 @@ class TwoPassSegmenter:
         if not anchors:
             return tracked
         threshold = self._config.threshold
-        memory = None
+        memory, encoded = None, self._encode(chunk, anchors, len(self._unguided.views))
         for index in anchors:
-            features = self._features(chunk.images[index])
-            found = self._unguided.probability(features, self._new_object())
+            features, position = encoded[index]
+            found = self._unguided.probability(features, self._new_object(), position=position)
             probability = main_component(found, threshold)
             coded = self._geometry.guide((probability > threshold).astype(np.float32))
-            stored = remember(features[0]["key"], coded, self._network.block)
+            stored = self._network.remember(features[0], coded, position)
             if memory is None:
                 tracked.probability = probability
                 tracked.usual_area = float(np.count_nonzero(probability > threshold))
@@ -191,32 +195,50 @@ class TwoPassSegmenter:
         self._anchor = self._anchor or tracked
         return tracked
 
-    def _features(self, images: list[np.ndarray]) -> list[Features]:
-        return [self._network.encode(image[None]) for image in images]
+    def _encode(self, chunk: Chunk, indices: Sequence[int], views: int) -> dict[int, Encoded]:
+        """Encodes frames of a chunk in their first views, in windows where a frame is a program."""
+        size = self._network.window if self._network.fused else 1
+        encoded: dict[int, Encoded] = {}
+        for start in range(0, len(indices), size):
+            window = indices[start : start + size]
+            features = [
+                self._network.encode(np.stack([chunk.images[index][view] for index in window]))
+                for view in range(views)
+            ]
+            encoded |= {index: (features, position) for position, index in enumerate(window)}
+        return encoded
 
     def _predict(
-        self, propagation: Propagation, chunk: Chunk, index: int, tracked: ObjectState
+        self,
+        propagation: Propagation,
+        chunk: Chunk,
+        index: int,
+        tracked: ObjectState,
+        step: int = 1,
     ) -> np.ndarray:
-        # The views of the second pass are the first ones of the first pass.
-        features = self._features(chunk.images[index][: len(propagation.views)])
+        if index not in self._encoded:
+            size = self._network.window if self._network.fused else 1
+            ahead = range(index, index + step * size, step)
+            known = [i for i in ahead if 0 <= i < len(chunk.images)]
+            # The views of the second pass are the first ones of the first pass.
+            self._encoded = self._encode(chunk, known, len(propagation.views))
+        features, position = self._encoded[index]
         # Averaged with the unguided first pass: the anchors may be wrong for this frame.
-        unguided = self._unpack(chunk.unguided[index])
-        logits = np.log(unguided / (1 - unguided))
-        probability = propagation.probability(features, tracked, logits)
+        unguided = self._levels(chunk.unguided[index])
+        probability = propagation.probability(features, tracked, unguided, position)
         tracked.confidence = expected_jaccard(probability, self._config.threshold)
         tracked.update(probability, self._config.threshold)
         return probability
 
-    def _unpack(self, packed: bytes) -> np.ndarray:
-        """Returns probabilities float32 [H, W], within half a level of the original."""
-        plane = np.frombuffer(zlib.decompress(packed), np.uint8).astype(np.float32)
-        return (plane.reshape(self._geometry.frame) + np.float32(0.5)) / np.float32(256)
+    def _levels(self, packed: bytes) -> np.ndarray:
+        """Returns probabilities in 256 levels, uint8 [H, W]."""
+        plane = np.frombuffer(zlib.decompress(packed), np.uint8)
+        return plane.reshape(self._geometry.frame)
 
 
 def _pack(probability: np.ndarray) -> bytes:
     """Compresses probabilities in 256 levels, none of which is 0 or 1."""
-    levels = np.minimum(probability * 256, 255).astype(np.uint8)
-    return zlib.compress(levels.tobytes(), 1)
+    return zlib.compress(levels_of(probability).tobytes(), 1)
 
 
 def select_anchors(

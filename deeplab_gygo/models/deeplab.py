@@ -23,7 +23,12 @@ from deeplab_gygo.models.head import build_head, conditioning_inputs
 from deeplab_gygo.models.inference_encoder import InferenceEncoder
 from deeplab_gygo.models.memory import readout_channels
 from deeplab_gygo.models.refinement import build_refiner
-from deeplab_gygo.models.weight_file import assign_variables, named_variables, shapes_of
+from deeplab_gygo.models.weight_file import (
+    assign_variables,
+    named_variables,
+    reset_dropout,
+    shapes_of,
+)
 from deeplab_gygo.models.weight_reader import WeightFile
 
 
@@ -82,13 +87,14 @@ class DeepLabV3Plus:
             WeightsError: The arrays are damaged, or do not fit the architecture.
         """
         encoder, shapes = InferenceEncoder.without_weights(file.config) or (None, {})
-        network = cls(file.config, inference_encoder=encoder)
+        network = backend.without_values(partial(cls, file.config, inference_encoder=encoder))
         variables = named_variables(*(network.parts if encoder is None else network._decoder))
         arrays = file.read({**shapes, **shapes_of(variables)})
         if encoder is not None:
             network._inference_encoder = InferenceEncoder.from_arrays(file.config, arrays)
         others = {name: array for name, array in arrays.items() if name not in shapes}
         assign_variables(variables, others, file.config, file.path)
+        reset_dropout(network._decoder)
         return network
 
     def build_encoder(self) -> keras.Model:
@@ -97,7 +103,7 @@ class DeepLabV3Plus:
         From then on its weights may change, and `inference_encoder` takes the current ones.
         """
         if self._encoder is None:
-            self._encoder = _encoder(self.config, None)
+            self._encoder = backend.without_values(partial(_encoder, self.config, None))
             arrays = self._inference_encoder.arrays
             assign_variables(named_variables(self._encoder), arrays, self.config, "memory")
             self._inference_encoder = None

@@ -14,8 +14,10 @@ from keras import layers
 from deeplab_gygo.models.config import GUIDE_PLANES, ModelConfig
 from deeplab_gygo.models.layers import (
     BroadcastLike,
+    DepthwiseConvolution2D,
     GuideMatching,
     GuideMean,
+    PointwiseConv2D,
     ResizeToFeatures,
 )
 from deeplab_gygo.models.memory import DepthToSpace, readout_channels
@@ -74,7 +76,7 @@ def _batch_norm(config: ModelConfig, name: str) -> layers.BatchNormalization:
 
 def _conv_block(features, config: ModelConfig, channels: int, name: str):
     """1x1 convolution, BatchNorm, ReLU."""
-    features = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_conv")(features)
+    features = PointwiseConv2D(channels, use_bias=False, name=f"{name}_conv")(features)
     return layers.ReLU(name=f"{name}_relu")(_batch_norm(config, f"{name}_norm")(features))
 
 
@@ -89,19 +91,16 @@ def _conv3x3(features, config: ModelConfig, channels: int, rate: int, name: str)
             channels, 3, padding="same", dilation_rate=rate, use_bias=False, name=f"{name}_conv"
         )(features)
         return layers.ReLU(name=f"{name}_relu")(_batch_norm(config, f"{name}_norm")(features))
-    features = layers.DepthwiseConv2D(
+    features = DepthwiseConvolution2D(
         3,
-        padding="same",
         dilation_rate=rate,
-        use_bias=False,
         depthwise_initializer=keras.initializers.TruncatedNormal(stddev=0.33),
         name=f"{name}_depthwise",
     )(features)
     features = _batch_norm(config, f"{name}_depthwise_norm")(features)
     features = layers.ReLU(name=f"{name}_depthwise_relu")(features)
-    features = layers.Conv2D(
+    features = PointwiseConv2D(
         channels,
-        1,
         use_bias=False,
         kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.06),
         name=f"{name}_pointwise",
@@ -143,7 +142,7 @@ def _fuse_guide(context, guide, config: ModelConfig):
         activation="relu",
         name="guide_shape2",
     )(shape)
-    embedding = layers.Conv2D(64, 1, name="guide_embedding")(context)
+    embedding = PointwiseConv2D(64, name="guide_embedding")(context)
     mean = GuideMean(name="guide_mean")(coarse)
     matches = GuideMatching(name="guide_matching")([embedding, mean])
     fused = layers.Concatenate(name="guide_concat")([context, shape, matches])
@@ -158,8 +157,8 @@ def _fuse_readout(context, readout, config: ModelConfig):
     """
     fused = layers.Concatenate(name="recall_concat")([context, readout])
     fused = layers.Conv2D(64, 3, padding="same", activation="relu", name="recall_conv")(fused)
-    fused = layers.Conv2D(
-        context.shape[-1], 1, use_bias=False, kernel_initializer="zeros", name="recall_join"
+    fused = PointwiseConv2D(
+        context.shape[-1], use_bias=False, kernel_initializer="zeros", name="recall_join"
     )(fused)
     return layers.Add(name="recall_add")([context, fused])
 
@@ -171,9 +170,8 @@ def _fuse_mask_readout(features, guide, readout, config: ModelConfig):
         parts.append(guide)
     sharp = layers.Concatenate(name="recall_sharp")(parts) if len(parts) > 1 else parts[0]
     sharp = layers.Conv2D(16, 3, padding="same", activation="relu", name="recall_sharp_conv")(sharp)
-    sharp = layers.Conv2D(
+    sharp = PointwiseConv2D(
         config.decoder_channels,
-        1,
         use_bias=False,
         kernel_initializer="zeros",
         name="recall_sharp_join",
@@ -192,8 +190,7 @@ def _decoder(low, context, guide, readout, config: ModelConfig):
     if readout is not None:
         features = _fuse_mask_readout(features, guide, readout, config)
     features = _conv3x3(features, config, config.decoder_channels, 1, "decoder2")
-    return layers.Conv2D(
-        1,
+    return PointwiseConv2D(
         1,
         kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.01),
         dtype="float32",

@@ -110,10 +110,7 @@ class InferenceEncoder:
                 )
             return features
 
-        weights = [
-            tuple(ops.convert_to_tensor(array, dtype) for array in pair) for pair in self.weights
-        ]
-        return run, weights
+        return run, backend.put(self.weights, dtype)
 
 
 class _Unfit(Exception):

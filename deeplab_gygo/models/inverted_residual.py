@@ -17,6 +17,7 @@ import keras
 from keras import layers
 
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.models.layers import DepthwiseConvolution2D, PointwiseConv2D
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -202,21 +203,31 @@ class Builder:
         Returns:
             [B, ceil(h/stride), ceil(w/stride), channels].
         """
-        options = {
-            "strides": stride,
-            "padding": "same",
-            "dilation_rate": rate,
-            "use_bias": False,
-            "data_format": "channels_last",
-            "name": name,
-        }
         # Keeps gradient variances (official EfficientNet code). A new one for each layer: a Keras
         # initializer returns the same numbers at every call.
         initial = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
         if channels is None:
-            layer = layers.DepthwiseConv2D(kernel, depthwise_initializer=initial, **options)
+            layer = DepthwiseConvolution2D(
+                kernel,
+                strides=stride,
+                dilation_rate=rate,
+                depthwise_initializer=initial,
+                name=name,
+            )
+        elif kernel == 1:
+            layer = PointwiseConv2D(channels, use_bias=False, kernel_initializer=initial, name=name)
         else:
-            layer = layers.Conv2D(channels, kernel, kernel_initializer=initial, **options)
+            layer = layers.Conv2D(
+                channels,
+                kernel,
+                strides=stride,
+                padding="same",
+                dilation_rate=rate,
+                use_bias=False,
+                data_format="channels_last",
+                kernel_initializer=initial,
+                name=name,
+            )
         features = layers.BatchNormalization(
             axis=-1,
             epsilon=self.spec.norm_epsilon,

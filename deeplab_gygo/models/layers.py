@@ -1,4 +1,4 @@
-"""Layers without weights: resizing, broadcasting, and the use of a guide."""
+"""Layers: convolutions that compile quickly, resizing, broadcasting, and the use of a guide."""
 
 from __future__ import annotations
 
@@ -7,6 +7,56 @@ from keras import ops
 
 from deeplab_gygo import backend
 from deeplab_gygo.models.memory import unit
+
+
+@keras.saving.register_keras_serializable("deeplab_gygo")
+class PointwiseConv2D(keras.layers.Conv2D):
+    """A `Conv2D` of one position: a matrix product on JAX, see `backend.pointwise_conv`.
+
+    Args:
+        filters: Output channels.
+        **options: Options of `keras.layers.Conv2D` but kernel size, strides and padding.
+    """
+
+    def __init__(self, filters: int, **options):
+        super().__init__(filters, 1, **{**options, "data_format": "channels_last"})
+
+    def convolution_op(self, inputs, kernel):
+        return backend.pointwise_conv(inputs, kernel)
+
+    def get_config(self):
+        config = super().get_config()
+        for name in ("kernel_size", "strides", "padding", "dilation_rate", "groups", "data_format"):
+            config.pop(name)
+        return config
+
+
+@keras.saving.register_keras_serializable("deeplab_gygo")
+class DepthwiseConvolution2D(keras.layers.DepthwiseConv2D):
+    """A `DepthwiseConv2D` with "same" padding, without bias or activation.
+
+    On JAX it is computed by `backend.depthwise_conv`.
+
+    Args:
+        kernel_size: Side of the kernel, pixels.
+        strides: Stride; 1 where `dilation_rate` is larger.
+        dilation_rate: Dilation.
+        **options: Other options of `keras.layers.DepthwiseConv2D`.
+    """
+
+    def __init__(self, kernel_size: int, *, strides: int = 1, dilation_rate: int = 1, **options):
+        fixed = {"padding": "same", "use_bias": False, "data_format": "channels_last"}
+        super().__init__(
+            kernel_size, strides=strides, dilation_rate=dilation_rate, **{**options, **fixed}
+        )
+
+    def call(self, inputs):
+        return backend.depthwise_conv(
+            inputs,
+            ops.convert_to_tensor(self.kernel),
+            stride=self.strides[0],
+            rate=self.dilation_rate[0],
+        )
 
 
 @keras.saving.register_keras_serializable("deeplab_gygo")

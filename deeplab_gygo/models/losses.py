@@ -124,7 +124,7 @@ def l2_sp(variables: list[keras.Variable], weight: float) -> Callable[[list[Any]
     """
     if not weight:
         return None
-    start = [ops.convert_to_tensor(v.numpy()) for v in variables]
+    start = backend.put([v.numpy() for v in variables])
 
     def regularizer(values: list[Any]) -> Any:
         distances = [

@@ -9,6 +9,9 @@ serves with no, one or many memory frames.
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -28,20 +31,41 @@ def readout_channels(block_size: int) -> int:
     return block_size * block_size + SIMILARITIES
 
 
-def space_to_depth(coded: np.ndarray, block_size: int) -> np.ndarray:
+def space_to_depth(coded: Any, block_size: int, ops: ModuleType = np) -> Any:
     """Moves the blocks of a coded mask to channels.
 
     Args:
-        coded: float32 [H, W, 1], +1 object, -1 background, 0 unknown; H and W are multiples of
+        coded: float32 [..., H, W, 1], +1 object, -1 background, 0 unknown; H and W are multiples of
             `block_size`.
         block_size: Side of a block.
+        ops: `numpy`, or `keras.ops` for tensors.
 
     Returns:
-        float32 [H / block_size, W / block_size, block_size^2].
+        float32 [..., H / block_size, W / block_size, block_size^2].
     """
-    height, width = coded.shape[0] // block_size, coded.shape[1] // block_size
-    blocks = coded.reshape(height, block_size, width, block_size).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(blocks.reshape(height, width, block_size * block_size))
+    *batch, height, width, _ = coded.shape
+    height, width = height // block_size, width // block_size
+    blocks = ops.reshape(coded, (*batch, height, block_size, width, block_size))
+    blocks = ops.swapaxes(blocks, -3, -2)
+    return ops.reshape(blocks, (*batch, height, width, block_size * block_size))
+
+
+def memory_of(key: Any, coded: Any, block_size: int, ops: ModuleType = ops) -> tuple[Any, Any]:
+    """Makes a memory of frames from tensors; to be compiled or traced.
+
+    Args:
+        key: float [B, h, w, C], the encoder's keys of the frames.
+        coded: float32 [B, h * block_size, w * block_size, 1], their masks coded as guides.
+        block_size: Side of a block.
+        ops: `keras.ops`, or `numpy` for arrays.
+
+    Returns:
+        Keys float32 [B, h * w, C] and values float32 [B, h * w, block_size^2].
+    """
+    values = space_to_depth(coded, block_size, ops)
+    count, positions = key.shape[0], key.shape[1] * key.shape[2]
+    keys = ops.reshape(key, (count, positions, key.shape[-1]))
+    return keys, ops.reshape(values, (count, positions, values.shape[-1]))
 
 
 def remember(key, coded: np.ndarray, block_size: int) -> Memory:
@@ -56,8 +80,7 @@ def remember(key, coded: np.ndarray, block_size: int) -> Memory:
         Keys float32 [1, h * w, C] and values float32 [1, h * w, block_size^2].
     """
     array = ops.convert_to_numpy(key).astype(np.float32)
-    values = space_to_depth(coded, block_size)
-    return array.reshape(1, -1, array.shape[-1]), values.reshape(1, -1, values.shape[-1])
+    return memory_of(array, coded[None], block_size, np)
 
 
 class _Rearrange(keras.layers.Layer):
@@ -119,18 +142,36 @@ class MemoryRead(keras.layers.Layer):
     """
 
     def call(self, inputs):
-        query, key, value = (ops.cast(part, "float32") for part in inputs)
-        shape = ops.shape(query)
-        flat = unit(ops.reshape(query, (-1, shape[1] * shape[2], query.shape[-1])))
-        similarity = ops.matmul(flat, ops.transpose(unit(key), (0, 2, 1)))
-        read = ops.matmul(ops.softmax(TEMPERATURE * similarity, axis=-1), value)
-        occupied = ops.mean(value, axis=-1)[:, None]
-        best = [
-            ops.max(similarity * ops.relu(sign * occupied), axis=-1, keepdims=True)
-            for sign in (1.0, -1.0)
-        ]
-        joined = ops.concatenate([read, *best], axis=-1)
-        return ops.reshape(joined, (-1, shape[1], shape[2], joined.shape[-1]))
+        return read_memory(*inputs)
+
+
+def read_memory(query: Any, key: Any, value: Any, valid: Any = None) -> Any:
+    """Reads out the masks of memory positions as `MemoryRead` does; to be compiled or traced.
+
+    Args:
+        query: Key of the frame, float [B, h, w, C].
+        key: Keys of the memory, float [B, M, C].
+        value: Values of the memory, float [B, M, V].
+        valid: bool [M], the positions that hold something; None for all.
+
+    Returns:
+        float32 [B, h, w, V + 2].
+    """
+    query, key, value = (ops.cast(part, "float32") for part in (query, key, value))
+    shape = ops.shape(query)
+    flat = unit(ops.reshape(query, (-1, shape[1] * shape[2], query.shape[-1])))
+    similarity = ops.matmul(flat, ops.transpose(unit(key), (0, 2, 1)))
+    scores = TEMPERATURE * similarity
+    occupied = ops.mean(value, axis=-1)[:, None]
+    matches = [similarity * ops.relu(sign * occupied) for sign in (1.0, -1.0)]
+    if valid is not None:
+        # Below every score, and every match, of a position that holds something.
+        scores = ops.where(valid, scores, -1e9)
+        matches = [ops.where(valid, match, -1e9) for match in matches]
+    read = ops.matmul(ops.softmax(scores, axis=-1), value)
+    best = [ops.max(match, axis=-1, keepdims=True) for match in matches]
+    joined = ops.concatenate([read, *best], axis=-1)
+    return ops.reshape(joined, (-1, shape[1], shape[2], joined.shape[-1]))
 
 
 def build_reader(key_channels: int, block_size: int) -> keras.Model:

@@ -15,6 +15,7 @@ from keras import layers, ops
 from deeplab_gygo import backend
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.guided_filter import GuidedFilter, channels
+from deeplab_gygo.models.layers import DepthwiseConvolution2D, PointwiseConv2D
 
 REFINED_STRIDE = 1
 """Stride of the refined logits. Their change is computed at stride 2 and upsampled; the decoder's
@@ -92,7 +93,7 @@ def build_refiner(config: ModelConfig, low_channels: int, fine_channels: int) ->
     fine_squashed = ops.tanh(TANH_SCALE * doubled)
     filtered = _filtered(config, squashed, fine_squashed, fine)
     coarse = layers.Concatenate(name="refine_coarse")(
-        [layers.Conv2D(width - 1, 1, activation="relu", name="refine_low")(low), squashed]
+        [PointwiseConv2D(width - 1, activation="relu", name="refine_low")(low), squashed]
     )
     coarse = layers.Conv2D(width, 3, padding="same", activation="relu", name="refine_mix")(coarse)
     features = layers.Concatenate(name="refine_concat")(
@@ -103,14 +104,12 @@ def build_refiner(config: ModelConfig, low_channels: int, fine_channels: int) ->
         ]
     )
     for number in (1, 2):
-        features = layers.DepthwiseConv2D(
-            3, padding="same", use_bias=False, name=f"refine{number}_depthwise"
-        )(features)
-        features = layers.Conv2D(width, 1, activation="relu", name=f"refine{number}_pointwise")(
+        features = DepthwiseConvolution2D(3, name=f"refine{number}_depthwise")(features)
+        features = PointwiseConv2D(width, activation="relu", name=f"refine{number}_pointwise")(
             features
         )
-    gates = layers.Conv2D(
-        len(filtered) + 1, 1, kernel_initializer="zeros", dtype="float32", name="refine_change"
+    gates = PointwiseConv2D(
+        len(filtered) + 1, kernel_initializer="zeros", dtype="float32", name="refine_change"
     )(features)
     change = GatedSum(name="refine_trust", dtype="float32")([gates, *filtered])
     refined = layers.Add(name="refine_add", dtype="float32")(
@@ -125,9 +124,8 @@ def build_refiner(config: ModelConfig, low_channels: int, fine_channels: int) ->
 def _filtered(config: ModelConfig, coarse: Any, plain: Any, fine: Any) -> list[Any]:
     """Returns the change that the filter of every radius makes to scaled tanh logits, stride 2."""
     guide = layers.Rescaling(GUIDE_SCALE, name="refine_guide_scale", dtype="float32")(fine)
-    guide = layers.Conv2D(
+    guide = PointwiseConv2D(
         config.refine_guides,
-        1,
         use_bias=False,
         kernel_initializer="orthogonal",
         dtype="float32",

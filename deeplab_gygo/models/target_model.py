@@ -42,7 +42,8 @@ class TargetModel(NamedTuple):
         """Fits the model to annotated frames.
 
         Args:
-            features: Encoder features "high" of every frame, [1, h, w, C], any backend's tensors.
+            features: Encoder features "high" of every frame, [1, h, w, C], numpy arrays or any
+                backend's tensors.
             coded: Masks of the frames, coded as guides: float32 [h * block, w * block, 1], +1
                 object, -1 background.
 
@@ -50,7 +51,7 @@ class TargetModel(NamedTuple):
             The model; None where no position is mostly object, or none mostly background, in any
             frame: the object is too small for the stride of the features.
         """
-        planes = [ops.convert_to_numpy(ops.cast(plane, "float32"))[0] for plane in features]
+        planes = [backend.to_numpy(plane)[0] for plane in features]
         positions = [plane.reshape(-1, plane.shape[-1]).astype(np.float64) for plane in planes]
         masks = []
         for mask, plane in zip(coded, planes, strict=True):

@@ -11,6 +11,8 @@ import hashlib
 import io
 import json
 import logging
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -216,8 +218,25 @@ def assign_variables(
         logger.info("%d arrays start afresh: %s", len(missing), ", ".join(missing))
         expected = {name: shape for name, shape in expected.items() if name in arrays}
     check_shapes(expected, {n: a.shape for n, a in arrays.items()}, config, where)
-    for name in variables.keys() & arrays.keys():
-        variables[name].assign(arrays[name].astype(np.float32))
+    from deeplab_gygo import backend  # files are read without Keras
+
+    found = sorted(variables.keys() & arrays.keys())
+    backend.set_values(
+        [variables[name] for name in found], [arrays[name].astype(np.float32) for name in found]
+    )
+
+
+def dropout_states(parts: Sequence[keras.Model]) -> list[keras.Variable]:
+    """Returns the random states of the dropout layers of networks; they are no weights."""
+    return [v for part in parts for v in part.variables if "seed_generator" in v.path]
+
+
+def reset_dropout(parts: Sequence[keras.Model]) -> None:
+    """Sets the random states of dropout layers to zero; dropout is off in inference."""
+    from deeplab_gygo import backend  # files are read without Keras
+
+    states = dropout_states(parts)
+    backend.set_values(states, [np.zeros(v.shape, v.dtype) for v in states])
 
 
 def load_parent(path: str | Path | None = None, *, inference_only: bool = True) -> tuple[Any, Card]:
@@ -234,14 +253,17 @@ def load_parent(path: str | Path | None = None, *, inference_only: bool = True) 
     Raises:
         WeightsError: The file is missing, damaged or of another architecture.
     """
+    from deeplab_gygo import backend  # files are read without Keras
+
     path = shipped_parent() if path is None else Path(path)
     with open_weights(path) as file:
         kind = method_of_architecture(file.config).resolve("network")
         if inference_only and hasattr(kind, "from_file"):
             return kind.from_file(file), file.card
-        network = kind(file.config)
+        network = backend.without_values(partial(kind, file.config))
         arrays = file.read(shapes_of(variables_by_name(network)))
     assign(network, arrays, path)
+    reset_dropout(network.parts)
     if "trunk" in file.card:
         source = file.card["trunk"].removeprefix(f"{file.config.trunk_name}, ")
         network.trunk_source = source

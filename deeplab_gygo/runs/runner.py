@@ -129,6 +129,14 @@ class SequenceRunner:
             check_written(folder, self.settings.outputs, names, clip.object_ids)
             return self._record(clip, hashes, moments, predictions).write(folder)
 
+    def prepare(self, size: tuple[int, int]) -> None:
+        """Compiles all programs for frames of a size and keeps them in the cache folder, on JAX.
+
+        Args:
+            size: Height and width of the frames, pixels.
+        """
+        self._segmenter.prepare(size)
+
     def adapt(self, clip: Clip) -> dict[str, Any]:
         """Fine-tunes the network on the mask of a clip and keeps the adapted weights.
 

@@ -1,57 +1,56 @@
-"""Run by test_compilation.py in a process of its own, on JAX: two clips of one size.
+"""Run by test_compilation.py in a process of its own, on JAX: clips of like sizes, from the start.
 
-Prints how many programs each of them had compiled, and what came out, as a JSON object.
+Prints how many programs were compiled before the first clip, for its first mask and for every clip,
+and what came out, as a JSON object.
 """
 
 import json
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from small_backbone import build_small_parent
-
-from deeplab_gygo import backend
-from deeplab_gygo.inference.config import OnlineConfig
-from deeplab_gygo.inference.segmenter import DeepLabSegmenter
-from deeplab_gygo.io.sequence import Frame
-
-SIZE = (48, 64)
 compiled = []
 jax.monitoring.register_event_duration_secs_listener(
     lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
 )
 
-
-def frames(count: int, seed: int) -> list[Frame]:
-    rng = np.random.default_rng(seed)
-    images = [rng.integers(0, 256, (*SIZE, 3)).astype(np.uint8) for _ in range(count)]
-    return [Frame(i, f"{i:05d}", decode=lambda image=im: image) for i, im in enumerate(images)]
+import deeplab_gygo  # noqa: E402 - programs are counted from the import on
+from deeplab_gygo import backend  # noqa: E402
+from deeplab_gygo.inference.config import OnlineConfig  # noqa: E402
 
 
-def segment(segmenter, clip: list[Frame]) -> dict:
-    """Segments a clip in windows, as `run` does."""
-    before = len(compiled)
-    mask = np.zeros(SIZE, np.uint8)
-    mask[8:32, 16:48] = 1
-    done = segmenter.begin(clip[0], mask)
-    rest, masks = clip[1:], []
-    while rest:
-        masks += segmenter._predict(rest[:4])
-        rest = rest[4:]
+def frames(count: int, size: tuple[int, int]) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, *size, 3)).astype(np.uint8)
+
+
+def segment(model, clip: np.ndarray, options: dict) -> dict:
+    before, first, masks = len(compiled), None, []
+    mask = None
+    if options["mode"] != "zero-shot":
+        mask = np.zeros(clip.shape[1:3], np.uint8)
+        mask[8:40, 8:48] = 1
+    for prediction in model.segment(clip, mask, **options):
+        masks.append(prediction)
+        # The first mask of a clip that has one is given.
+        if first is None and len(masks) == 1 + (mask is not None):
+            first = len(compiled)
     return {
+        "first_mask": first,
         "programs": len(compiled) - before,
-        "steps": done.steps,
         "masks": len(masks),
         "finite": bool(all(np.isfinite(p.probability).all() for p in masks)),
+        "probability": masks[-1].probability.astype(float).mean(),
     }
 
 
-parent = build_small_parent(0)
+options = json.loads(sys.argv[1])
 OnlineConfig.MEMORY_INTERVAL = 2
-segmenter = DeepLabSegmenter(parent, OnlineConfig(steps=4, num_views=3, memory_frames=2))
-segmenter._tuner._single_graph = True
-clips = [frames(count, seed) for seed, count in enumerate((13, 11, 12))]
-print(json.dumps({"backend": backend.name(), "clips": [segment(segmenter, c) for c in clips]}))
+model = deeplab_gygo.load(precision="float32")
+report = {"backend": backend.name(), "loading": len(compiled)}
+# One pixel less than the first clip: of like size. Windows of other lengths at the end.
+clips = [frames(8, (48, 64)), frames(6, (47, 63))]
+report["clips"] = [segment(model, clip, options) for clip in clips]
+model._segmenter._network.fused = False
+report["apart"] = segment(model, clips[1], options)["probability"]
+print(json.dumps(report))

@@ -10,8 +10,9 @@ import pytest
 from keras import ops
 
 from deeplab_gygo import backend
-from deeplab_gygo.inference.adapter import DecoderTuner, FineTuner
+from deeplab_gygo.inference.adapter import DecoderTuner
 from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.fine_tuner import FineTuner
 from deeplab_gygo.inference.network import ForwardPass
 from deeplab_gygo.inference.views import View
 from deeplab_gygo.models.weight_file import variables_by_name
@@ -169,11 +170,12 @@ def test_fine_tuning_stays_nearer_to_the_parent_with_l2_sp(parent, network, monk
 
 
 @pytest.mark.parametrize("seconds", [0.0, 60.0])
-def test_steps_as_one_program_are_the_same_steps(parent, network, seconds):
+def test_steps_as_one_program_are_the_same_steps(parent, seconds):
     found = []
-    for single_graph in (False, True):
+    for fused in (False, True):
+        network = ForwardPass(parent, window=2, fused=fused)
         tuner = _tuner(parent, network, steps=12, seconds=seconds)
-        tuner._single_graph = single_graph
+        tuner._sweep_steps = 10 if seconds else 12
         seen = []
         done = _adapt(tuner, _views(), progress=lambda i, n, _, seen=seen: seen.append((i, n)))
         assert done.steps == 12 and seen == [(step, 12) for step in range(1, 13)]

@@ -20,7 +20,7 @@ class _Network:
     """Returns logits that depend on the guide alone, and records its inputs."""
 
     parent = SimpleNamespace(stride=16)
-    block = 4
+    block, fused = 4, False
 
     def __init__(self, plain: np.ndarray | None = None):
         self.guides, self.readouts, self.reads = [], [], []
@@ -29,7 +29,10 @@ class _Network:
 
     def guide(self, features, model, previous):
         """The score of the target model is a part of the features here."""
-        return joined_guide(previous, None if model is None else features["score"])
+        return joined_guide(previous, None if model is None else features["score"][0])
+
+    def remember(self, features, coded, position):
+        return remember(features["key"][position : position + 1], coded, self.block)
 
     def read(self, features, keys, values):
         self.reads.append(values)
@@ -75,21 +78,21 @@ def test_the_decoder_gets_the_guide_that_is_asked_for(guide, guided):
 
 
 def test_target_model_and_previous_mask_make_one_guide():
-    network, score = _Network(), np.full((8, 12, 1), 0.5, np.float32)
+    network, score = _Network(), np.full((1, 8, 12, 1), 0.5, np.float32)
     propagation = _propagation(network, "target")
     propagation.probability([_features(score=score)], _object(target_model=True))
     (guide,) = network.guides
     np.testing.assert_array_equal(guide[..., :1], GEOMETRY.guide(_object().probability))
-    np.testing.assert_array_equal(guide[..., 1:], score)
+    np.testing.assert_array_equal(guide[..., 1:], score[0])
 
 
 def test_a_lost_object_is_guided_by_its_target_model_alone():
-    network, score = _Network(), np.full((8, 12, 1), 0.5, np.float32)
+    network, score = _Network(), np.full((1, 8, 12, 1), 0.5, np.float32)
     propagation = _propagation(network, "target")
     propagation.probability([_features(score=score)], _object(8, usual=30, target_model=True))
     (guide,) = network.guides
     assert not guide[..., 0].any()
-    np.testing.assert_array_equal(guide[..., 1:], score)
+    np.testing.assert_array_equal(guide[..., 1:], score[0])
 
 
 @pytest.mark.parametrize("guide", ["previous", "blend", "target"])
@@ -109,8 +112,8 @@ def test_without_a_target_model_the_guide_is_a_blend():
 def test_the_score_of_a_mirrored_frame_stays_mirrored():
     network = _Network()
     propagation = _propagation(network, "target", tta_flip=True)
-    score = np.random.default_rng(0).uniform(-1, 1, (8, 12, 1)).astype(np.float32)
-    seen = [_features(score=score), _features(score=score[:, ::-1])]
+    score = np.random.default_rng(0).uniform(-1, 1, (1, 8, 12, 1)).astype(np.float32)
+    seen = [_features(score=score), _features(score=score[:, :, ::-1])]
     probability = propagation.probability(seen, _object(target_model=True))
     np.testing.assert_array_equal(network.guides[1], network.guides[0][:, ::-1])
     alone = _propagation(_Network(), "target")
@@ -125,13 +128,14 @@ def test_blend_is_the_mean_of_the_logits():
 
 
 def test_unguided_logits_count_as_one_conditioning_variant():
-    unguided = np.full(SIZE, 2.0, np.float32)
+    unguided = np.full(SIZE, 225, np.uint8)
+    earlier = np.log(225.5 / 30.5)
     for guide, count in (("previous", 1), ("blend", 2)):
         propagation = _propagation(_Network(), guide)
         own = propagation.probability([_features()], _object())
         logits = np.log(own / (1 - own))
         mixed = propagation.probability([_features()], _object(), unguided)
-        expected = sigmoid((count * logits + unguided) / (count + 1))
+        expected = sigmoid((count * logits + earlier) / (count + 1))
         np.testing.assert_allclose(mixed, expected, atol=1e-3)
 
 

@@ -186,7 +186,7 @@ def test_components_away_from_the_object_are_removed_unless_it_is_lost(parent, c
     near = _truth(0).astype(np.float32)
     far = np.zeros_like(near)
     far[-6:, -6:] = 0.9
-    monkeypatch.setattr(segmenter._propagation, "probability", lambda *_: near + far)
+    monkeypatch.setattr(segmenter._propagation, "probability", lambda *_, **__: near + far)
     np.testing.assert_array_equal(segmenter.step(frames[1]).probability, near)
     segmenter._objects[0].usual_area = 1e6
     np.testing.assert_array_equal(segmenter.step(frames[2]).probability, near + far)
@@ -203,7 +203,7 @@ def test_the_previous_mask_is_moved_with_the_object(parent, guide, monkeypatch):
     segmenter.begin(frames[0], _truth(0))
     seen = []
 
-    def keep(features, tracked):
+    def keep(features, tracked, position):
         seen.append(tracked.probability)
         return tracked.probability
 

@@ -15,7 +15,7 @@ from deeplab_gygo.inference.zero_shot import (
     select_anchors,
 )
 from deeplab_gygo.io.sequence import Frame
-from deeplab_gygo.models.memory import DepthToSpace
+from deeplab_gygo.models.memory import DepthToSpace, remember
 
 SIZE = (48, 64)
 CONFIG = OnlineConfig(mode="zero-shot", zero_shot_anchor_frames=2, zero_shot_tta_scale=0.0)
@@ -25,7 +25,7 @@ class _Network:
     """Returns the red channel as logits (128 is 0), plus twice the memory read-out."""
 
     parent = SimpleNamespace(stride=16)
-    block = 4
+    block, fused = 4, False
 
     def __init__(self):
         self.encoded, self.remembered = 0, []
@@ -42,6 +42,9 @@ class _Network:
         frames = values.reshape(-1, height, width, values.shape[-1])
         self.remembered.append(len(frames))
         return frames.mean(0, keepdims=True)
+
+    def remember(self, features, coded, position):
+        return remember(features["key"][position : position + 1], coded, self.block)
 
     def guide(self, features, model, previous):
         return previous

@@ -90,7 +90,7 @@ def test_a_small_object_is_seen_enlarged_and_followed(segmenter, monkeypatch):
     segmenter.begin(frames[0], _place(0))
     shares = []
 
-    def found(features, tracked):
+    def found(features, tracked, position):
         shares.append(float((tracked.probability > 0.5).mean()))
         # What the network would find: the bright square, wherever the window is.
         return (segmenter._window.crop(truth.astype(np.float32)) > 0.5).astype(np.float32)
@@ -113,11 +113,11 @@ def test_a_lost_object_is_looked_for_in_the_whole_frame(segmenter, monkeypatch):
     segmenter.begin(frames[0], _place(0))
     near = segmenter._window
     nothing = np.zeros(near.view, np.float32)
-    monkeypatch.setattr(segmenter._propagation, "probability", lambda *_: nothing)
+    monkeypatch.setattr(segmenter._propagation, "probability", lambda *_, **__: nothing)
     assert not segmenter.step(frames[1]).mask.any()
     assert segmenter._window.zoom == 1
     again = segmenter._window.crop(_place(2).astype(np.float32))
-    monkeypatch.setattr(segmenter._propagation, "probability", lambda *_: again)
+    monkeypatch.setattr(segmenter._propagation, "probability", lambda *_, **__: again)
     assert segmenter.step(frames[2]).mask.any()
     assert segmenter._window.zoom > 0.8 * near.zoom
 

@@ -13,8 +13,8 @@ from keras import ops
 
 from deeplab_gygo.baselines.shared.config import FineTuningConfig
 from deeplab_gygo.baselines.shared.losses import named_loss
-from deeplab_gygo.inference.adapter import FineTuner
 from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.fine_tuner import FineTuner
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.inference.views import augmented_views
 
