@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from deeplab_gygo.cli.config_options import add_config_options, given_values, merged
@@ -37,6 +40,11 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
         help="imagenet (the default), none, or a file; for osmn and osvos it overrides "
         "trunk_weights of the experiment file",
     )  # fmt: skip
+    parser.add_argument(
+        "--dry-run", action="store_true", dest="dry_run",
+        help="make one batch and compile the step, print parameters, steps, seconds and memory; "
+        "nothing is trained",
+    )  # fmt: skip
     add_config_options(parser, TrainConfig, "training")
     add_common(parser)
 
@@ -44,15 +52,24 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
 def run(options: Namespace) -> int:
     """Starts or continues a training."""
     config = training_config(options)
-    check_training(config, expanded(options.out))  # before the seconds that Keras takes
-    with quiet_start(options.debug):
-        import_keras()
-        trainer = _trainer(config, options)
-    path = trainer.run()
+    folder = expanded(options.out)
+    check_training(config, folder)  # before the seconds that Keras takes
+    with ExitStack() as stack:
+        if options.dry_run:
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+        with quiet_start(options.debug):
+            import_keras()
+            trainer = _trainer(config, options, folder)
+        if options.dry_run:
+            print(json.dumps(trainer.dry_run()))
+            return 0
+        path = trainer.run()
     summary = {
         "parent": str(path),
         "steps": trainer.step,
         "seconds": round(trainer.seconds, 1),
+        "examples_per_second": round(trainer.meter.examples_per_second, 1),
+        "input_wait": round(trainer.meter.input_wait, 3),
         "best_j": trainer.best if config.validation else None,
     }
     print(json.dumps(summary))
@@ -89,8 +106,8 @@ def training_config(options: Namespace) -> Any:
     return config
 
 
-def _trainer(config: Any, options: Namespace) -> Trainer:
-    folder, progress = expanded(options.out), not options.quiet
+def _trainer(config: Any, options: Namespace, folder: Path) -> Trainer:
+    progress = not options.quiet
     if not isinstance(config, TrainConfig):
         trainer = find_method(config.method).resolve("trainer")
         return trainer(config, folder, progress=progress)

@@ -140,14 +140,18 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and _is_number(value, 0)
 
 
+_AMOUNTS = ("waited", "seconds", "examples")
+"""Entries of the state of a `ThroughputMeter` beside its losses."""
+
+
 def _is_meter(value: Any) -> bool:
     """Checks the state of a `ThroughputMeter`."""
-    if not isinstance(value, dict) or not set(value) <= {"losses", "waited", "seconds"}:
+    if not isinstance(value, dict) or not set(value) <= {"losses", *_AMOUNTS}:
         return False
     losses = value.get("losses", [])
     if not isinstance(losses, list) or not all(_is_number(loss) for loss in losses):
         return False
-    return all(_is_number(value.get(name, 0.0), 0) for name in ("waited", "seconds"))
+    return all(_is_number(value.get(name, 0.0), 0) for name in _AMOUNTS)
 
 
 _STATE_RULES: dict[str, Callable[[Any], bool]] = {

@@ -43,13 +43,20 @@ class ThroughputMeter:
         self._in_flight = in_flight
         self._pending: deque[tuple[int, Any]] = deque()
         self._losses: list[float] = []
-        self._waited, self._seconds = 0.0, 0.0
-        self._waited_before, self._seconds_before = 0.0, 0.0
+        self._waited, self._seconds, self._examples = 0.0, 0.0, 0
+        self._waited_before, self._seconds_before, self._examples_before = 0.0, 0.0, 0
 
-    def add_time(self, seconds: float, waited: float) -> None:
-        """Adds the time of a step, and the part of it spent waiting for its examples, seconds."""
+    def add_time(self, seconds: float, waited: float, examples: int) -> None:
+        """Adds the time of a step, the part of it spent waiting for its examples, and their number.
+
+        Args:
+            seconds: Time of the step, seconds.
+            waited: Part of it that passed until its examples were there, seconds.
+            examples: Number of examples.
+        """
         self._seconds += seconds
         self._waited += waited
+        self._examples += examples
 
     def add_loss(self, step: int, loss: Any) -> None:
         """Adds the loss of a step and waits for all but the last few steps.
@@ -89,37 +96,53 @@ class ThroughputMeter:
     def state(self) -> dict[str, Any]:
         """Returns the figures since the last summary as JSON values; waits for all steps."""
         self.synchronize()
-        return {"losses": list(self._losses), "waited": self._waited, "seconds": self._seconds}
+        return {
+            "losses": list(self._losses),
+            "waited": self._waited,
+            "seconds": self._seconds,
+            "examples": self._examples,
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Sets the figures since the last summary as returned by `state`; entries may lack."""
         self._losses = [float(loss) for loss in state.get("losses", [])]
         self._waited = float(state.get("waited", 0.0))
         self._seconds = float(state.get("seconds", 0.0))
+        self._examples = int(state.get("examples", 0))
 
     def summary(self) -> dict[str, float]:
         """Returns and resets the figures since the last call.
 
         Returns:
-            `input_wait`, the fraction of time spent waiting for examples, 0..1, and `loss`, the
-            mean of the losses of all but the last steps, if there are any. Those of the last steps
-            count in the next summary even if they are known, so that the means do not depend on
-            when the training waited for its device.
+            `input_wait`, the fraction of time spent waiting for examples, 0..1,
+            `examples_per_second`, and `loss`, the mean of the losses of all but the last steps, if
+            there are any. Those of the last steps count in the next summary even if they are known,
+            so that the means do not depend on when the training waited for its device.
         """
-        values = {"input_wait": _fraction(self._waited, self._seconds)}
+        values = {
+            "input_wait": _fraction(self._waited, self._seconds),
+            "examples_per_second": self._examples / self._seconds if self._seconds > 0 else 0.0,
+        }
         ready = len(self._losses) + len(self._pending) - self._in_flight
         if ready > 0:
             values["loss"] = float(np.mean(self._losses[:ready]))
             del self._losses[:ready]
         self._waited_before += self._waited
         self._seconds_before += self._seconds
-        self._waited = self._seconds = 0.0
+        self._examples_before += self._examples
+        self._waited, self._seconds, self._examples = 0.0, 0.0, 0
         return values
 
     @property
     def input_wait(self) -> float:
         """Fraction of all time spent waiting for examples, 0..1."""
         return _fraction(self._waited_before + self._waited, self._seconds_before + self._seconds)
+
+    @property
+    def examples_per_second(self) -> float:
+        """Examples of all steps by their time, waits for input included; 0 before the first."""
+        seconds = self._seconds_before + self._seconds
+        return (self._examples_before + self._examples) / seconds if seconds > 0 else 0.0
 
 
 _COLUMNS = ["step", "name", "value"]

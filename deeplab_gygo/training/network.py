@@ -54,6 +54,16 @@ RIDGE = 1e-3
 fitted to twelve views in place of one (`experiments/results/parent_scenes_choices.json`)."""
 
 
+def _solve_positive(matrices: Any, right: Any) -> Any:
+    """Solves systems with symmetric positive definite matrices: [B, n, n], [B, n, m] -> [B, n, m].
+
+    By Cholesky factors, in half of the operations of `ops.solve` and in one batch on a GPU.
+    """
+    lower = ops.cholesky(matrices)
+    halfway = ops.solve_triangular(lower, right, lower=True)
+    return ops.solve_triangular(ops.transpose(lower, (0, 2, 1)), halfway, lower=False)
+
+
 @keras.saving.register_keras_serializable("deeplab_gygo")
 class TargetScore(keras.layers.Layer):
     """Scores every frame by the target model of the other frame of its clip.
@@ -82,7 +92,7 @@ class TargetScore(keras.layers.Layer):
         mean = ops.mean(positions, axis=1, keepdims=True)
         spread = ops.std(positions, axis=1, keepdims=True) + 1e-3
         equations = normal_equations(positions, masks, mean, spread, ops)
-        models = ridge_solution(equations, mean[:, 0], spread[:, 0], RIDGE, ops.solve, ops)
+        models = ridge_solution(equations, mean[:, 0], spread[:, 0], RIDGE, _solve_positive, ops)
         known = ops.any(coded != 0, axis=(1, 2, 3))[:, None]
         models = swap_pairs(models * ops.cast(known, "float32"))
         return target_guide(features, models, self.block_size)

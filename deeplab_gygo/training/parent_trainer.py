@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from deeplab_gygo.models.backbones import layers_up_to
 from deeplab_gygo.models.config import KEY_LAYER
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.weight_file import assign, file_hash, load_parent, read_parent_file
+from deeplab_gygo.models.weight_file import (
+    assign,
+    dropout_states,
+    file_hash,
+    load_parent,
+    read_parent_file,
+)
 from deeplab_gygo.synthesis.sources import build_source
 from deeplab_gygo.training.config import TrainConfig
 from deeplab_gygo.training.examples import Batch, ClipMaker, batches, start_pool
@@ -80,7 +87,10 @@ def _initial_parent(config: TrainConfig, backbone_weights: str | None) -> DeepLa
         _, arrays, _ = read_parent_file(config.init_from)
         assign(parent, arrays, config.init_from, allow_missing=True)
         return parent
-    return load_parent(config.init_from, inference_only=False)[0]
+    parent: DeepLabV3Plus = load_parent(config.init_from, inference_only=False)[0]
+    for number, state in enumerate(dropout_states(parent.parts)):
+        state.assign(np.array([config.seed, number], state.dtype))
+    return parent
 
 
 def _freeze(parent: DeepLabV3Plus, config: TrainConfig) -> None:

@@ -55,6 +55,10 @@ class TrainStep:
             group.optimizer.learning_rate = group.learning_rate * factor
         return self._step.launch(_shard(inputs), _shard(targets))
 
+    def prepare(self, inputs: dict[str, np.ndarray], targets: Any) -> dict[str, int]:
+        """Compiles the step without running it; see `backend.GradientStep.prepare`."""
+        return self._step.prepare(_shard(inputs), _shard(targets))
+
     def state(self) -> dict[str, np.ndarray]:
         """Returns the optimizers' variables by position."""
         return {name: np.asarray(variable.numpy()) for name, variable in self._variables()}
@@ -116,10 +120,15 @@ class ParentStep(TrainStep):
 def _optimizer(
     learning_rate: float, config: TrainConfig, variables: list[keras.Variable]
 ) -> keras.optimizers.Optimizer:
-    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=config.weight_decay)
     # No decay of scales, biases and depthwise filters (official implementation).
     excluded = [v for v in variables if len(v.shape) < 2 or "depthwise" in v.path]
-    optimizer.exclude_from_weight_decay(var_list=excluded)
+
+    def make(rate: float) -> keras.optimizers.Optimizer:
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
+        optimizer.exclude_from_weight_decay(var_list=excluded)
+        return optimizer
+
+    (optimizer,) = backend.make_optimizers(make, [(learning_rate, variables)])
     if config.precision == "float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

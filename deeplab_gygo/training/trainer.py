@@ -23,7 +23,12 @@ from deeplab_gygo.errors import DeepLabGygoError
 from deeplab_gygo.io.atomic import replacing
 from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.models.config import Precision
-from deeplab_gygo.models.weight_file import assign, save_parent, variables_by_name
+from deeplab_gygo.models.weight_file import (
+    assign,
+    dropout_states,
+    save_parent,
+    variables_by_name,
+)
 from deeplab_gygo.synthesis.sources import data_root
 from deeplab_gygo.training.checkpoints import (
     Groups,
@@ -137,7 +142,8 @@ class Trainer(ABC):
         self.parent, self.validation = parent, validation
         self.train_step, self._peak_learning_rate, self._card = step, learning_rate, card or {}
         self.step, self.seconds, self.best, self._validated = 0, 0.0, -1.0, 0
-        trained = {n: v for n, v in variables_by_name(parent).items() if v.trainable}
+        self._is_compiled = False
+        trained = {n: v for n, v in self._variables().items() if v.trainable}
         has_device = bool(backend.devices())
         self.average = MovingAverage(trained, config.ema_momentum, has_device)
         self.meter = ThroughputMeter(STEPS_IN_FLIGHT if has_device else 0)
@@ -193,7 +199,11 @@ class Trainer(ABC):
                     if self._is_whole:
                         self._checkpoint()
                     raise
-        logger.info("%.1f %% of the time was input wait", 100 * self.meter.input_wait)
+        logger.info(
+            "%.1f examples a second; %.1f %% of the time was input wait",
+            self.meter.examples_per_second,
+            100 * self.meter.input_wait,
+        )
         return self.folder / "parent.npz"
 
     def _train(
@@ -207,10 +217,14 @@ class Trainer(ABC):
             with interrupts.allowed():
                 inputs, targets = next(feed)
             waited = time.monotonic() - start
+            if not self._is_compiled:
+                with interrupts.allowed():
+                    self._compile(inputs, targets)
+                start = time.monotonic() - waited  # the schedule does not count the compilation
             self._run_step(inputs, targets)
             seconds = time.monotonic() - start
             self.seconds += seconds
-            self.meter.add_time(seconds, waited)
+            self.meter.add_time(seconds, waited, len(targets))
             if self.step % config.log_every == 0:
                 self._log(log, bar)
             self._is_whole = True
@@ -220,6 +234,40 @@ class Trainer(ABC):
             elif self.step % config.checkpoint_every == 0:
                 self._checkpoint()
         self._validate(log, interrupts)
+
+    def _compile(self, inputs: dict[str, np.ndarray], targets: np.ndarray) -> dict[str, int]:
+        """Compiles the step where a signal may interrupt it: on a GPU it takes a minute."""
+        start = time.monotonic()
+        memory = self.train_step.prepare(inputs, self.step_targets(targets))
+        logger.info("the step was compiled in %.1f s", time.monotonic() - start)
+        self._is_compiled = True
+        return memory
+
+    def dry_run(self) -> dict[str, Any]:
+        """Makes a batch and compiles the step for it, without training.
+
+        Returns:
+            Figures of the training: `parameters` and the `trained` ones among them, `steps` that
+            are left, `examples`, the examples of these, `batch_seconds`, the time to make the first
+            batch, `compile_seconds`, and on JAX `bytes`, the memory of the step.
+        """
+        with closing(self._owned), closing(self.batches()) as feed:
+            start = time.monotonic()
+            inputs, targets = next(feed)
+            made = time.monotonic()
+            memory = self._compile(inputs, targets)
+            compiled = time.monotonic()
+        sizes = {n: (v.trainable, int(np.prod(v.shape))) for n, v in self._variables().items()}
+        left = self.config.steps - self.step
+        return {
+            "parameters": sum(size for _, size in sizes.values()),
+            "trained": sum(size for trainable, size in sizes.values() if trainable),
+            "steps": left,
+            "examples": left * len(targets),
+            "batch_seconds": round(made - start, 1),
+            "compile_seconds": round(compiled - made, 1),
+            **({"bytes": memory} if memory else {}),
+        }
 
     def _run_step(self, inputs: dict[str, np.ndarray], targets: np.ndarray) -> None:
         self._is_whole = False
@@ -241,7 +289,7 @@ class Trainer(ABC):
         if self._validated == self.step:
             return
         self._checkpoint()
-        current = {n: v.numpy() for n, v in variables_by_name(self.parent).items()}
+        current = {n: v.numpy() for n, v in self._variables().items()}
         self._is_whole = False
         try:
             assign(self.parent, {**current, **self.average.values()}, self.folder)
@@ -276,10 +324,8 @@ class Trainer(ABC):
             plain.pop(key, None)
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
-    def _random_states(self) -> list[keras.Variable]:
-        """Returns the random states of the dropout layers."""
-        variables = [v for part in self.parent.parts for v in part.variables]
-        return [v for v in variables if "seed_generator" in v.path]
+    def _variables(self) -> dict[str, keras.Variable]:
+        return variables_by_name(self.parent)
 
     def _resume(self) -> None:
         found = load_checkpoint(self.folder, self._identity, self._groups())
@@ -291,7 +337,7 @@ class Trainer(ABC):
         assign(self.parent, groups["network"], self.folder)
         self.average.set_values(groups["average"])
         self.train_step.set_state(groups["optimizer"])
-        for index, variable in enumerate(self._random_states()):
+        for index, variable in enumerate(dropout_states(self.parent.parts)):
             variable.assign(groups["random"][str(index)])
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self._validated = state["validated"]
@@ -301,9 +347,9 @@ class Trainer(ABC):
 
     def _groups(self) -> Groups:
         return {
-            "network": {n: v.numpy() for n, v in variables_by_name(self.parent).items()},
+            "network": {n: v.numpy() for n, v in self._variables().items()},
             "optimizer": self.train_step.state(),
-            "random": {str(i): v.numpy() for i, v in enumerate(self._random_states())},
+            "random": {str(i): v.numpy() for i, v in enumerate(dropout_states(self.parent.parts))},
             "average": self.average.values(),
         }
 

@@ -52,13 +52,13 @@ def test_the_figures_since_the_last_summary_round_trip():
     meter, other = ThroughputMeter(in_flight=2), ThroughputMeter(in_flight=2)
     for step in range(1, 6):
         meter.add_loss(step, np.float32(step / 3))
-        meter.add_time(0.1, waited=0.03)
+        meter.add_time(0.1, waited=0.03, examples=4)
     other.set_state(json.loads(json.dumps(meter.state())))
     for each in (meter, other):
         each.add_loss(6, 4.0)
     assert meter.summary() == other.summary()
     other.set_state({})
-    assert other.summary() == {"input_wait": 0.0}
+    assert other.summary() == {"input_wait": 0.0, "examples_per_second": 0.0}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -71,14 +71,15 @@ def test_a_loss_that_is_not_finite_is_reported_with_its_step(value):
         meter.synchronize()
 
 
-def test_input_wait_is_a_fraction_of_the_time():
+def test_input_wait_and_throughput_are_of_the_time_since_the_last_summary_and_of_all():
     meter = ThroughputMeter()
     for _ in range(3):
-        meter.add_time(8.0, waited=2.0)
-    assert meter.summary()["input_wait"] == 6.0 / 24.0
-    meter.add_time(24.0, waited=0.0)
-    assert meter.summary()["input_wait"] == 0.0
+        meter.add_time(8.0, waited=2.0, examples=4)
+    assert meter.summary() == {"input_wait": 6.0 / 24.0, "examples_per_second": 0.5}
+    meter.add_time(24.0, waited=0.0, examples=24)
+    assert meter.summary() == {"input_wait": 0.0, "examples_per_second": 1.0}
     assert meter.input_wait == 6.0 / 48.0
+    assert meter.examples_per_second == 36.0 / 48.0
 
 
 def _rows(folder):

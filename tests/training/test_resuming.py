@@ -262,6 +262,7 @@ def test_what_is_not_finite_is_never_saved(tiny, tmp_path, kind):
         return loss
 
     diverges.state = step.state
+    diverges.prepare = step.prepare
     trainer.train_step = diverges
     with pytest.raises(DeepLabGygoError, match="step 6.*another --out"):
         trainer.run()

@@ -100,6 +100,7 @@ def test_a_loss_that_is_not_finite_leaves_no_checkpoint(data, tmp_path):
         loss = step(*given)
         return float("nan") if trainer.step == 2 else loss
 
+    diverges.prepare = step.prepare
     trainer.train_step = diverges
     with pytest.raises(DeepLabGygoError, match="step 3"):
         trainer.run()
