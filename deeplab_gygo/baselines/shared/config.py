@@ -171,8 +171,8 @@ class BaselineTrainConfig:
     """Offline training of OSMN and OSVOS; keys that are not listed are those of `TrainConfig`.
 
     Attributes:
-        trunk_weights: Initialization of the trunk: `imagenet`, `shipped` (the package's
-            DeepLabV3+; `efficientnet_lite0` only), a file, or `none` for random values.
+        trunk_weights: Initialization of the trunk: `imagenet`, a file (of a DeepLabV3+ on the same
+            trunk too), or `none` for random values.
         init_from: Parent file of the same method and architecture to start from instead: the
             previous stage.
         crop: Size (height, width) of training images, pixels, multiples of 16.

@@ -18,9 +18,8 @@ from deeplab_gygo.models.backbones import build_backbone
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.h5_file import check_h5
 from deeplab_gygo.models.imagenet import download_application
-from deeplab_gygo.models.weight_file import file_hash, read_parent_file, shipped_parent
+from deeplab_gygo.models.weight_file import file_hash, read_parent_file
 
-SHIPPED = "shipped"
 IMAGENET = "imagenet"
 
 Arrays = dict[str, np.ndarray]
@@ -39,9 +38,8 @@ class TrunkWeights:
     Args:
         trunk: Name of the trunk.
         source: `imagenet` (VGG-16: from keras.applications; EfficientNet-Lite0: as for a
-            backbone), `shipped` (the trunk of the package's parent), the path of a parent of this
-            package (.npz), of a file of keras.applications' VGG16 (.h5), or of a state dict of
-            EfficientNet-Lite0 (.pth).
+            backbone), the path of a parent of this package (.npz), of a file of
+            keras.applications' VGG16 (.h5), or of a state dict of EfficientNet-Lite0 (.pth).
         classifier: Whether fc6 and fc7 of VGG-16 are needed too.
 
     Attributes:
@@ -57,9 +55,8 @@ class TrunkWeights:
     def __init__(self, trunk: str, source: str | Path, *, classifier: bool = False):
         self._source = source
         self._decoder: Arrays = {}
-        if source == SHIPPED or Path(source).suffix == ".npz":
-            path = shipped_parent() if source == SHIPPED else Path(source)
-            self._read_parent(trunk, path)
+        if Path(source).suffix == ".npz":
+            self._read_parent(trunk, Path(source))
             return
         path = None if source == IMAGENET else Path(source)
         self.description = "ImageNet" if path is None else f"{path.name} ({_short_hash(path)})"
@@ -83,8 +80,7 @@ class TrunkWeights:
         self._arrays = {k.removeprefix(part): v for k, v in arrays.items() if k.startswith(part)}
         if isinstance(model, ModelConfig):
             self._decoder = {k: v for k, v in arrays.items() if not k.startswith(part)}
-        name = "shipped parent" if self._source == SHIPPED else f"parent {path.name}"
-        self.description = f"{name} ({_short_hash(path)})"
+        self.description = f"parent {path.name} ({_short_hash(path)})"
 
     def assign_trunk(self, network: keras.Model) -> None:
         """Sets the variables of the trunk, and of fc6 and fc7, in a network.

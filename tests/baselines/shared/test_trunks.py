@@ -16,7 +16,7 @@ from deeplab_gygo.baselines.shared.trunks import (
 )
 from deeplab_gygo.errors import UsageError, WeightsError
 from deeplab_gygo.models.config import ModelConfig
-from deeplab_gygo.models.weight_file import load_parent, save_parent
+from deeplab_gygo.models.weight_file import load_parent, save_parent, shipped_parent
 
 TRUNKS = ("vgg16", "efficientnet_lite0")
 
@@ -99,16 +99,17 @@ def test_frozen_batch_norm_uses_its_moving_statistics(thin_trunks):
     assert {v.name for v in model.trainable_variables} == {"kernel"}
 
 
-def test_the_shipped_trunk_equals_the_shipped_encoder():
+def test_the_trunk_of_a_parent_equals_its_encoder(tiny_parent):
     model = _model("efficientnet_lite0")
-    weights = TrunkWeights("efficientnet_lite0", "shipped")
+    weights = TrunkWeights("efficientnet_lite0", tiny_parent)
     weights.assign_trunk(model)
-    assert weights.description.startswith("shipped parent (SHA-256 ")
+    assert weights.description.startswith("parent tiny.npz (SHA-256 ")
     rng = np.random.default_rng(3)
     image = rng.uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
-    expected = load_parent(inference_only=False)[0].encoder(image, training=False)
+    expected = load_parent(tiny_parent, inference_only=False)[0].encoder(image, training=False)
     got = model(image, training=False)
     for stage, name in (("stage1", "fine"), ("stage2", "low"), ("stage7", "high")):
+        assert np.ptp(expected[name]) > 0.1
         np.testing.assert_allclose(got[stage], expected[name], atol=1e-5)
 
 
@@ -130,8 +131,8 @@ def test_a_trunk_is_initialized_from_a_parent_of_another_method(thin_trunks, tmp
 
 
 def test_a_parent_on_another_trunk_is_refused():
-    with pytest.raises(UsageError, match="vgg16.*met: efficientnet_lite0"):
-        TrunkWeights("vgg16", "shipped")
+    with pytest.raises(UsageError, match="vgg16.*met: efficientnet_lite2"):
+        TrunkWeights("vgg16", shipped_parent())
 
 
 def test_a_parent_on_another_backbone_is_refused(small_parent, tmp_path):
