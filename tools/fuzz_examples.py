@@ -92,7 +92,7 @@ def _configs() -> list[bytes]:
 
 
 def _trainings() -> list[bytes]:
-    names = ("parent_scenes_large", "mix_gygo")
+    names = ("parent_gpu", "mix_gygo")
     return [(EXPERIMENTS / f"{name}.yaml").read_bytes() for name in names]
 
 

@@ -7,7 +7,7 @@
 another; `weak` composes objects that are in part hard to tell from the background, `small` objects
 of 9 to 22 pixels. The split has the name of the kind. Settings are chosen on seeds that nothing was
 trained on; table scenes of another seed are material for training too
-(experiments/parent_scenes.yaml).
+(experiments/parent_gpu.yaml).
 """
 
 from __future__ import annotations

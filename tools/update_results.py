@@ -31,6 +31,7 @@ BEGIN, END = "<!-- results: made by tools/update_results.py -->", "<!-- end of r
 PEERS = ("<!-- peers: made by tools/update_results.py -->", "<!-- end of peers -->")
 SEQUENCES = ("<!-- sequences: made by tools/update_results.py -->", "<!-- end of sequences -->")
 PUBLISHED = ("<!-- published: made by tools/update_results.py -->", "<!-- end of published -->")
+GPU = ("<!-- gpu: made by tools/update_results.py -->", "<!-- end of gpu -->")
 PEER_SET, PEER_RESULT = "davis2016-val_dev", "davis-val_dev"
 PACKAGE = "this package"
 BENCHMARK = ROOT / "experiments" / "benchmark.yaml"
@@ -196,6 +197,14 @@ def published_table() -> str:
     return "\n".join([markdown(header, rows), "", *sources])
 
 
+def gpu_table() -> str:
+    """Returns the figures of a GPU."""
+    data = json.loads((RESULTS / "gpu.json").read_text(encoding="utf-8"))
+    rows = [[r["measure"], f"{r['value']:.3g} {r['unit']}".strip(), r["wanted"] or ABSENT]
+            for r in data["rows"]]  # fmt: skip
+    return "\n".join([markdown(("measure", "value", "aim"), rows), "", data["about"]])
+
+
 def _method(value: QuotedValue) -> str:
     """Returns the name of a method with the remark on it."""
     return f"{value.method} ({value.note})" if value.note else value.method
@@ -286,6 +295,7 @@ def main() -> None:
         page = ROOT / "docs" / "results.md"
         write_block(page, *SEQUENCES, sequences_table())
         write_block(page, *PUBLISHED, published_table())
+        write_block(page, *GPU, gpu_table())
 
 
 if __name__ == "__main__":

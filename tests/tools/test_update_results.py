@@ -119,8 +119,18 @@ def test_only_the_text_between_the_markers_is_replaced(update_results, tmp_path,
     results = (update_results.BEGIN, update_results.END)
     pages = [
         page(tmp_path / "README.md", results, update_results.PEERS),
-        page(tmp_path / "docs" / "results.md", update_results.SEQUENCES, update_results.PUBLISHED),
+        page(
+            tmp_path / "docs" / "results.md",
+            update_results.SEQUENCES,
+            update_results.PUBLISHED,
+            update_results.GPU,
+        ),
     ]
+    gpu = {
+        "rows": [{"measure": "copy", "value": 3.17, "unit": "TB/s", "wanted": ""}],
+        "about": "One.",
+    }
+    (update_results.RESULTS / "gpu.json").write_text(json.dumps(gpu))
     update_results.add("davis--fine-tune", _batch(tmp_path / "out"))
     monkeypatch.setattr("sys.argv", ["update_results.py", "render"])
     update_results.main()
@@ -130,6 +140,7 @@ def test_only_the_text_between_the_markers_is_replaced(update_results, tmp_path,
     assert readme.endswith(f"{update_results.PEERS[1]}\n") and "| STM " in readme
     assert docs.startswith(f"before\n{update_results.SEQUENCES[0]}\n| sequence ")
     assert "| XMem " in docs and "\n1. GyGO" in docs
+    assert "3.17 TB/s | -" in docs and "\nOne.\n" in docs
     assert "old" not in "".join(once)
     update_results.main()
     assert [path.read_text() for path in pages] == once
