@@ -52,17 +52,25 @@ def _object(network, features, geometry, *, frames: int, model: bool, lost: bool
     return tracked
 
 
+CASES = [
+    ("none", False, 0, {"tta_flip": True, "zero_shot_tta_scale": 0.7}),
+    ("previous", False, 1, {}),
+    ("blend", False, 2, {"tta_flip": True}),
+    ("target", True, 3, {"tta_flip": True}),
+    ("target", False, 1, {"refine": False}),
+]
+
+
 @pytest.mark.parametrize(
-    ("guide", "model", "frames", "options"),
+    ("guide", "model", "frames", "options", "lost", "earlier"),
     [
-        ("none", False, 0, {"tta_flip": True, "zero_shot_tta_scale": 0.7}),
-        ("previous", False, 1, {}),
-        ("blend", False, 2, {"tta_flip": True}),
-        ("target", True, 3, {"tta_flip": True}),
-        ("target", False, 1, {"refine": False}),
+        pytest.param(
+            *case, lost, not lost, marks=[] if lost == bool(index % 2) else pytest.mark.slow
+        )
+        for index, case in enumerate(CASES)
+        for lost in (False, True)
     ],
 )
-@pytest.mark.parametrize(("lost", "earlier"), [(False, True), (True, False)])
 def test_one_program_equals_its_parts(
     networks, parent, guide, model, frames, options, lost, earlier
 ):
