@@ -3,6 +3,8 @@
 The encoder is ResNet-50 up to stride 16, the read-out attends to five frames (STM: Oh et al., ICCV
 2019), and the decoder joins features of strides 8 and 4. Everything is bfloat16, one frame of
 480x864 a call. Prints frames per second, called from Python and replayed as a CUDA graph.
+
+It has not run on a GPU yet, only on a CPU without the graph.
 """
 
 from __future__ import annotations

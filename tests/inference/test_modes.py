@@ -10,7 +10,6 @@ from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
 from deeplab_gygo.io.frame_folder import sequence_from_folder
 from deeplab_gygo.io.masks import write_mask
-from deeplab_gygo.models.deeplab import DeepLabV3Plus
 
 FRAMES, SIZE = 5, (64, 96)
 
@@ -25,17 +24,6 @@ def _mask(left: int = 20) -> np.ndarray:
 def clip(make_clip, tmp_path_factory):
     """Frames of a bright square that moves over noise."""
     return make_clip(tmp_path_factory.mktemp("clip") / "frames", FRAMES)
-
-
-@pytest.fixture(scope="module")
-def parent(small_parent) -> DeepLabV3Plus:
-    """A network with something to say, in which the memory has its part."""
-    parent = small_parent(separable=False)
-    rng = np.random.default_rng(0)
-    for name, spread in (("recall_sharp_join", 1.0), ("logit", 0.3)):
-        kernel = parent.head.get_layer(name).kernel
-        kernel.assign(rng.normal(0, spread, kernel.shape).astype(np.float32))
-    return parent
 
 
 def _sequence(clip, mask):

@@ -89,6 +89,19 @@ def test_input_wait_is_logged(data, tmp_path):
     assert 0.0 < trainer.meter.input_wait < 1.0
 
 
+def test_a_dry_run_trains_nothing(data, tmp_path):
+    trainer = ParentTrainer(
+        _config(data, batch=4), tmp_path / "run", backbone_weights=None, progress=False
+    )
+    before = [np.array(v) for part in trainer.parent.parts for v in part.trainable_variables]
+    found = trainer.dry_run()
+    after = [np.array(v) for part in trainer.parent.parts for v in part.trainable_variables]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert (found["steps"], found["examples"]) == (4, 16)
+    assert sum(v.size for v in after) == found["trained"] < found["parameters"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} <= {"config.json", ".lock"}
+
+
 def test_a_loss_that_is_not_finite_leaves_no_checkpoint(data, tmp_path):
     trainer = ParentTrainer(
         _config(data, checkpoint_every=3), tmp_path / "run", backbone_weights=None,

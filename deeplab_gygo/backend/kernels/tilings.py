@@ -61,7 +61,8 @@ CANDIDATES: dict[str, tuple[Tiling, ...]] = {
 """Tilings that `tools/measure_kernels.py --sweep` compares, by kernel; the first is the default."""
 
 MEASURED: dict[tuple[str, int, int, int], Tiling] = {}
-"""Fastest candidates by kernel, side, stride and channels, where one beats the default."""
+"""Fastest candidates by kernel, side, stride and channels, where one beats the default. Empty: no
+sweep has run to its end on a GPU yet, so that every layer has the default."""
 
 
 def measured_tiling(kernel: str, side: int, stride: int, channels: int) -> Tiling:
