@@ -21,7 +21,7 @@ from deeplab_gygo.synthesis.layers import (
 )
 from deeplab_gygo.synthesis.motion import Camera, CameraPose, Deformation, Light, Trajectory
 from deeplab_gygo.synthesis.object_sampler import Appearance
-from deeplab_gygo.synthesis.shadows import Shadow
+from deeplab_gygo.synthesis.shadows import Reflection, Shadow
 
 TARGET_IN_BACKGROUND = -1
 """Index of the target if it is the object of the background image."""
@@ -90,7 +90,7 @@ class SceneObject:
         parallax: Factor of the camera's displacement, relative to the background.
         gains: float64 [3], gain per color channel at time 0; None for none.
         feathering: Softness of its contour; None for a hard one.
-        shadow: Its shadow; None for none.
+        shadow: Its shadow or reflection; None for none.
         deformation: Its non-rigid deformation; None for none.
         exit: How it leaves the frame; None if it stays.
     """
@@ -101,7 +101,7 @@ class SceneObject:
     parallax: float = 1.0
     gains: np.ndarray | None = None
     feathering: Feathering | None = None
-    shadow: Shadow | None = None
+    shadow: Shadow | Reflection | None = None
     deformation: Deformation | None = None
     exit: Exit | None = None
 

@@ -1,4 +1,4 @@
-"""Soft shadows of synthetic objects: contact shadows on the ground, and drop shadows."""
+"""Soft shadows of synthetic objects, on the ground or behind them, and reflections in it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from deeplab_gygo.synthesis.layers import Layer
 _STRIDE = 4  # shadows are soft, so they are computed at a quarter of the resolution
 _CONTACT = 0.5  # probability of a contact shadow instead of a drop shadow
 _DARKENING = (90.0, 190.0)  # at the core, of 255
+_REFLECTED = 0.25  # probability of a reflection in glossy ground instead of a shadow
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,48 @@ class Shadow:
         )
 
 
-def sample_shadow(rng: np.random.Generator) -> Shadow:
-    """Samples the shape of a shadow."""
+@dataclass(frozen=True)
+class Reflection:
+    """A reflection in glossy ground, constant over time: the mirrored object, fading downwards.
+
+    Attributes:
+        strength: Its opacity at the base of the object, 0 to 1.
+        reach: Distance at which it has faded, relative to the object's height.
+        spread: Standard deviation of its blur, relative to the object's size.
+    """
+
+    strength: float
+    reach: float
+    spread: float
+
+    def cast(self, canvas: np.ndarray, layer: Layer) -> None:
+        """Blends the reflection into the canvas, uint8 [height, width, 3] RGB, in place."""
+        _, top, _, bottom = layer.extent
+        covered = np.flatnonzero(layer.alpha.any(axis=1))
+        if layer.colors is None or not len(covered):
+            return
+        base = layer.top + int(covered[-1]) + 1
+        fading = np.linspace(self.strength, 0, round(self.reach * (bottom - top)) + 1)
+        rows, columns = min(len(fading), canvas.shape[0] - base), layer.alpha.shape[1]
+        if rows < 1:  # the object is cut by the border of the image
+            return
+        # Row k below the base shows row k above it.
+        above = slice(max(base - layer.top - rows, 0), base - layer.top)
+        picture = np.dstack([layer.colors, layer.alpha])[above][::-1].astype(np.float32)
+        deviation = self.spread * float(np.sqrt(max(columns * (bottom - top), 1.0)))
+        if deviation > 0.3:
+            picture = cv2.GaussianBlur(picture, (0, 0), deviation)
+        picture *= fading.astype(np.float32)[: len(picture), None, None]
+        below = canvas[base : base + len(picture), layer.left : layer.left + columns]
+        remaining = below * (1 - picture[..., 3:] / 255) + picture[..., :3]
+        below[:] = np.clip(remaining + 0.5, 0, 255).astype(np.uint8)
+
+
+def sample_shadow(rng: np.random.Generator) -> Shadow | Reflection:
+    """Samples the shape of a shadow, or of a reflection."""
+    if rng.random() < _REFLECTED:
+        strength, reach, spread = rng.uniform([0.15, 0.3, 0.0], [0.7, 1.0, 0.03])
+        return Reflection(float(strength), float(reach), float(spread))
     contact = bool(rng.random() < _CONTACT)
     return Shadow(
         contact,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.synthesis.layers import Pose, warp_sprite
-from deeplab_gygo.synthesis.shadows import sample_shadow
+from deeplab_gygo.synthesis.shadows import Reflection, Shadow, sample_shadow
 from deeplab_gygo.synthesis.sprites import make_sprite
 
 CANVAS = (120, 160)
@@ -24,12 +24,33 @@ def _darkening(shadow, layer):
 
 def _shadow(*, contact):
     sampled = (sample_shadow(np.random.default_rng(seed)) for seed in range(50))
-    return next(shadow for shadow in sampled if shadow.contact == contact)
+    return next(each for each in sampled if isinstance(each, Shadow) and each.contact == contact)
 
 
-def test_both_kinds_are_sampled():
-    kinds = [sample_shadow(np.random.default_rng(seed)).contact for seed in range(100)]
+def test_all_kinds_are_sampled():
+    sampled = [sample_shadow(np.random.default_rng(seed)) for seed in range(200)]
+    kinds = [each.contact for each in sampled if isinstance(each, Shadow)]
     assert 0.3 < np.mean(kinds) < 0.7
+    assert 0.1 < 1 - len(kinds) / len(sampled) < 0.4
+
+
+def test_reflection_mirrors_the_object_below_its_base_and_fades():
+    canvas = np.full((*CANVAS, 3), 20, np.uint8)
+    layer = _layer((80, 60))  # rows 40 to 79, gray 200
+    Reflection(strength=0.5, reach=0.5, spread=0.0).cast(canvas, layer)
+    below = canvas[80:100, 80, 0].astype(int)
+    assert abs(below[0] - 110) <= 3  # half of 20 and of 200
+    assert (np.diff(below) <= 0).all() and below[-1] < 40
+    assert (canvas[:79] == 20).all() and (canvas[102:] == 20).all() and (canvas[:, :59] == 20).all()
+
+
+@pytest.mark.parametrize("center", [(80, 118), (-30, 60), (155, 90), (80, 10)])
+def test_reflection_of_an_object_at_the_border_stays_on_the_canvas(center):
+    canvas = np.full((*CANVAS, 3), 20, np.uint8)
+    layer = _layer(center)
+    if layer is not None:
+        Reflection(strength=0.7, reach=1.0, spread=0.03).cast(canvas, layer)
+    assert canvas.shape == (*CANVAS, 3)
 
 
 @pytest.mark.parametrize("contact", [True, False])
