@@ -39,6 +39,7 @@ REPORT = ["matplotlib>=3.9", "jinja2>=3.1"]
 ONNX = ["onnx>=1.19", "tf2onnx>=1.17", "onnxruntime>=1.23"]
 OPENVINO = ["openvino>=2025.3"]
 LITERT = ["ai-edge-litert>=2"]
+MATTE = ["pymatting>=1.1.12"]
 JAX = ["jax>=0.10"]
 DOCS = [
     "mkdocs>=1.6,<2",
@@ -98,6 +99,7 @@ setup(
             "weights/*.md",
             "weights/*.sha256",
             "benchmark/templates/*",
+            "runs/templates/*",
             "evaluation/*.yaml",
             "cli/demo_clip/*/*",
         ]
@@ -113,6 +115,7 @@ setup(
         "onnx": ONNX,
         "openvino": OPENVINO,
         "litert": LITERT,
+        "matte": MATTE,
         "docs": DOCS,
         "dev": [
             *TRAIN,
@@ -120,12 +123,15 @@ setup(
             *ONNX,
             *OPENVINO,
             *LITERT,
+            *MATTE,
             *JAX,
             *DOCS,
             # Coverage-guided fuzzing; there are wheels for Linux on x86-64 alone.
             "atheris>=3; platform_system == 'Linux' and platform_machine == 'x86_64'",
             "hypothesis>=6.130",
             "mypy>=1.15",
+            # What it reads and writes is compared with ours.
+            "pycocotools>=2.0.11",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.12",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,21 @@ def _pictures() -> list[bytes]:
         _encoded(frame, "PNG"),
         _encoded(frame, "WEBP"),
         _encoded(frame, "BMP"),
+        _encoded(frame, "GIF"),
+        _encoded(frame, "TIFF", compression="tiff_lzw"),
+        _encoded(frame, "JPEG2000"),
+        _encoded(frame, "AVIF"),
+        cv2.imencode(".png", _frame().astype(np.uint16) * 16)[1].tobytes(),
+        cv2.imencode(".tif", _frame().astype(np.uint16) * 16)[1].tobytes(),
+    ]
+
+
+def _animations() -> list[bytes]:
+    frames = [Image.fromarray(np.roll(_frame(), 3 * shift, axis=1)) for shift in range(4)]
+    made = {"WEBP": {"lossless": True}, "PNG": {}, "TIFF": {"compression": "tiff_lzw"}}
+    return [
+        _encoded(frames[0], form, save_all=True, append_images=frames[1:], **options)
+        for form, options in made.items()
     ]
 
 
@@ -79,6 +95,40 @@ def _labelme() -> list[bytes]:
     ]
     file = {"version": "5.0", "imageHeight": height, "imageWidth": width, "shapes": shapes}
     return [json.dumps(file).encode()]
+
+
+def _annotations() -> list[bytes]:
+    from deeplab_gygo.io.annotations import ANNOTATION_KINDS, AnnotationWriter
+
+    mask = _mask()
+    mask[2:9, 40:60] = 2
+    made = []
+    for kind in ANNOTATION_KINDS:
+        with tempfile.TemporaryDirectory() as folder:
+            with AnnotationWriter(
+                kind, folder, clip="shoe", size=FRAME_SIZE, frame_names=["00000"], object_ids=[1, 2]
+            ) as writer:
+                writer.write("00000", mask)
+            files = [Path(folder, name) for name in writer.files]
+            made += [
+                path.read_bytes()
+                for path in files
+                if path.suffix in (".json", ".npz", ".txt") or path.name == "annotations.xml"
+                if path.name not in ("meta.json", "val.txt")
+            ]
+    polygon = {"image_id": 3, "segmentation": [[10.5, 8, 40, 12, 30, 40]]}
+    points = [[20, 20], [60, 20], [40, 80]]
+    region = {"original_width": 64, "original_height": 48, "value": {"points": points}}
+    shape = '<polygon frame="0" label="a" points="10.5,8;40,12;30,40"/>'
+    size = "<original_size><width>64</width><height>48</height></original_size>"
+    made += [
+        json.dumps([polygon]).encode(),
+        json.dumps([{"data": {"image": "a.jpg"}, "annotations": [{"result": [region]}]}]).encode(),
+        f'<annotations>{size}<track id="1" label="a">{shape}</track></annotations>'.encode(),
+    ]
+    file = io.BytesIO()
+    np.save(file, mask.astype(np.float32))
+    return [*made, file.getvalue()]
 
 
 def _lists() -> list[bytes]:
@@ -145,6 +195,8 @@ def _video(form: str, codec: str) -> bytes:
 
 
 EXAMPLES: dict[str, Callable[[], list[bytes]]] = {
+    "animation": _animations,
+    "annotation": _annotations,
     "archive": _archives,
     "config": _configs,
     "csv": lambda: [b"video,mask,id,frame\na.mp4,a.png,shoe/1,3\n\xc3\xa9.mp4,b.png,,\n"],
@@ -161,6 +213,12 @@ EXAMPLES: dict[str, Callable[[], list[bytes]]] = {
 """Functions that make the well-formed inputs of a target, by its name."""
 
 WORDS: dict[str, list[str]] = {
+    "annotation": [
+        '"segmentation"', '"counts"', '"size"', '"images"', '"annotations"', '"track_id"',
+        '"result"', '"rle"', '"points"', '"value"', "<image ", "<track ", "<mask ", "/>",
+        "<!DOCTYPE a>", 'rle="', "group_id=", "frame=", "null", "true", "1e999", "-1", "[[", "]]",
+        r'"\ud800"', "\n", " nan ",
+    ],
     "labelme": [
         '"shapes"', '"points"', '"label"', '"shape_type"', '"imageHeight"', '"imageWidth"',
         '"mask"', '"polygon"', '"circle"', '"line"', '"linestrip"', '"point"', '"imageData"',

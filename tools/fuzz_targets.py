@@ -31,6 +31,13 @@ def _mask(path: Path) -> None:
     assert mask.shape == FRAME_SIZE and mask.dtype == np.uint8
 
 
+def _annotation(path: Path) -> None:
+    from deeplab_gygo.io.annotations import read_annotation
+
+    mask, _ = read_annotation(path, size=FRAME_SIZE, frame="00000")
+    assert mask.ndim == 2 and mask.dtype == np.uint8
+
+
 def _video_list(path: Path) -> None:
     from deeplab_gygo.runs.plan import plan_videos
 
@@ -86,7 +93,17 @@ def _video(path: Path) -> None:
         assert frame.image.shape == (*sequence.size, 3)
 
 
+def _animation(path: Path) -> None:
+    from deeplab_gygo.io.video import open_input
+
+    sequence = open_input(path)
+    for frame in islice(sequence, 20):
+        assert frame.image.shape == (*sequence.size, 3)
+
+
 TARGETS: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "animation": ("animation.png", _animation),
+    "annotation": ("annotation", _annotation),
     "archive": ("dataset.tar", _archive),
     "config": ("config.yaml", _config),
     "csv": ("list.csv", _video_list),

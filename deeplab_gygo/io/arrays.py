@@ -1,4 +1,4 @@
-"""Untrusted archives of arrays (`.npz`), checked before anything is unpacked.
+"""Untrusted arrays (`.npy`) and archives of them (`.npz`), checked before anything is unpacked.
 
 `numpy.load` unpacks a member before its size is known, and allocates what its header asks for.
 """
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from deeplab_gygo.errors import DeepLabGygoError, InputError
-from deeplab_gygo.io.reading import check_regular
+from deeplab_gygo.io.reading import check_regular, read_bytes
 
 MAX_ARRAYS = 20_000
 """Most arrays of an archive."""
@@ -100,10 +100,7 @@ class ArrayArchive:
             numbers = bytearray().join(parts)
             if header.start + len(numbers) != member.file_size:
                 raise ValueError(f"{name} ends too early")
-            array = np.frombuffer(numbers, header.dtype)
-            if header.fortran_order:
-                return array.reshape(header.shape[::-1]).T
-            return array.reshape(header.shape)
+            return _shaped(numbers, header)
 
     def _member(self, name: str) -> zipfile.ZipInfo:
         if name not in self._members:
@@ -111,28 +108,42 @@ class ArrayArchive:
         return self._members[name]
 
     def _header(self, name: str, content: bytes) -> ArrayHeader:
-        if content[:6] != np.lib.format.MAGIC_PREFIX:
-            raise ValueError(f"{name} is no array")
-        stream = io.BytesIO(content)
-        version = np.lib.format.read_magic(stream)
-        if version not in _PREFIXES:
-            raise ValueError(f"{name} has version {version} of the format of arrays")
-        read = np.lib.format.read_array_header_1_0
-        if version == (2, 0):
-            read = np.lib.format.read_array_header_2_0
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # headers of Python 2
-            # Only the start of the member is given to it: a length that goes beyond is an error.
-            shape, fortran_order, dtype = read(stream, max_header_size=_MAX_HEADER)
-        if dtype.kind not in "biuf" or (self._dtypes is not None and dtype not in self._dtypes):
-            raise ValueError(f"{name} has the dtype {dtype}")
-        if len(shape) > _MAX_AXES or min(shape, default=0) < 0:
-            raise ValueError(f"{name} has the shape {shape[:_MAX_AXES]}")
-        start = stream.tell()
-        size, expected = self._members[name].file_size, math.prod(shape) * dtype.itemsize
-        if start + expected != size:
-            raise ValueError(f"{name} has {size - start} bytes for the shape {shape} of {dtype}")
-        return ArrayHeader(tuple(map(int, shape)), dtype, bool(fortran_order), start)
+        return _parse_header(name, content, self._members[name].file_size, self._dtypes)
+
+
+def _parse_header(
+    name: str, content: bytes, size: int, dtypes: Collection[Any] | None
+) -> ArrayHeader:
+    """Parses the start of a stored array, and checks it against the size of the whole, bytes."""
+    if content[:6] != np.lib.format.MAGIC_PREFIX:
+        raise ValueError(f"{name} is no array")
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    if version not in _PREFIXES:
+        raise ValueError(f"{name} has version {version} of the format of arrays")
+    read = np.lib.format.read_array_header_1_0
+    if version == (2, 0):
+        read = np.lib.format.read_array_header_2_0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # headers of Python 2
+        # Only the start of the member is given to it: a length that goes beyond is an error.
+        shape, fortran_order, dtype = read(stream, max_header_size=_MAX_HEADER)
+    if dtype.kind not in "biuf" or (dtypes is not None and dtype not in dtypes):
+        raise ValueError(f"{name} has the dtype {dtype}")
+    if len(shape) > _MAX_AXES or min(shape, default=0) < 0:
+        raise ValueError(f"{name} has the shape {shape[:_MAX_AXES]}")
+    start = stream.tell()
+    expected = math.prod(shape) * dtype.itemsize
+    if start + expected != size:
+        raise ValueError(f"{name} has {size - start} bytes for the shape {shape} of {dtype}")
+    return ArrayHeader(tuple(map(int, shape)), dtype, bool(fortran_order), start)
+
+
+def _shaped(numbers: bytes | bytearray, header: ArrayHeader) -> np.ndarray:
+    array = np.frombuffer(numbers, header.dtype)
+    if header.fortran_order:
+        return array.reshape(header.shape[::-1]).T
+    return array.reshape(header.shape)
 
 
 def _checked_members(archive: zipfile.ZipFile, max_bytes: int) -> dict[str, zipfile.ZipInfo]:
@@ -245,3 +256,28 @@ def open_npz(
         file = open(path, "rb")
     with file, said.damage(ValueError):
         yield ArrayArchive(file, max_bytes, dtypes, said)
+
+
+def read_npy(path: str | Path, *, max_bytes: int = MAX_BYTES) -> np.ndarray:
+    """Reads an array of numbers or booleans from a `.npy` file; nothing in it is run.
+
+    Args:
+        path: Regular file, written by `numpy.save`.
+        max_bytes: Largest size of the array, bytes.
+
+    Raises:
+        InputError: There is no such file, it is damaged, larger, or holds other values.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "mask.npy"
+        >>> np.save(path, np.eye(2, dtype=bool))
+        >>> read_npy(path).tolist()
+        [[True, False], [False, True]]
+    """
+    rule = "An array of a .npy file has numbers or booleans, as numpy.save writes them"
+    said = _Said(path, rule, "Save the mask again by numpy.save", InputError)
+    content = read_bytes(path, max_bytes + _MAX_HEADER)
+    with said.damage():
+        header = _parse_header("it", content[: _MAX_HEADER + 12], len(content), None)
+        return _shaped(content[header.start :], header)

@@ -21,6 +21,7 @@ from deeplab_gygo.io.locking import (
     locked,
     make_folder,
     random_side_path,
+    side_folders,
     side_path,
     try_lock,
 )
@@ -99,9 +100,10 @@ def replacing_folder(
     *,
     check: Callable[[Path], object] | None = None,
     keep_existing: bool = False,
+    side: Path | None = None,
     remedy: str | None = None,
 ) -> Iterator[Path]:
-    """Yields a hidden side folder to fill; renames it to its destination when the body succeeds.
+    """Yields a side folder to fill; renames it to its destination when the body succeeds.
 
     The destination is locked meanwhile. It is replaced only if it is at the end what it was at the
     start: where somebody made or changed something there, the new folder stays beside it, under
@@ -112,6 +114,8 @@ def replacing_folder(
         check: Raises an error if the destination may not be replaced; called under the lock.
         keep_existing: Discard the new folder if the destination exists by then, for caches that
             several processes fill with the same content.
+        side: The side folder; it may exist, and stays where the body fails. None is a hidden one
+            that is removed.
         remedy: As for `storage_error`.
 
     Raises:
@@ -120,7 +124,8 @@ def replacing_folder(
             the side folder. After any error the destination is as it was.
     """
     target = Path(os.path.abspath(path))
-    side, in_body = random_side_path(target, "partial"), False
+    stays, in_body = side is not None, False
+    side = side or random_side_path(target, "partial")
     try:
         with locked(target, wait=_CACHE_SECONDS if keep_existing else 0) as lock:
             sweep(target, lock)
@@ -129,7 +134,8 @@ def replacing_folder(
                     check(target)
                 with _held_open(target) as former:
                     before = contents(target)
-                    side.mkdir()
+                    side.mkdir(exist_ok=stays)
+                    side_folders.add(side)
                     try:
                         with _held_open(side) as descriptor:
                             in_body = True
@@ -141,7 +147,11 @@ def replacing_folder(
                         else:
                             _swap(side, target, before, former)
                     finally:
-                        _remove(side)
+                        side_folders.discard(side)
+                        if not stays:
+                            _remove(side)
+                        with suppress(OSError):
+                            side.rmdir()  # if nothing was written to it
     except OSError as error:
         file = str(error.filename or side) if in_body else str(side)
         # An error of the body about a file elsewhere comes from reading its inputs.
@@ -251,7 +261,9 @@ def _swap(side: Path, target: Path, before: Contents | None, descriptor: int | N
         if not changed:
             os.rename(side, target)
             if former is not None:
-                os.rename(former, side)  # which is removed, after a kill too
+                old = random_side_path(target, "partial")
+                os.rename(former, old)  # a name that is removed after a kill too
+                _remove(old)
     except OSError as error:
         if error.errno not in _OTHER_BY_NOW:
             raise

@@ -18,6 +18,7 @@ from deeplab_gygo.io.escaping import printable
 from deeplab_gygo.io.images import SizeCheck, decode_bytes
 from deeplab_gygo.io.mask_encodings import MAX_MASK_PIXELS
 from deeplab_gygo.io.palette import VOID
+from deeplab_gygo.io.polygons import fill
 from deeplab_gygo.io.reading import read_json
 
 MAX_SHAPES = 500
@@ -27,10 +28,22 @@ MAX_POINTS = 20_000
 # Names of background and void in labelme's own converters.
 _BACKGROUND_LABELS = frozenset({"_background_", "__background__", "background"})
 _VOID_LABELS = frozenset({"__ignore__", "_ignore_"})
+_NO_OBJECT_LABELS = _BACKGROUND_LABELS | _VOID_LABELS
+_Object = tuple[str, int | str | None]  # label and group_id
 # A shape with absent or invalid points or mask; binascii.Error is a ValueError.
 _SHAPE_ERRORS = (InputError, ValueError, TypeError, LookupError)
 _MAX_COORDINATE = 1e6  # pixels; far beyond any image
 _NO_AREA = frozenset({"line", "linestrip", "point", "points"})
+
+
+def is_labelme(path: str | Path) -> bool:
+    """Checks whether a JSON file has the shapes of labelme.
+
+    Raises:
+        InputError: The file is absent or not JSON.
+    """
+    content = read_json(Path(path))
+    return isinstance(content, dict) and "shapes" in content
 
 
 def read_labelme(
@@ -39,6 +52,7 @@ def read_labelme(
     *,
     max_pixels: int = MAX_MASK_PIXELS,
     check_size: SizeCheck | None = None,
+    object_ids: ObjectIds | None = None,
 ) -> tuple[np.ndarray, list[str]]:
     """Rasterizes the shapes of a labelme file.
 
@@ -47,11 +61,14 @@ def read_labelme(
         size: Height and width in pixels, used if the file does not state them.
         max_pixels: Most pixels of the mask.
         check_size: Called with height and width before the mask is made.
+        object_ids: The ids of a sequence, for files that are read one after the other.
 
     Returns:
         uint8 [H, W]: 0 background; 255 where a shape is labeled `__ignore__`; else an id per
-        label: the labels themselves if all are numbers from 1 to 254, else 1, 2, ... in the order
-        of their first shapes. And notes: the id of every label, the number of shapes without area.
+        object. Shapes of one label and one `group_id`, or of one label without, are an object. Its
+        id is the label if all are numbers from 1 to 254 and each is one object, else 1, 2, ... in
+        the order of their first shapes. And notes: the id of every object, the labels of several
+        shapes, the number of shapes without area.
 
     Raises:
         InputError: The file is absent, not JSON, not of labelme, has an invalid shape, or more
@@ -65,8 +82,9 @@ def read_labelme(
     if height * width > max_pixels:
         rule = f"A mask has at most {max_pixels / 1e6:g} million pixels"
         raise InputError(rule, met=f"{width}x{height}", where=path, remedy="Reduce its size")
-    shapes = [shape for shape in content["shapes"] if shape.get("shape_type") not in _NO_AREA]
-    ids = _ids_of_labels([str(shape.get("label")) for shape in shapes], path)
+    shapes = _shapes_with_area(content)
+    objects = _objects(shapes)
+    ids = (object_ids or ObjectIds()).assign(objects, path)
     mask = np.zeros((height, width), np.uint8)
     for number, shape in enumerate(shapes):
         try:
@@ -80,15 +98,12 @@ def read_labelme(
                 where=path,
                 remedy="Correct or remove the shape in labelme",
             ) from error
-        mask[inside] = ids[str(shape.get("label"))]
+        mask[inside] = ids[objects[number]]
     notes = []
     without_area = len(content["shapes"]) - len(shapes)
     if without_area:
         notes.append(f"{without_area} lines or points have no area and are ignored")
-    objects = {label: id_ for label, id_ in ids.items() if 0 < id_ < VOID}
-    if len(objects) > 1:
-        listed = ", ".join(f"{printable(label[:40])} is {id_}" for label, id_ in objects.items())
-        notes.append(f"ids: {listed}")
+    notes += _notes_of_objects(objects, ids)
     return mask, notes
 
 
@@ -119,6 +134,14 @@ def _check_shapes(shapes: list[dict[str, Any]], path: Path) -> None:
                 where=path,
                 remedy="Correct or remove the shape in labelme",
             )
+        group = shape.get("group_id")
+        if not isinstance(group, int | str | None):
+            raise InputError(
+                "group_id of a shape is a whole number or null",
+                met=f"{type(group).__name__} in shape {number}",
+                where=path,
+                remedy="Correct the shape in labelme",
+            )
         points += len(outline) if isinstance(outline, list) else 0
     for most, kind, met in ((MAX_SHAPES, "shapes", len(shapes)), (MAX_POINTS, "points", points)):
         if met > most:
@@ -144,21 +167,71 @@ def _size_of(content: dict[str, Any], size: tuple[int, int] | None, path: Path) 
     return stated  # type: ignore[return-value]
 
 
-def _ids_of_labels(labels: list[str], path: Path) -> dict[str, int]:
-    ids: dict[str, int] = {}
-    names = list(dict.fromkeys(labels))
-    objects = [name for name in names if name not in _BACKGROUND_LABELS | _VOID_LABELS]
-    numbers = all(re.fullmatch("0*[0-9]{1,3}", name) and 0 < int(name) < VOID for name in objects)
-    if len(objects) >= VOID:
-        raise InputError("A mask has at most 254 objects", met=len(objects), where=path)
-    for name in names:
-        if name in _VOID_LABELS:
-            ids[name] = VOID
-        elif name in _BACKGROUND_LABELS:
-            ids[name] = 0
-        else:
-            ids[name] = int(name) if numbers else objects.index(name) + 1
-    return ids
+class ObjectIds:
+    """Assigns ids to the labels and groups of one sequence, the same in all of its files."""
+
+    def __init__(self) -> None:
+        self._found: dict[_Object, None] = {}
+        self._ids: dict[_Object, int] = {}
+
+    def scan(self, path: Path) -> None:
+        """Collects the objects of a labelme file, whose ids then do not depend on the order."""
+        self._found.update(dict.fromkeys(_objects(_shapes_with_area(_load(path)))))
+
+    def assign(self, objects: list[_Object], path: Path) -> dict[_Object, int]:
+        """Returns the id of each object of a file, `path`; ids assigned before do not change."""
+        self._found.update(dict.fromkeys(objects))
+        named = [key for key in self._found if key[0] not in _NO_OBJECT_LABELS]
+        if len(named) >= VOID:
+            raise InputError(
+                "A mask has at most 254 objects",
+                met=len(named),
+                where=path,
+                remedy="Leave out the objects that are not needed",
+            )
+        keep = _are_ids([label for label, _ in named])
+        for number, key in enumerate(named, start=1):
+            id_ = int(key[0]) if keep else number
+            taken = set(self._ids.values())
+            if key not in self._ids:
+                self._ids[key] = id_ if id_ not in taken else min({*range(1, VOID)} - taken)
+        fixed = {key: VOID if key[0] in _VOID_LABELS else 0 for key in objects}
+        return {key: self._ids.get(key, fixed[key]) for key in dict.fromkeys(objects)}
+
+
+def _are_ids(labels: list[str]) -> bool:
+    """Checks whether labels are numbers from 1 to 254, each of one object."""
+    if not all(re.fullmatch("0*[0-9]{1,3}", label) and 0 < int(label) < VOID for label in labels):
+        return False
+    return len({int(label) for label in labels}) == len(labels)
+
+
+def _shapes_with_area(content: dict[str, Any]) -> list[dict[str, Any]]:
+    return [shape for shape in content["shapes"] if shape.get("shape_type") not in _NO_AREA]
+
+
+def _objects(shapes: list[dict[str, Any]]) -> list[_Object]:
+    return [(str(shape.get("label")), shape.get("group_id")) for shape in shapes]
+
+
+def _notes_of_objects(objects: list[_Object], ids: dict[_Object, int]) -> list[str]:
+    """Describes the ids, and labels whose shapes were merged because no group tells them apart."""
+    notes = []
+    shown = {}
+    for label, group in ids:
+        if label not in _NO_OBJECT_LABELS:
+            suffix = "" if group is None else f" (group {printable(str(group)[:40])})"
+            shown[label, group] = printable(label[:40]) + suffix
+    if len(shown) > 1:
+        listed = ", ".join(f"{text} is {ids[key]}" for key, text in shown.items())
+        notes.append(f"ids: {listed}")
+    for key, text in shown.items():
+        shapes = objects.count(key)
+        if key[1] is None and shapes > 1:
+            notes.append(
+                f"{shapes} shapes named {text} are one object; give group_id to tell them apart"
+            )
+    return notes
 
 
 def _draw(shape: dict[str, Any], size: tuple[int, int], path: Path) -> np.ndarray:
@@ -181,23 +254,7 @@ def _draw(shape: dict[str, Any], size: tuple[int, int], path: Path) -> np.ndarra
         raise ValueError(f"unknown kind of shape '{kind}'")
     if len(points) < 3:
         raise ValueError(f"{len(points)} points enclose no area")
-    return _fill(points, size)
-
-
-def _fill(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Fills a polygon, float64 [N, 2] x and y in pixels, by the even-odd rule: bool [H, W]."""
-    height, width = size
-    inside = np.zeros(size, bool)
-    following = np.roll(points, -1, axis=0)
-    for row in range(max(0, int(points[:, 1].min())), min(height, int(points[:, 1].max()) + 1)):
-        y = row + 0.5
-        crossing = (points[:, 1] <= y) != (following[:, 1] <= y)
-        start, end = points[crossing], following[crossing]
-        x = start[:, 0] + (y - start[:, 1]) / (end[:, 1] - start[:, 1]) * (end[:, 0] - start[:, 0])
-        columns = np.clip(np.ceil(np.sort(x) - 0.5), 0, width).astype(int)
-        for left, right in zip(columns[::2], columns[1::2], strict=True):
-            inside[row, left:right] = True
-    return inside
+    return fill(points, size)
 
 
 def _place_mask(points: np.ndarray, encoded: str, size: tuple[int, int], path: Path) -> np.ndarray:

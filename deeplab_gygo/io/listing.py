@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+import os
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from deeplab_gygo.io.images import IMAGE_SUFFIXES
+from deeplab_gygo.io.natural_order import natural_key, natural_sorted
+
+__all__ = [
+    "is_stray",
+    "list_images",
+    "natural_key",
+    "natural_sorted",
+    "number_gaps",
+    "shorten",
+]
+
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mts", ".m2ts", ".mpg",
+     ".mpeg", ".h264", ".264"}
+)  # fmt: skip
+"""Suffixes by which videos are found in a folder; a video that is named may have any."""
 
 _SHOWN = 12  # names in a message before "and N more"
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Lists the JPEG, PNG, WebP and BMP files of a folder in natural order, without stray ones.
+def list_images(folder: Path, exclude: Collection[str | Path] = ()) -> list[Path]:
+    """Lists the images of a folder by their suffixes, in natural order, without stray files.
 
     Pipes and devices are listed: their readers refuse them. Empty where the folder is absent.
+
+    Args:
+        folder: The folder.
+        exclude: Files that are left out, under any of their names; absent ones are allowed.
+
+    Raises:
+        InputError: The order of the names is not decided, see `natural_sorted`.
     """
     if not folder.is_dir():
         return []
@@ -23,13 +46,19 @@ def list_images(folder: Path) -> list[Path]:
         for path in folder.iterdir()
         if path.suffix.lower() in IMAGE_SUFFIXES and not is_stray(path.name) and not path.is_dir()
     ]
-    return sorted(files, key=lambda path: (natural_key(path.stem), path.name))
+    excluded = {identity for path in exclude if (identity := _identity(path))}
+    if excluded:
+        files = [path for path in files if _identity(path) not in excluded]
+    return natural_sorted(files)
 
 
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Returns the sort key of a name in natural order: frame2 before frame10."""
-    parts = re.split(r"([0-9]+)", name)
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """Returns device and number of a file, links followed; None if it cannot be found."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def number_gaps(names: list[str]) -> tuple[int, list[int]]:

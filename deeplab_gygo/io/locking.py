@@ -34,6 +34,9 @@ _MAX_NAME_BYTES = 255
 _POLL_SECONDS = 0.1
 _HELD = (errno.EWOULDBLOCK, errno.EACCES)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+side_folders: set[Path] = set()
+"""Side folders in use whose names do not tell it; a writer does not make them anew."""
+
 _SIDE_FOLDER = re.compile(r"\..*\.(?:partial|former)-[0-9a-f]+", re.DOTALL)
 
 
@@ -187,7 +190,7 @@ def make_folder(folder: Path, mode: int = 0o777) -> list[Path]:
     """
     if folder.is_dir():
         return []
-    if _SIDE_FOLDER.fullmatch(folder.name):
+    if _SIDE_FOLDER.fullmatch(folder.name) or folder in side_folders:
         reason = "the unfinished folder of the run was removed by another program"
         raise FileNotFoundError(errno.ENOENT, reason, str(folder))
     made = make_folder(folder.parent, mode)

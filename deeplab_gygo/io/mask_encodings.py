@@ -1,262 +1,259 @@
-"""Decoding of mask images: from gray levels, palettes, colors and alpha to object ids.
+"""Detection of how a picture encodes a mask: gray levels, palette, colors or transparency.
 
-Every decoder returns `(ids, notes)`: uint8 [H, W] with 0 background, ids, and possibly 255 void;
-and a sentence for every assumption or repair.
+The result is content whose values `mask_values.Legend` turns into ids. Areas decide nothing: the
+kind of the file, its palette, the set of its values and the softness of its edges do.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from deeplab_gygo.errors import InputError
-from deeplab_gygo.io.palette import VOID, davis_palette
-
-Decoded = tuple[np.ndarray, list[str]]
+from deeplab_gygo.io.mask_colors import analyze_colors, pack, unpack
+from deeplab_gygo.io.mask_grays import analyze_gray
+from deeplab_gygo.io.mask_palettes import analyze_palette, in_order_of_palette
+from deeplab_gygo.io.mask_values import (
+    HALF,
+    MAX_ID,
+    READINGS,
+    Colors,
+    Content,
+    Fixed,
+    Levels,
+    Matte,
+    ambiguous,
+    ranked,
+)
+from deeplab_gygo.io.palette import VOID
 
 MAX_MASK_PIXELS = 40_000_000
 """Most pixels of a mask, unless its frame has more: 8K has 33 million. A mask in colors takes up to
 30 bytes a pixel while it is decoded."""
 
-_ALPHA_MODES = ("RGBA", "LA", "PA")
-_JPEG_FORMATS = ("JPEG", "MPO")
-MAX_ID = 64  # larger values in a gray image are gray levels, not ids; DAVIS has 10 objects
-_MAX_COLORS = 32  # more flat colors than that are a drawing or a photo
-_HALF = 127  # gray or alpha above it is the object
-_MIDDLE = (32, 223)  # levels between are neither black nor white in a JPEG of any quality
-_PHOTO_FRACTION = 0.005  # of the image may be gray where no edge is near
-_FLAT_FRACTION = 0.0005  # of the image; rarer colors belong to edges
-_COLOR_NOISE = 24  # per channel; JPEG moves a flat color less than that, edges aside
-_PALETTE_NOISE = 12  # per channel; the colors of the first ids are 64 apart
+_ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
+_GRAY_MODES = ("1", "L", "LA", "La", "I", "F")
 _LOSSLESS_SPREAD, _LOSSY_SPREAD = 2, 24  # of R, G, B in an image that is in fact gray
+_LAYER_COLORS = 16  # more flat colors on a transparent background are a cut-out
+_LAYER_PIXELS = 3  # of a flat color
+_LAYER_FRACTION = 0.9  # of the visible pixels; less in flat colors is a cut-out
+_LAYER_NOISE = (0, 8)  # per channel of a flat color: lossless, lossy
 
 
-def decode_picture(picture: Image.Image, mask_format: str, where: Path) -> Decoded:
-    """Detects how an image encodes a mask and decodes it.
+def analyze_picture(
+    picture: Image.Image, mask_format: str, where: Path, *, lossy: bool = False
+) -> Content:
+    """Detects how an image encodes a mask.
 
     Args:
-        picture: Decoded image with its `format`, EXIF orientation applied.
-        mask_format: "auto", "binary", "ids" or "alpha".
+        picture: Decoded image, EXIF orientation applied.
+        mask_format: A format of `masks.MASK_FORMATS` but "labelme".
         where: File for messages.
+        lossy: The file is compressed with loss, as JPEG is.
 
     Returns:
-        Ids and notes, see the module.
+        The values of the mask and where they are.
 
     Raises:
-        InputError: The image is no mask, or not of the given format.
+        InputError: The image is no mask, not of the given format, or has several readings.
     """
-    has_alpha = picture.mode in _ALPHA_MODES
-    if picture.mode == "P" and "transparency" in picture.info:
-        # With few indices the transparency marks the background.
-        has_alpha = len(np.unique(np.asarray(picture))) > _MAX_COLORS
-    if mask_format == "alpha" or (mask_format != "ids" and has_alpha):
-        decoded = _decode_alpha(picture, forced=mask_format == "alpha", where=where)
-        if decoded is not None:
-            return decoded
-    if picture.mode in ("P", "PA"):
-        decoded = _decode_palette(picture, mask_format)
-        if decoded is not None:
-            return decoded
-    lossy = picture.format in _JPEG_FORMATS
-    if picture.mode in ("1", "L", "LA", "I", "F") or picture.mode.startswith("I;"):
-        return _decode_gray(_gray_levels(picture), mask_format, lossy, where)
-    rgb = np.asarray(picture.convert("RGB"))
+    if mask_format == "palette" and picture.mode != "P":
+        raise _not_of_format("palette", "a palette", f"an image of the mode {picture.mode}", where)
+    if mask_format in ("auto", "binary", "alpha", "matte", "rgb"):
+        content = _analyze_alpha(picture, mask_format, lossy, where)
+        if content is not None:
+            return content
+    if picture.mode == "P" and mask_format not in ("rgb", "matte"):
+        content = analyze_palette(picture, mask_format, where)
+        if content is not None:
+            return content
+    if mask_format != "rgb" and (picture.mode in _GRAY_MODES or picture.mode.startswith("I;")):
+        levels = _gray_levels(picture, where)
+        if picture.mode == "1" and mask_format != "ids":
+            levels = levels * np.uint8(255)  # black and white
+        return analyze_levels(levels, mask_format, lossy, where)
+    rgb = _rgb(picture)
     spread = int((rgb.max(axis=2) - rgb.min(axis=2)).max(initial=0))
-    may_be_noisy = lossy or picture.format == "WEBP"
-    if spread <= (_LOSSY_SPREAD if may_be_noisy else _LOSSLESS_SPREAD):
-        return _decode_gray(np.ascontiguousarray(rgb[..., 1]), mask_format, lossy, where)
+    is_gray = spread <= _LOSSY_SPREAD if lossy else not spread
+    is_gray |= spread <= _LOSSLESS_SPREAD and bool(rgb.max(initial=0) > MAX_ID)
+    if mask_format == "matte":
+        return _forced_matte(rgb.max(axis=2))
     if mask_format == "binary":
-        return _decode_gray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), mask_format, lossy, where)
-    return _decode_colors(rgb, where)
+        return _nonzero(rgb.max(axis=2), lossy)
+    if is_gray and mask_format != "rgb":
+        return analyze_levels(np.ascontiguousarray(rgb[..., 1]), mask_format, lossy, where)
+    content = analyze_colors(rgb, lossy, where)
+    return in_order_of_palette(content, picture) if picture.mode == "P" else content
 
 
-def _gray_levels(picture: Image.Image) -> np.ndarray:
-    """Converts every gray mode to uint8 levels; bits become 0 and 255."""
-    if picture.mode in ("1", "LA"):
-        return np.asarray(picture.convert("L"))
-    levels = np.asarray(picture)
-    if levels.dtype == np.uint8:
-        return levels
-    top = float(levels.max(initial=0))
-    scale = 255.0 if top <= 1 and levels.dtype.kind == "f" else 1.0 if top <= 255 else 1 / 257
-    return np.clip(np.rint(levels * scale), 0, 255).astype(np.uint8)
+def analyze_levels(
+    levels: np.ndarray, mask_format: str, lossy: bool, where: Path
+) -> Fixed | Levels | Matte:
+    """Detects what the values of a gray image or an array mean.
 
+    Args:
+        levels: Integers or finite floating-point numbers [H, W].
+        mask_format: A format of `masks.MASK_FORMATS` but "labelme".
+        lossy: The file is compressed with loss.
+        where: File for messages.
 
-def _decode_alpha(picture: Image.Image, *, forced: bool, where: Path) -> Decoded | None:
-    """Decodes the alpha channel; None if it is opaque everywhere."""
-    if picture.mode not in _ALPHA_MODES and "transparency" not in picture.info:
-        if forced:
-            raise InputError(
-                "A mask of the format 'alpha' needs a transparent background",
-                met=f"an image without transparency (mode {picture.mode})",
-                where=where,
-                remedy="Save it with transparency, or choose another mask format",
-            )
-        return None
-    rgba = np.asarray(picture.convert("RGBA"))
-    visible = rgba[..., 3] > _HALF
-    if not forced:
-        if rgba[..., 3].min(initial=255) > _HALF:
-            return None
-        ids = _exact_palette_ids(rgba[visible][:, :3])
-        if ids is not None:
-            mask = np.zeros(visible.shape, np.uint8)
-            mask[visible] = ids
-            return mask, []
-    return visible.astype(np.uint8), []
-
-
-def _exact_palette_ids(colors: np.ndarray) -> np.ndarray | None:
-    """Returns ids of uint8 [N, 3] colors if all are foreground colors of the palette, else None."""
-    values, inverse = np.unique(_pack(colors), return_inverse=True)
-    known = {int(value): index for index, value in enumerate(_pack(davis_palette())) if index}
-    if not 0 < len(values) <= _MAX_COLORS or any(int(value) not in known for value in values):
-        return None
-    return np.array([known[int(value)] for value in values], np.uint8)[inverse]
-
-
-def _decode_palette(picture: Image.Image, mask_format: str) -> Decoded | None:
-    """Decodes palette indices; None if their colors must be decoded instead."""
-    indices = np.asarray(picture if picture.mode == "P" else picture.convert("P"))
-    if mask_format == "ids":
-        return indices.copy(), []
-    if mask_format == "binary":
-        return (indices != 0).astype(np.uint8), []
-    used = np.flatnonzero(np.bincount(indices.ravel()))
-    palette = np.zeros((256, 3), np.uint8)
-    entries = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-    palette[: len(entries)] = entries
-    black = [index for index in used if not palette[index].any()]
-    if palette[0].any() and black:
-        return None  # an editor sorted the colors: black is the background at any index
-    is_ramp = np.array_equal(palette[used], np.repeat(used[:, None], 3, axis=1))
-    if is_ramp and used[-1] > 1 or len(used) > MAX_ID:
-        return None  # a gray image, or a photo, that was saved with a palette
-    if set(used) <= {0, VOID}:
-        return (indices != 0).astype(np.uint8), []
-    return indices.copy(), []
-
-
-def _decode_gray(levels: np.ndarray, mask_format: str, lossy: bool, where: Path) -> Decoded:
-    counts = np.bincount(levels.ravel(), minlength=256)
-    used = np.flatnonzero(counts)
-    if mask_format == "ids" or not used[used > 1].size:
-        return levels.copy(), []
-    if set(used) <= {0, 255}:
-        return (levels != 0).astype(np.uint8), []
-    ids = used[(used > 0) & (used < VOID)]
-    if not lossy and mask_format == "auto" and ids.size and ids[-1] <= MAX_ID:
-        # Beside a larger white area such values are the noise of a JPEG saved as PNG.
-        if used[0] == 0 and counts[VOID] <= counts[ids].sum():
-            return levels.copy(), []
-    if len(used) == 2 and used[0] == 0:
-        note = f"the mask has the gray levels 0 and {used[1]}; {used[1]} is taken as the object"
-        return (levels != 0).astype(np.uint8), [note]
-    if mask_format == "auto" and not _is_matte(levels):
-        raise _no_mask(f"{len(used)} gray levels", where)
-    note = f"the mask has {len(used)} gray levels; those above {_HALF} are taken as the object"
-    return (levels > _HALF).astype(np.uint8), [note]
-
-
-def _is_matte(levels: np.ndarray) -> bool:
-    """Checks whether gray occurs at edges only, as in an anti-aliased mask, unlike in a photo."""
-    reach = 2 * max(8, min(levels.shape) // 50) + 1
-    kernel = np.ones((reach, reach), np.uint8)
-    mask = (levels > _HALF).astype(np.uint8)
-    edges = cv2.dilate(mask, kernel) != cv2.erode(mask, kernel)
-    gray = (levels >= _MIDDLE[0]) & (levels <= _MIDDLE[1])
-    return float((gray & ~edges).mean()) <= _PHOTO_FRACTION
-
-
-def _decode_colors(rgb: np.ndarray, where: Path) -> Decoded:
-    values, inverse, counts = np.unique(_pack(rgb), return_inverse=True, return_counts=True)
-    if len(values) <= _MAX_COLORS:
-        ids, notes = _ids_of_colors(_unpack(values), 0, where)
-        return ids[inverse.ravel()].reshape(rgb.shape[:2]), notes
-    flat = _flat_colors(rgb, values, counts)
-    if not 0 < len(flat) <= _MAX_COLORS:
-        raise _no_mask(f"{len(values)} colors", where)
-    nearest, distance = _nearest(_unpack(values), flat)
-    outlier = (distance > _COLOR_NOISE)[inverse].reshape(rgb.shape[:2]).astype(np.uint8)
-    if cv2.erode(outlier, np.ones((7, 7), np.uint8)).mean() > _PHOTO_FRACTION / 10:
-        raise _no_mask(f"{len(values)} colors", where)
-    ids, notes = _ids_of_colors(flat, _PALETTE_NOISE, where)
-    note = f"the mask has {len(values)} colors; each is taken as the nearest of {len(flat)}"
-    return ids[nearest[inverse.ravel()]].reshape(rgb.shape[:2]), [note, *notes]
-
-
-def _flat_colors(rgb: np.ndarray, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Returns the colors that fill areas, not edges: uint8 [N, 3], most frequent first."""
-    flat: list[np.ndarray] = []
-    frequent = values[counts >= _FLAT_FRACTION * rgb.shape[0] * rgb.shape[1]]
-    order = np.argsort(-counts[np.isin(values, frequent)], kind="stable")
-    for color in _unpack(frequent[order]).astype(int):
-        if any(np.abs(color - other).max() <= 2 * _COLOR_NOISE for other in flat):
-            continue
-        low, high = np.clip([color - _COLOR_NOISE, color + _COLOR_NOISE], 0, 255)
-        area = cv2.inRange(rgb, low.astype(np.uint8), high.astype(np.uint8))
-        if cv2.erode(area, np.ones((5, 5), np.uint8)).any():
-            flat.append(color)
-        if len(flat) > _MAX_COLORS:
-            break
-    return np.array(flat, np.uint8).reshape(-1, 3)
-
-
-def _ids_of_colors(colors: np.ndarray, noise: int, where: Path) -> Decoded:
-    """Assigns ids, uint8 [N], to flat colors, uint8 [N, 3], within a noise level; with notes."""
-    palette = davis_palette()
-    known = np.r_[0 : MAX_ID + 1, VOID]
-    nearest, distance = _nearest(colors, palette[known])
-    if distance.max() <= noise:
-        return known[nearest].astype(np.uint8), []
-    extremes, distance = _nearest(colors, np.array([[0, 0, 0], [255, 255, 255]], np.uint8))
-    is_black = (extremes == 0) & (distance <= _PALETTE_NOISE)
-    is_white = (extremes == 1) & (distance <= _PALETTE_NOISE)
-    background = is_black if is_black.any() else is_white
-    if not background.any():
+    Raises:
+        InputError: The values are no mask, or have several readings.
+    """
+    has_fractions = levels.dtype.kind == "f" and bool((levels != np.rint(levels)).any())
+    if levels.dtype.kind == "f":
+        levels = _whole_numbers(levels, has_fractions, mask_format, where)
+    if levels.dtype.kind == "i" and levels.min(initial=0) < 0:
         raise InputError(
-            "A mask in colors has a black or white background, or the colors of DAVIS",
-            met=f"the colors {', '.join(_hex(color) for color in colors[:6])}",
+            "The values of a mask are 0 and above",
+            met=f"values down to {levels.min()}",
             where=where,
-            remedy="Paint the background black",
+            remedy="Store the background as 0 and void as 255",
         )
-    ids = np.zeros(len(colors), np.uint8)
-    ids[~background] = np.arange(1, 1 + np.count_nonzero(~background))
-    listed = ", ".join(f"{_hex(color)} is {id_}" for color, id_ in zip(colors, ids, strict=True))
-    return ids, [f"the colors are not those of DAVIS; their ids: {listed}"]
+    if mask_format == "matte":
+        return _forced_matte(levels)
+    if mask_format == "binary":
+        return _nonzero(levels, lossy)
+    if mask_format == "ids":
+        return Levels(*ranked(levels), is_forced=True)
+    content = analyze_gray(levels, lossy, where)
+    return _without_ids(content, where) if has_fractions else content
 
 
-def _nearest(colors: np.ndarray, centers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the nearest center of each color, and the largest channel difference to it."""
-    best = np.zeros(len(colors), np.intp)
-    smallest = np.full(len(colors), 256)
-    for index, center in enumerate(centers.astype(np.int16)):
-        difference = np.abs(colors.astype(np.int16) - center).max(axis=1)
-        closer = difference < smallest
-        best[closer], smallest[closer] = index, difference[closer]
-    return best, smallest
+def _without_ids(content: Levels | Matte, where: Path) -> Levels | Matte:
+    """Returns the content of a file whose values have fractions, and so are no ids."""
+    doubt = content.doubt
+    if isinstance(content, Levels):
+        objects = content.values[content.values > 0]
+        content = replace(content, values=np.where(content.values > 0, VOID, 0))
+        if doubt is None and len(objects) > 1:
+            doubt = ambiguous(f"{len(objects)} flat values with fractions", (), where)
+    if doubt is not None:
+        doubt = ambiguous(str(doubt.met), ("matte", "binary"), where)
+    return replace(content, doubt=doubt)
 
 
-def _pack(colors: np.ndarray) -> np.ndarray:
-    wide = colors.astype(np.int32)
-    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+def _gray_levels(picture: Image.Image, where: Path) -> np.ndarray:
+    """Returns the stored values of a gray image; bits are 0 and 1."""
+    if picture.mode in ("LA", "La"):
+        return np.asarray(picture.convert("LA"))[..., 0]
+    levels = np.asarray(picture)
+    if levels.dtype == np.bool_:
+        return levels.astype(np.uint8)
+    if levels.dtype.kind == "f" and not np.isfinite(levels).all():
+        raise InputError(
+            "The values of a mask are finite",
+            met="NaN or infinite values",
+            where=where,
+            remedy="Store the background as 0",
+        )
+    return levels.astype(levels.dtype.newbyteorder("="))
 
 
-def _unpack(values: np.ndarray) -> np.ndarray:
-    return np.stack([values >> 16, values >> 8 & 255, values & 255], axis=-1).astype(np.uint8)
+def _whole_numbers(
+    levels: np.ndarray, has_fractions: bool, mask_format: str, where: Path
+) -> np.ndarray:
+    """Converts floating-point levels: whole numbers as they are, 0 to 1 to 8 bits."""
+    top = float(levels.max(initial=0))
+    if not has_fractions and top < 2**31:
+        return levels.astype(np.int64)
+    if mask_format == "ids" or 1 < top <= MAX_ID or top > 255 or levels.min(initial=0) < 0:
+        raise InputError(
+            "Values with fractions are brightness from 0 to 1 or 0 to 255",
+            met=f"values from {levels.min():g} to {top:g}",
+            where=where,
+            remedy="Store ids as whole numbers",
+        )
+    return np.rint(levels * (255 if top <= 1 else 1)).astype(np.uint8)
 
 
-def _hex(color: np.ndarray) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*(int(channel) for channel in color))
+def _forced_matte(levels: np.ndarray) -> Matte:
+    top = int(levels.max(initial=0))
+    full = next(scale for scale in (1, 255, 65535, 2**31) if scale >= top)
+    above = levels > full // 2
+    return Matte(above, f"gray levels up to {top} of {full}", is_forced=True)
 
 
-def _no_mask(met: str, where: Path) -> InputError:
+def _nonzero(levels: np.ndarray, lossy: bool) -> Fixed:
+    if not lossy:
+        return Fixed((levels != 0).astype(np.uint8))
+    note = f"the file is compressed with loss; levels above {HALF} are taken as the object"
+    return Fixed((levels > HALF).astype(np.uint8), [note])
+
+
+def _analyze_alpha(
+    picture: Image.Image, mask_format: str, lossy: bool, where: Path
+) -> Content | None:
+    """Analyzes an image with transparent parts; None if it is opaque."""
+    if picture.mode not in _ALPHA_MODES and "transparency" not in picture.info:
+        if mask_format == "alpha":
+            met = f"an image without transparency (mode {picture.mode})"
+            raise _not_of_format("alpha", "a transparent background", met, where)
+        return None
+    is_key = picture.mode not in (*_ALPHA_MODES, "P")
+    if is_key and not np.any(picture.info["transparency"]) and mask_format != "alpha":
+        return None  # black, the background, is shown transparent
+    rgba = np.asarray(picture.convert("RGBA"))
+    alpha = rgba[..., 3]
+    visible = alpha > HALF
+    if visible.all() and mask_format != "alpha":
+        return None
+    if mask_format in ("binary", "alpha", "matte") or not visible.any():
+        forced = mask_format != "auto" or not alpha.any()
+        if set(np.unique(alpha)) <= {0, 255}:
+            return Fixed(visible.astype(np.uint8))
+        return Matte(visible, f"alpha from {alpha.min()} to {alpha.max()}", is_forced=forced)
+    rgb = np.ascontiguousarray(rgba[..., :3])
+    is_soft = not set(np.unique(alpha)) <= {0, 255}
+    notes = [f"the mask has soft alpha; alpha above {HALF} is taken as the object"] * is_soft
+    layer = _flat_layer(rgb[visible], lossy or mask_format == "rgb")
+    if layer is None:
+        if mask_format == "rgb":
+            return analyze_colors(np.where(visible[..., None], rgb, 0), lossy, where)
+        return Fixed(visible.astype(np.uint8), notes)
+    flat, nearest = layer
+    index = np.full(visible.shape, -1, np.intp)
+    index[visible] = nearest
+    is_forced = mask_format == "rgb"
+    content = Colors(flat, index, is_noisy=lossy, is_forced=is_forced, notes=notes)
+    return in_order_of_palette(content, picture) if picture.mode == "P" else content
+
+
+def _flat_layer(pixels: np.ndarray, noisy: bool) -> tuple[np.ndarray, np.ndarray] | None:
+    """Finds the flat colors of visible pixels, uint8 [N, 3]; None if they are a cut-out photo.
+
+    Returns:
+        Colors, uint8 [M, 3], and the index of each pixel's, [N].
+    """
+    values, inverse, counts = np.unique(pack(pixels), return_inverse=True, return_counts=True)
+    noise = _LAYER_NOISE[noisy]
+    flat: list[np.ndarray] = []
+    colors = unpack(values).astype(int)
+    few = 2 * len(values) <= len(pixels) <= _LAYER_PIXELS * _LAYER_COLORS
+    for position in np.argsort(-counts, kind="stable")[: 4 * _LAYER_COLORS]:
+        is_new = all(np.abs(colors[position] - other).max() > noise for other in flat)
+        if is_new and (counts[position] >= _LAYER_PIXELS or few):
+            flat.append(colors[position])
+    if not 0 < len(flat) <= _LAYER_COLORS:
+        return None
+    distances = np.stack([np.abs(colors - color).max(axis=1) for color in flat])
+    nearest = distances.argmin(axis=0)
+    if counts[distances.min(axis=0) <= noise].sum() < _LAYER_FRACTION * len(pixels):
+        return None
+    return np.array(flat, np.uint8), nearest[inverse]
+
+
+def _rgb(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
+
+
+def _not_of_format(name: str, needed: str, met: str, where: Path) -> InputError:
     return InputError(
-        "A mask has one flat value per object and one for the background",
-        met=f"{met}, as in a photo",
+        f"A mask of the format '{name}' ({READINGS[name]}) has {needed}",
+        met=met,
         where=where,
-        remedy="Give the mask instead of the photo, or name its encoding by the mask format",
+        remedy=f"Save it with {needed}, or name another format with --mask-format",
     )

@@ -140,8 +140,9 @@ def _check_nothing_else(target: Path, listed: Collection[str]) -> None:
     ]
     if others:
         raise UsageError(
-            "A result is replaced only where nothing else is in its folder",
-            met=shorten(others),
+            "Only files that this program wrote are replaced, and as it wrote them",
+            met=f"others, or changed since: {shorten(others)}",
             where=target,
-            remedy="Move these files elsewhere, or choose another folder",
+            remedy="Move these files elsewhere, or choose another folder; a mask that was "
+            "corrected by hand can be given by --mask FRAME=FILE",
         )

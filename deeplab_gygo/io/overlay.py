@@ -1,20 +1,12 @@
-"""Overlays: frames with their objects tinted and outlined, as images and as a video."""
+"""Overlays: frames with their objects tinted and outlined."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from fractions import Fraction
-from functools import partial
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.palette import VOID, davis_palette
-from deeplab_gygo.io.video_writer import VideoWriter
-from deeplab_gygo.io.writers import ThreadedWriter
 
 OPACITY = 0.45
 """Share of the object's color in the tint; the texture stays visible."""
@@ -67,41 +59,3 @@ def overlay(image: np.ndarray, mask: np.ndarray, *, several: bool | None = None)
     for label, tint in zip(labels, colors, strict=True):
         draw_outline(result, mask == label, tint, width)
     return result
-
-
-@contextmanager
-def overlay_writer(
-    path: str | Path,
-    size: tuple[int, int],
-    *,
-    times: Sequence[float] | None = None,
-    frame_rate: Fraction | float | None = None,
-    several: bool | None = None,
-) -> Iterator[Callable[[np.ndarray, np.ndarray], None]]:
-    """Opens a video of frames with their objects tinted and outlined, drawn in a thread.
-
-    The file appears when the context is left without an error.
-
-    Args:
-        path: Destination, e.g. `overlay.mp4`.
-        size: Height and width of the frames in pixels.
-        times: As in `VideoWriter`.
-        frame_rate: As in `VideoWriter`.
-        several: As in `overlay`.
-
-    Yields:
-        A function that submits a frame: uint8 [H, W, 3] RGB, and uint8 [H, W] of object ids, which
-        must not be changed afterwards. It raises the error of an earlier frame: `InputError` where
-        image and mask did not fit, `StorageError` where it could not be written.
-
-    Raises:
-        InputError: As `VideoWriter`.
-        UsageError: As `VideoWriter`.
-    """
-
-    def draw(image: np.ndarray, mask: np.ndarray) -> None:
-        video.write(overlay(image, mask, several=several))
-
-    video = VideoWriter(path, size, times=times, frame_rate=frame_rate)
-    with video, ThreadedWriter(path) as writer:  # an error of the thread leaves no video
-        yield partial(writer.submit, draw)

@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -15,10 +16,12 @@ import numpy as np
 
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.io.listing import is_stray, shorten
-from deeplab_gygo.io.masks import MASK_SUFFIXES, as_mask, read_mask
+from deeplab_gygo.io.masks import MASK_SUFFIXES, MaskReader, as_mask, read_mask
 
 MaskSource = str | Path | np.ndarray
 """A mask file, or a mask as uint8 or bool [H, W] of object ids."""
+
+MaskFormat = str | Callable[[Path], str]
 
 Annotations = Mapping[int, MaskSource] | str | Path | None
 """Masks by frame index, or a folder of masks named as the frames."""
@@ -55,7 +58,8 @@ class Frame:
 class Sequence(ABC):
     """Frames in temporal order, some with a mask. Iteration streams in constant memory.
 
-    All arguments but `mask_format`, the encoding of the masks as in `read_mask`, are attributes.
+    All arguments but `mask_format` are attributes: the encoding of the masks as in `read_mask`, or
+    a function that returns that of a file.
 
     Attributes:
         name: Name; may contain slashes.
@@ -65,6 +69,7 @@ class Sequence(ABC):
         annotations: Mask of every annotated frame, by index, in order: a file, or an array. May be
             given as a folder of masks named as the frames.
         times: Presentation time of each frame in seconds; None where the source has none.
+        pixel_aspect: Width of a pixel as displayed, over its height.
 
     Raises:
         InputError: The folder of masks is absent or has none for these frames.
@@ -74,6 +79,8 @@ class Sequence(ABC):
     read_once: ClassVar[bool] = False
     """Whether the frames can be iterated only once."""
 
+    pixel_aspect: Fraction = Fraction(1)
+
     def __init__(
         self,
         name: str,
@@ -81,7 +88,7 @@ class Sequence(ABC):
         size: tuple[int, int],
         frame_names: list[str],
         annotations: Annotations = None,
-        mask_format: str = "auto",
+        mask_format: MaskFormat = "auto",
     ):
         self.name = name
         self.source = source
@@ -95,6 +102,11 @@ class Sequence(ABC):
     def warnings(self) -> tuple[str, ...]:
         """Faults of the source that do not end the reading; complete after an iteration."""
         return ()
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the frames are read from, in order; none for frames in memory."""
+        return []
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -156,16 +168,32 @@ class Sequence(ABC):
             )
         mask = self.annotations[index]
         if isinstance(mask, Path):
-            return read_mask(
-                mask, size=self.size, mask_format=self._mask_format, keep_void=keep_void
-            )
+            return self._read_mask(mask, keep_void)
         return as_mask(mask, size=self.size, where=f"mask of frame {index} of {self.name}")
+
+    def _read_mask(self, path: Path, keep_void: bool) -> np.ndarray:
+        if self._mask_reader is not None:
+            return self._mask_reader.read(path, self.size, keep_void)
+        form = self._mask_format if isinstance(self._mask_format, str) else self._mask_format(path)
+        return read_mask(path, size=self.size, mask_format=form, keep_void=keep_void)
+
+    @cached_property
+    def _mask_reader(self) -> MaskReader | None:
+        """The reader of several masks, in which a color or gray is the same object."""
+        files = [mask for mask in self.annotations.values() if isinstance(mask, Path)]
+        form = self._mask_format
+        if len(files) < 2 or not isinstance(form, str) or form not in ("auto", "rgb"):
+            return None
+        reader = MaskReader(form)
+        reader.scan(files)
+        return reader
 
     def with_annotations(self, annotations: Annotations) -> Sequence:
         """Returns the same sequence with other masks, of any format; no frame is read again."""
         other = copy.copy(self)
         other.annotations = pair_masks(annotations, self.frame_names)
         other._mask_format = "auto"
+        other.__dict__.pop("_mask_reader", None)
         return other
 
 

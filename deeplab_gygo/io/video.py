@@ -1,14 +1,14 @@
 """Videos as sequences, and the opening of any input.
 
 Frames are upright (rotation and mirroring of phones applied), have presentation times and are RGB
-of BT.709: HDR is tone mapped. Pixels are taken as square.
+of BT.709: HDR is tone mapped. They keep the pixels of the file, which may not be square.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -18,9 +18,11 @@ import av
 import numpy as np
 
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.animation import AnimationSequence, image_kind, is_animation
 from deeplab_gygo.io.escaping import printable
-from deeplab_gygo.io.frame_folder import sequence_from_folder
-from deeplab_gygo.io.images import IMAGE_SUFFIXES
+from deeplab_gygo.io.frame_folder import FolderSequence, sequence_from_folder
+from deeplab_gygo.io.images import image_size
+from deeplab_gygo.io.listing import list_images
 from deeplab_gygo.io.names import expanded
 from deeplab_gygo.io.sequence import Annotations, Frame, Sequence, frame_name
 from deeplab_gygo.io.tone_mapping import HLG, PQ, tone_map
@@ -70,12 +72,18 @@ class VideoSequence(Sequence):
         super().__init__(name or path.stem, path, scan.size, names, annotations)
         self.times: list[float] = scan.times
         self.frame_rate = scan.frame_rate
+        self.pixel_aspect = scan.pixel_aspect
         self._scan = scan
         self._keep_going = keep_going
         self._decoded = (len(scan.times), 0, scan.damage)  # frames, damaged ones, what is damaged
         self._check_loss(*self._decoded, is_cut=scan.damage == END_MISSING)
         self._warned = False
         self._iterations: WeakSet[Generator[Frame]] = WeakSet()
+
+    @property
+    def files(self) -> list[Path]:
+        """The video."""
+        return [self.source]
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -230,20 +238,26 @@ def open_input(
     name: str | None = None,
     annotations: Annotations = None,
     keep_going: bool = False,
+    exclude: Collection[str | Path] = (),
 ) -> Sequence:
-    """Opens a video, or a folder of frames.
+    """Opens a video, a folder of frames, an animation, or an image as a clip of one frame.
+
+    An animated WebP or PNG, or a TIFF file of several pages, is told from a single image by its
+    content. A folder that holds nothing but an animation is opened as that.
 
     Args:
         path: The file or folder.
-        name: Name of the sequence; by default that of the folder, or of the video without suffix.
+        name: Name of the sequence; by default that of the folder, or of the file without suffix.
         annotations: Masks by frame index, or a folder of masks named as the frames.
-        keep_going: As in `open_video`; images of a folder must be intact.
+        keep_going: As in `open_video`; images must be intact.
+        exclude: Files in the folder that are no frames, as a mask that lies among them; so are
+            those of `annotations` by index.
 
     Returns:
         The sequence.
 
     Raises:
-        InputError: The path is absent or damaged, or is neither a video nor a folder of frames.
+        InputError: The path is absent or damaged, or is no video, image or folder of frames.
         UsageError: A mask belongs to no frame.
 
     Example:
@@ -254,16 +268,30 @@ def open_input(
         ...     Image.new("RGB", (48, 32)).save(folder / f"{index:05d}.png")
         >>> open_input(folder, name="bag")
         FolderSequence('bag', 3 frames of 48x32)
+        >>> open_input(folder, exclude=[folder / "00000.png"]).frame_names
+        ['00001', '00002']
     """
     path = expanded(path)
     if os.path.isdir(path):
-        return sequence_from_folder(path, name=name, annotations=annotations)
-    exists = os.path.exists(path)  # unlike pathlib, False for names that cannot be
-    if not exists or path.suffix.lower() in IMAGE_SUFFIXES:
+        given = annotations.values() if isinstance(annotations, Mapping) else ()
+        exclude = [*exclude, *(mask for mask in given if isinstance(mask, (str, Path)))]
+        files = list_images(path, exclude)
+        if len(files) != 1 or not is_animation(files[0]):
+            return sequence_from_folder(path, name=name, annotations=annotations, exclude=exclude)
+        logger.info("%s: its only image, %s, is opened as an animation", path, files[0].name)
+        path, name = files[0], name or path.resolve().name
+    if not os.path.exists(path):  # unlike pathlib, False for names that cannot be
         raise InputError(
             "The input must be a video or a folder of frames",
-            met="a single image" if exists else "no such file",
+            met="no such file",
             where=printable(path),
-            remedy="Give the folder that holds the frames" if exists else None,
         )
-    return open_video(path, name=name, annotations=annotations, keep_going=keep_going)
+    kind = image_kind(path)
+    if kind is None:
+        return open_video(path, name=name, annotations=annotations, keep_going=keep_going)
+    if kind == "image" or not is_animation(path):
+        logger.info("%s: a clip of one frame; give its folder if it is one of several", path)
+        size = image_size(path)
+        name = name or path.stem
+        return FolderSequence([path], size, name=name, source=path, annotations=annotations)
+    return AnimationSequence(path, name=name, annotations=annotations)

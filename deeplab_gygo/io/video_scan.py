@@ -29,6 +29,7 @@ class VideoScan:
         times: Presentation times in seconds, ascending.
         frame_rate: Average frames per second; None if unknown.
         rotation: As `orientation` returns it.
+        pixel_aspect: Width of a pixel as displayed, after rotation, over its height.
         expected: Number of frames that the file states, or has in its duration; at least the
             number of times.
         damage: What is damaged; empty if nothing is.
@@ -39,6 +40,7 @@ class VideoScan:
     times: list[float]
     frame_rate: Fraction | None
     rotation: tuple[bool, bool, bool]
+    pixel_aspect: Fraction
     expected: int
     damage: str
     damaged_stamps: frozenset[int]
@@ -74,11 +76,14 @@ def scan_video(path: Path) -> VideoScan:
             raise incomplete(path, expected, 0, damage)
         rotation = orientation(first)
         size = (first.width, first.height) if rotation[0] else (first.height, first.width)
+        aspect = stream.sample_aspect_ratio
+        aspect = aspect if aspect and aspect > 0 else Fraction(1)
+        aspect = 1 / aspect if rotation[0] else aspect
         if first.pts is not None:  # packets before the first frame cannot be decoded
             times = [time for time in times if time >= first.time - 1e-6]
         expected -= len(packets.times) - len(times)
     stamps = frozenset(packets.corrupt)
-    return VideoScan(size, times, rate or None, rotation, expected, damage, stamps)
+    return VideoScan(size, times, rate or None, rotation, aspect, expected, damage, stamps)
 
 
 def _read_packets(container: InputContainer, stream: VideoStream, rate: float) -> _Packets:

@@ -1,4 +1,4 @@
-"""Writing of probabilities and cut-outs as PNG files, and of any result by a background thread."""
+"""Writing of pictures as PNG files, and of any result by a background thread."""
 
 from __future__ import annotations
 
@@ -124,29 +124,6 @@ def write_soft_mask(
         return
     for label, plane in zip(ids or range(1, len(planes) + 1), planes, strict=True):
         write_png(folder / str(label) / path.name, plane)
-
-
-def write_cutout(path: Path, image: np.ndarray, probability: np.ndarray) -> None:
-    """Writes a frame as RGBA PNG with the probability as straight alpha.
-
-    Args:
-        path: Destination.
-        image: uint8 [H, W, 3] RGB.
-        probability: float [H, W], or [N, H, W] of several objects, of which the maximum is taken;
-            range 0..1.
-
-    Raises:
-        InputError: The arrays do not fit each other.
-        StorageError: The file cannot be written.
-    """
-    alpha = as_bytes(probability, path)
-    if image.dtype != np.uint8 or image.shape != (*alpha.shape[-2:], 3):
-        raise InputError(
-            "The image of a cut-out is uint8 [H, W, 3] of the probability's size",
-            met=f"{image.dtype} {list(image.shape)} and {list(alpha.shape)}",
-            where=path,
-        )
-    write_png(path, np.dstack([image, alpha.max(axis=0) if alpha.ndim == 3 else alpha]))
 
 
 def file_of(folder: Path, name: str, suffix: str) -> Path:

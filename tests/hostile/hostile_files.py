@@ -34,18 +34,23 @@ def _hostile(target: str, *names: str) -> Callable[[Builder], Builder]:
 
 # Files that are none.
 
+OTHER_READERS = (
+    "annotation", "mask", "picture", "weights", "config", "jsonl", "archive", "video", "record",
+    "animation",
+)  # fmt: skip
 
-@_hostile("labelme", "mask", "picture", "weights", "config", "jsonl", "archive", "video", "record")
+
+@_hostile("labelme", *OTHER_READERS)
 def _pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
-@_hostile("labelme", "mask", "picture", "weights", "config", "jsonl", "archive", "video", "record")
+@_hostile("labelme", *OTHER_READERS)
 def _endless_device(path: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
-@_hostile("labelme", "mask", "picture", "weights", "config", "jsonl", "archive", "video", "record")
+@_hostile("labelme", *OTHER_READERS)
 def _folder(path: Path) -> None:
     path.mkdir()
 
@@ -102,6 +107,79 @@ def _gif_of_gigapixels(path: Path) -> bytes:
     return head + frame * 50 + b"\x3b"
 
 
+def _animation(form: str, **options: object) -> bytes:
+    file, frame = io.BytesIO(), Image.new("RGB", (64, 48))
+    other = Image.new("RGB", (64, 48), (200, 0, 0))
+    frame.save(file, form, save_all=True, append_images=[other], duration=40, **options)
+    return file.getvalue()
+
+
+@_hostile("animation", "picture")
+def _webp_of_gigapixels(path: Path) -> bytes:
+    data = _animation("WEBP", lossless=True)
+    place = data.index(b"VP8X") + 12  # width and height, less one, 24 bits each
+    return data[:place] + b"\xff" * 6 + data[place + 6 :]
+
+
+@_hostile("animation")
+def _webp_of_many_frames(path: Path) -> bytes:
+    data = _animation("WEBP", lossless=True)
+    place = data.index(b"ANMF")
+    frame = b"ANMF" + (24).to_bytes(4, "little") + bytes(24)
+    data = data[:place] + frame * 200_000
+    return data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
+
+
+@_hostile("animation")
+def _png_of_more_frames_than_it_has(path: Path) -> bytes:
+    data = _animation("PNG")
+    place = data.index(b"acTL")
+    chunk = b"acTL" + b"\x7f\xff\xff\xff" + bytes(4)
+    return data[:place] + chunk + zlib.crc32(chunk).to_bytes(4, "big") + data[place + 16 :]
+
+
+def _tiff(width: int, height: int, following: int) -> bytes:
+    """A TIFF file of one page in one strip, whose next page is said to be at some byte."""
+    entries = ((256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 8), (279, 64))
+    listed = b"".join(
+        tag.to_bytes(2, "little")
+        + b"\4\0"
+        + (1).to_bytes(4, "little")
+        + value.to_bytes(4, "little")
+        for tag, value in entries
+    )
+    head = b"II*\0" + (72).to_bytes(4, "little") + bytes(64)
+    return head + len(entries).to_bytes(2, "little") + listed + following.to_bytes(4, "little")
+
+
+@_hostile("animation", "picture")
+def _tiff_of_gigapixels(path: Path) -> bytes:
+    return _tiff(100_000, 100_000, 0)
+
+
+@_hostile("animation")
+def _tiff_of_pages_in_a_circle(path: Path) -> bytes:
+    return _tiff(64, 1, 72)
+
+
+@_hostile("animation", "picture")
+def _jpeg_2000_of_gigapixels(path: Path) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(file, "JPEG2000", no_jp2=True)
+    data = file.getvalue()
+    place = data.index(b"\xff\x51") + 6
+    return data[:place] + (100_000).to_bytes(4, "big") * 2 + data[place + 8 :]
+
+
+@_hostile("picture")
+def _avif_of_gigapixels(path: Path) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(file, "AVIF")
+    data = file.getvalue()
+    place = data.index(b"ispe") + 8
+    return data[:place] + (60_000).to_bytes(4, "big") * 2 + data[place + 8 :]
+
+
 # Annotations.
 
 
@@ -133,7 +211,7 @@ def _labelme_types(path: Path) -> bytes:
     return _labelme(imageHeight=True, shape_shape_type=["polygon"], shape_label=["shoe"])
 
 
-@_hostile("labelme", "record", "jsonl")
+@_hostile("labelme", "annotation", "record", "jsonl")
 def _json_nested(path: Path) -> bytes:
     return b'{"shapes": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
 
@@ -149,6 +227,154 @@ def _labelme_picture_is_postscript(path: Path) -> bytes:
 
     data = base64.b64encode(_postscript(path) or b"").decode()
     return _labelme(shape_shape_type="mask", shape_points=[[0, 0], [63, 47]], shape_mask=data)
+
+
+def _coco(segmentation: object, count: int = 1, **image: int) -> bytes:
+    images = [{"id": 1, "file_name": "a.jpg", "height": 48, "width": 64} | image]
+    items = [{"id": number, "image_id": 1, "segmentation": segmentation} for number in range(count)]
+    return json.dumps({"images": images, "annotations": items}).encode()
+
+
+@_hostile("annotation")
+def _coco_of_another_size(path: Path) -> bytes:
+    return _coco({"size": [100_000, 100_000], "counts": [0, 10**10]}, height=100_000, width=100_000)
+
+
+@_hostile("annotation")
+def _coco_runs_beyond_the_mask(path: Path) -> bytes:
+    return _coco({"size": [48, 64], "counts": "ooooooN" * 1000})
+
+
+@_hostile("annotation")
+def _coco_string_without_an_end(path: Path) -> bytes:
+    return _coco({"size": [48, 64], "counts": "o" * 3_000_000})
+
+
+@_hostile("annotation")
+def _coco_many_runs(path: Path) -> bytes:
+    return _coco({"size": [48, 64], "counts": [0] * 4_500_000})
+
+
+@_hostile("annotation")
+def _coco_many_points(path: Path) -> bytes:
+    return _coco([[index % 60 for index in range(2_500_000)]])
+
+
+@_hostile("annotation")
+def _coco_points_that_cross_all_rows(path: Path) -> bytes:
+    return _coco([[0, -1e6, 9, 1e6] * 100_000], height=6_000, width=6_000)
+
+
+@_hostile("annotation")
+def _coco_many_large_shapes(path: Path) -> bytes:
+    return _coco([[0, 0, 6e3, 0, 6e3, 6e3]], 2_000, height=6_000, width=6_000)
+
+
+@_hostile("annotation")
+def _coco_many_annotations(path: Path) -> bytes:
+    return _coco([[0, 0, 9, 0, 9, 9]], 50_000)
+
+
+def _cvat(shapes: str) -> bytes:
+    image = f'<image id="0" name="a.jpg" width="64" height="48">{shapes}</image>'
+    return f"<annotations>{image}</annotations>".encode()
+
+
+@_hostile("annotation")
+def _xml_bomb(path: Path) -> bytes:
+    lines = ['<!ENTITY a0 "ha">']
+    lines += [f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12)]
+    return f"<!DOCTYPE a [{''.join(lines)}]><annotations>&a11;</annotations>".encode()
+
+
+@_hostile("annotation")
+def _xml_of_another_file(path: Path) -> bytes:
+    entity = f'<!ENTITY a SYSTEM "{path.parent / "planted.mp4"}">'
+    return f"<!DOCTYPE a [{entity}]><annotations>&a;</annotations>".encode()
+
+
+@_hostile("annotation")
+def _xml_nested(path: Path) -> bytes:
+    return b"<annotations>" + b"<a>" * 1_000
+
+
+@_hostile("annotation")
+def _xml_many_elements(path: Path) -> bytes:
+    return _cvat('<a b="1"/>' * 5_000_000)
+
+
+@_hostile("annotation")
+def _xml_many_attributes(path: Path) -> bytes:
+    return _cvat("<a " + "".join(f'b{number}="" ' for number in range(4_000_000)) + "/>")
+
+
+@_hostile("annotation")
+def _cvat_mask_beyond_the_image(path: Path) -> bytes:
+    return _cvat('<mask rle="0,4" left="63" top="47" width="2" height="2"/>')
+
+
+@_hostile("annotation")
+def _cvat_long_number(path: Path) -> bytes:
+    return _cvat(f'<mask rle="{"9" * 5_000}" left="0" top="0" width="2" height="2"/>')
+
+
+@_hostile("annotation")
+def _cvat_of_another_size(path: Path) -> bytes:
+    return _cvat('<polygon points="0,0;9,0;9,9"/>').replace(b'"64"', b'"999999"')
+
+
+def _brush(rle: list[int], height: int = 48, width: int = 64) -> bytes:
+    value = {"format": "rle", "rle": rle, "brushlabels": ["a"]}
+    region = {"original_height": height, "original_width": width, "value": value}
+    return json.dumps([{"data": {}, "annotations": [{"result": [region]}]}]).encode()
+
+
+def _brush_head(values: int) -> list[int]:
+    widths = 0b00111_0000_0001_0010_0011_000
+    return [*values.to_bytes(4, "big"), *widths.to_bytes(3, "big")]
+
+
+@_hostile("annotation")
+def _brush_of_many_packets(path: Path) -> bytes:
+    return _brush([*_brush_head(4 * 36_000_000), *[0] * 1_500_000], 6_000, 6_000)
+
+
+@_hostile("annotation")
+def _brush_of_more_values(path: Path) -> bytes:
+    return _brush([*_brush_head(2**32 - 1), *[255] * 1_000])
+
+
+@_hostile("annotation")
+def _outlines_of_many_lines(path: Path) -> bytes:
+    return b"0 0 0 1 0 1 1\n" * 200_000
+
+
+def _npy_head(shape: tuple[int, ...], kind: str) -> bytes:
+    file = io.BytesIO()
+    form = {"descr": kind, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, form)
+    return file.getvalue()
+
+
+@_hostile("annotation")
+def _npy_of_gigapixels(path: Path) -> bytes:
+    return _npy_head((100_000, 100_000), "|u1")
+
+
+@_hostile("annotation")
+def _npy_of_objects(path: Path) -> bytes:
+    return _npy_head((1, 1), "|O") + b"cos\nsystem\n(S'touch executed'\ntR."
+
+
+@_hostile("annotation")
+def _npz_bomb(path: Path) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("00000.npy", "w", force_zip64=True) as member:
+            member.write(_npy_head((1 << 15, 1 << 16), "|u1"))
+            for _ in range(1 << 11):
+                member.write(bytes(1 << 20))
+    return file.getvalue()
 
 
 # Configurations and records.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.errors import InputError, WeightsError
-from deeplab_gygo.io.arrays import open_npz
+from deeplab_gygo.io.arrays import open_npz, read_npy
 
 
 def _npy(array: np.ndarray) -> bytes:
@@ -196,3 +196,20 @@ def test_dtypes_rule_remedy_and_class_are_those_asked_for(tmp_path):
     assert str(error).startswith("Weights are whole") and str(error).endswith("Copy them again.")
     with pytest.raises(InputError, match="other names"), open_npz(tmp_path / "arrays.npz"):
         raise ValueError("other names")
+
+
+def test_an_array_alone_is_read_without_running_anything(tmp_path):
+    path = tmp_path / "a.npy"
+    for array in (np.arange(6).reshape(2, 3), np.asfortranarray(np.eye(3, 2)), np.zeros(0)):
+        np.save(path, array)
+        assert (read_npy(path) == array).all() and read_npy(path).dtype == array.dtype
+    np.save(path, np.array([{}], object), allow_pickle=True)
+    with pytest.raises(InputError, match="dtype object"):
+        read_npy(path)
+    np.save(path, np.zeros((4, 4)))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="has 127 bytes for the shape"):
+        read_npy(path)
+    np.save(path, np.zeros(10_000))
+    with pytest.raises(InputError, match="at most 5096 bytes"):
+        read_npy(path, max_bytes=1000)

@@ -74,7 +74,7 @@ def test_postscript_starts_no_program(tmp_path, monkeypatch, reader, name):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("kind", ["PPM", "TGA", "ICO", "PCX", "SGI", "JPEG2000", "DDS"])
+@pytest.mark.parametrize("kind", ["PPM", "TGA", "ICO", "PCX", "SGI", "ICNS", "DDS"])
 def test_other_formats_are_refused(tmp_path, kind):
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16)).save(buffer, kind)

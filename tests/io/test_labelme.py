@@ -99,7 +99,37 @@ def test_labels_get_ids_in_order_and_later_shapes_cover_earlier_ones(tmp_path):
     shapes = [square(0, 0, 20, "shoe"), square(10, 10, 20, "box"), square(40, 0, 10, "shoe")]
     mask, notes = read_with_notes(save(tmp_path / "m.json", shapes))
     assert (mask[5, 5], mask[15, 15], mask[5, 45]) == (1, 2, 1)
-    assert notes == ["ids: shoe is 1, box is 2"]
+    assert notes == [
+        "ids: shoe is 1, box is 2",
+        "2 shapes named shoe are one object; give group_id to tell them apart",
+    ]
+
+
+def grouped(left: int, label: str, group: int | None) -> dict:
+    return square(left, 0, 9, label) | {"group_id": group}
+
+
+def test_groups_of_one_label_are_different_objects(tmp_path):
+    shapes = [grouped(0, "car", 1), grouped(10, "car", 2), grouped(20, "car", None)]
+    shapes += [grouped(30, "car", 1), grouped(40, "person", 1)]
+    mask, notes = read_with_notes(save(tmp_path / "m.json", shapes))
+    assert [int(mask[4, left + 4]) for left in range(0, 50, 10)] == [1, 2, 3, 1, 4]
+    listed = "car (group 1) is 1, car (group 2) is 2, car is 3, person (group 1) is 4"
+    assert notes == [f"ids: {listed}"]
+
+
+def test_numeric_labels_are_ids_only_if_each_is_one_object(tmp_path):
+    shapes = [grouped(0, "7", 1), grouped(10, "3", None)]
+    mask = read_mask(save(tmp_path / "m.json", shapes))
+    assert (mask[4, 4], mask[4, 14]) == (7, 3)
+    mask, notes = read_with_notes(save(tmp_path / "m.json", [*shapes, grouped(20, "7", 2)]))
+    assert (mask[4, 4], mask[4, 14], mask[4, 24]) == (1, 2, 3)
+    assert notes == ["ids: 7 (group 1) is 1, 3 is 2, 7 (group 2) is 3"]
+
+
+def test_a_group_is_a_number(tmp_path):
+    with pytest.raises(InputError, match="list in shape 0.*m.json"):
+        read_mask(save(tmp_path / "m.json", [square(0, 0, 9) | {"group_id": [1]}]))
 
 
 def test_labels_that_are_numbers_are_the_ids(tmp_path):
@@ -138,7 +168,7 @@ def test_size_comes_from_the_file_and_is_fitted_to_the_frame(tmp_path):
     [
         ("{", "JSON"),
         ("[]", "labelme"),
-        ('{"images": [], "annotations": []}', "annotations"),
+        ('{"keys": [], "others": []}', "others"),
         ('{"shapes": [1]}', "shapes"),
     ],
 )
@@ -253,3 +283,15 @@ def test_a_mask_shape_in_postscript_is_refused(tmp_path):
     path = save(tmp_path / "m.json", [shape("mask", [[0, 0], [5, 5]], mask=encoded)])
     with pytest.raises(InputError, match="shape 0 .*not an image"):
         read_mask(path)
+
+
+@pytest.mark.parametrize("scanned", [False, True])
+def test_labels_mean_the_same_object_in_all_files_of_a_sequence(tmp_path, scanned):
+    first = save(tmp_path / "0.json", [square(0, 0, 9, "car"), square(20, 0, 9, "dog")])
+    second = save(tmp_path / "1.json", [square(0, 0, 9, "cat"), square(20, 0, 9, "dog")])
+    reader = masks.MaskReader()
+    if scanned:
+        reader.scan([first, second])
+        assert [int(reader.read(second)[4, column]) for column in (4, 24)] == [3, 2]
+    assert [int(reader.read(first)[4, column]) for column in (4, 24)] == [1, 2]
+    assert [int(reader.read(second)[4, column]) for column in (4, 24)] == [3, 2]

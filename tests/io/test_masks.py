@@ -118,11 +118,54 @@ def test_format_ids_keeps_stored_values_and_void(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path / "m.png", mask_format="binary"), ids != 0)
 
 
-def test_255_beside_gray_ids_is_void_if_it_has_fewer_pixels(tmp_path):
-    ids = two_objects()
-    ids[:2] = 255
-    mask = read_mask(save(tmp_path / "m.png", ids), keep_void=True)
+@pytest.mark.parametrize("rows", [1, 2, 60])
+@pytest.mark.parametrize("radius", [2, 20])
+def test_255_beside_gray_ids_is_void_however_large_it_is(tmp_path, rows, radius):
+    ids = np.maximum(disk(1, (75, 30), radius), disk(2, (75, 90), radius))
+    ids[:rows] = 255
+    mask, notes = read_with_notes(save(tmp_path / "m.png", ids), keep_void=True)
     np.testing.assert_array_equal(mask, ids)
+    assert notes == ["255 beside the ids 1, 2 is void, neither object nor background"]
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), ids * (ids < 255))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(1, 256, 257), (1, 2, 300), (1005, 1006, 2001), (26000, 26001, 24000), (1, 2, 3)],
+)
+@pytest.mark.parametrize("kind", ["png", "tif", "int32", "float"])
+@pytest.mark.parametrize("mask_format", ["auto", "ids"])
+def test_wide_instance_ids_are_numbered_in_ascending_order(tmp_path, values, kind, mask_format):
+    truth = np.maximum(two_objects(), disk(3, (8, 60), 5))
+    dtype = {"int32": np.int32, "float": np.float32}.get(kind, np.uint16)
+    stored = np.array([0, *values])[truth].astype(dtype)
+    suffix = "png" if kind == "png" else "tif"
+    path = save(tmp_path / f"m.{suffix}", stored)
+    mask, notes = read_with_notes(path, mask_format=mask_format)
+    np.testing.assert_array_equal(mask, np.argsort(np.argsort([0, *values]))[truth])
+    assert bool(notes) == (max(values) > 255)
+    if notes:
+        assert all(f"{value} is" in notes[0] for value in values)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_soft_mask_of_16_bits_or_floats_is_cut_at_half(tmp_path, dtype):
+    smooth = cv2.GaussianBlur(disk(255).astype(np.float32), (0, 0), 2) / 255
+    levels = np.rint(smooth * 65535).astype(dtype) if dtype == np.uint16 else smooth
+    path = save(tmp_path / "m.tif", levels)
+    mask, notes = read_with_notes(path)
+    assert notes and np.mean(mask != (smooth > 0.5)) < 0.001
+    flat = disk(255).astype(dtype) * (257 if dtype == np.uint16 else 1 / 255)
+    np.testing.assert_array_equal(read_mask(save(tmp_path / "f.tif", flat.astype(dtype))), disk())
+
+
+def test_negative_and_fractional_ids_are_refused(tmp_path):
+    with pytest.raises(InputError, match="0 and above; met: values down to -1"):
+        read_mask(save(tmp_path / "m.tif", disk().astype(np.int32) * 2 - 1))
+    with pytest.raises(InputError, match="fractions"):
+        read_mask(save(tmp_path / "m.tif", disk().astype(np.float32) * 1.5))
+    with pytest.raises(InputError, match="finite"):
+        read_mask(save(tmp_path / "m.tif", np.where(disk(), np.nan, 0).astype(np.float32)))
 
 
 def test_palette_of_an_editor_that_put_white_first(tmp_path):
@@ -157,10 +200,12 @@ def test_jpeg_noise_in_a_png_is_not_taken_for_ids(tmp_path):
         picture.save(tmp_path / "m.png")
     mask = read_mask(tmp_path / "m.png")
     assert set(np.unique(mask)) == {0, 1}
-    # Noise at black only: 1, 2 and 3 are no objects beside a large white one.
+    # Single pixels of 1, 2 and 3 beside 255: noise, or ids beside void.
     noisy = disk(255)
     noisy[0, :3] = [1, 2, 3]
-    np.testing.assert_array_equal(read_mask(save(tmp_path / "n.png", noisy)), disk())
+    with pytest.raises(InputError, match="--mask-format.*: ids .*; matte"):
+        read_mask(save(tmp_path / "n.png", noisy))
+    np.testing.assert_array_equal(read_mask(tmp_path / "n.png", mask_format="matte"), disk())
 
 
 def test_smooth_edges_are_thresholded_at_half(tmp_path):
@@ -262,11 +307,21 @@ def test_a_photo_is_no_mask(tmp_path, suffix, mode, make):
     assert str(path) in str(caught.value) and caught.value.exit_status == 65
 
 
-def test_gray_values_of_unknown_meaning_are_refused(tmp_path):
-    with pytest.raises(InputError, match="3 gray levels"):
-        read_mask(save(tmp_path / "m.png", (two_objects() * 100)))
-    forced = read_mask(tmp_path / "m.png", mask_format="binary")
-    np.testing.assert_array_equal(forced, two_objects() == 2)
+@pytest.mark.parametrize(
+    "levels", [(128, 255), (206, 210), (85, 170), (100, 255), (255, 240), (70, 2), (38, 75)]
+)
+def test_grays_of_several_objects_are_refused_with_their_readings(tmp_path, levels):
+    path = save(tmp_path / "m.png", np.array([0, *levels], np.uint8)[two_objects()])
+    with pytest.raises(InputError, match="--mask-format.* ids .* rgb .* matte .* binary") as caught:
+        read_mask(path)
+    assert "photo" not in str(caught.value)
+    ids = read_mask(path, mask_format="ids")
+    np.testing.assert_array_equal(np.unique(ids), [0, *sorted(levels)])
+    by_gray = read_mask(path, mask_format="rgb")
+    np.testing.assert_array_equal(by_gray, np.argsort(np.argsort([0, *levels]))[two_objects()])
+    above = np.array([0, *levels])[two_objects()] > 127
+    np.testing.assert_array_equal(read_mask(path, mask_format="matte"), above)
+    np.testing.assert_array_equal(read_mask(path, mask_format="binary"), two_objects() > 0)
 
 
 def test_unknown_format_is_a_usage_error(tmp_path):

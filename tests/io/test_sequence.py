@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -56,11 +57,76 @@ def test_a_name_with_a_slash_is_kept(tmp_path):
 
 
 def test_order_is_natural(tmp_path):
-    names = ["frame10.png", "frame9.png", "frame2.png", "Frame_b.png"]
+    names = ["frame10.png", "Frame9.PNG", "frame2.png"]
     sequence = sequence_from_folder(folder_of(tmp_path, names))
-    assert sequence.frame_names[-3:] == ["frame2", "frame9", "frame10"]
+    assert sequence.frame_names == ["frame2", "Frame9", "frame10"]
     sequence = sequence_from_folder(folder_of(tmp_path / "n", [f"{k}.bmp" for k in range(1, 13)]))
     assert sequence.frame_names == [str(k) for k in range(1, 13)]
+
+
+@pytest.mark.parametrize("names", [["back", "front", "side"], ["2_back", "10_front", "x"]])
+def test_names_that_are_no_series_are_taken_with_a_warning(tmp_path, caplog, names):
+    folder_of(tmp_path, [f"{name}.jpg" for name in reversed(names)])
+    with caplog.at_level(logging.WARNING):
+        assert sequence_from_folder(tmp_path).frame_names == names
+    assert f"in this order: {', '.join(f'{name}.jpg' for name in names)}" in caplog.text
+
+
+FRAMES = [f"frame_{index:04d}.jpg" for index in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("frames", "others"),
+    [
+        (FRAMES, ["first.png"]),
+        (FRAMES, ["mask.png"]),
+        (FRAMES, ["frame_0000_mask.png"]),
+        (FRAMES, ["frame_0000.png"]),
+        (FRAMES, ["frame_0004.png"]),
+        (FRAMES, ["cover.jpg"]),
+        (FRAMES, [name.replace(".jpg", "_mask.jpg") for name in FRAMES]),
+        (["00000.png", "00001.png"], ["first.png"]),
+        (["00000.png", "00001.png"], ["00000_mask.png", "00001_mask.png"]),
+        (["00000.jpg"], ["mask.png"]),
+        (["00000.tif", "00001.tif"], ["00000.jpg"]),
+    ],
+)
+def test_a_picture_of_another_kind_is_never_taken_for_a_frame(tmp_path, frames, others):
+    folder_of(tmp_path, [*frames, *others])
+    with pytest.raises(InputError, match=others[0]) as caught:
+        open_input(tmp_path)
+    assert "--mask" in caught.value.remedy
+    names = [Path(name).stem for name in frames]
+    excluded = [tmp_path / name for name in others]
+    assert open_input(tmp_path, exclude=excluded).frame_names == names
+    assert open_input(tmp_path, exclude=excluded).files == [tmp_path / name for name in frames]
+
+
+def test_a_mask_is_excluded_under_any_of_its_names(tmp_path, monkeypatch):
+    folder_of(tmp_path / "clip", [*FRAMES, "first.png"])
+    (tmp_path / "link").symlink_to(tmp_path / "clip" / "first.png")
+    monkeypatch.chdir(tmp_path)
+    for mask in ("link", "clip/../clip/first.png", "clip//first.png"):
+        assert len(sequence_from_folder("clip", exclude=[mask, "absent.png"])) == 4
+    sequence = sequence_from_folder("clip", annotations={1: "clip/first.png"})
+    assert len(sequence) == 4 and list(sequence.annotations) == [1]
+
+
+@pytest.mark.parametrize(
+    "names", [["a.png", "b.png"], ["1.png", "2.png"], ["a.png"], ["mask1.png"]]
+)
+def test_images_beside_videos_are_not_the_clip(tmp_path, names):
+    folder_of(tmp_path, names)
+    for name in names:
+        (tmp_path / name.replace("mask", "")).with_suffix(".mp4").write_bytes(b"")
+    with pytest.raises(InputError, match=r"no videos with images.*--videos FOLDER"):
+        open_input(tmp_path)
+
+
+def test_a_video_beside_its_numbered_frames_is_no_matter(tmp_path):
+    folder_of(tmp_path, FRAMES)
+    (tmp_path / "original.mp4").write_bytes(b"")
+    assert len(open_input(tmp_path)) == 4
 
 
 def test_stray_files_are_no_frames(tmp_path):
@@ -140,14 +206,14 @@ def test_a_gap_names_what_is_missing(tmp_path):
 def test_equal_steps_and_free_names_have_no_gap(tmp_path):
     steps = folder_of(tmp_path / "a", ["00000.jpg", "00005.jpg", "00010.jpg"])
     assert len(sequence_from_folder(steps)) == 3
-    free = folder_of(tmp_path / "b", ["front.jpg", "side1.jpg", "side3.jpg"])
+    free = folder_of(tmp_path / "b", ["shoe1.jpg", "shoe3.jpg", "shoe4.jpg"])
     assert len(sequence_from_folder(free)) == 3
     moments = folder_of(tmp_path / "c", ["1403636579.jpg", "1403636612.jpg", "1403636646.jpg"])
     assert len(sequence_from_folder(moments)) == 3
 
 
 def test_two_files_of_one_name_are_an_error(tmp_path):
-    with pytest.raises(InputError, match="00000.jpg and 00000.png|00000.png and 00000.jpg"):
+    with pytest.raises(InputError, match="2 like 00000.jpg, but also 00000.png"):
         sequence_from_folder(folder_of(tmp_path / "a", ["00000.jpg", "00000.png", "00001.jpg"]))
     with pytest.raises(InputError, match="name of its own"):
         sequence_from_folder(folder_of(tmp_path / "b", ["1.jpg", "01.jpg", "2.jpg"]))
@@ -251,6 +317,22 @@ def test_masks_are_paired_by_name(tmp_path):
         sequence.annotation(0)
 
 
+def test_colors_mean_one_object_in_all_masks_of_a_sequence(tmp_path):
+    folder = folder_of(tmp_path / "frames", ["00000.jpg", "00001.jpg"])
+    colors = np.zeros((24, 36, 3), np.uint8)
+    colors[2:20, 2:10], colors[2:20, 20:30] = (0, 0, 250), (0, 250, 0)
+    save(tmp_path / "masks" / "00000.png", colors)
+    colors[2:20, 2:10] = 0  # the object of the smaller color leaves
+    save(tmp_path / "masks" / "00001.png", colors)
+    sequence = sequence_from_folder(folder, annotations=tmp_path / "masks")
+    assert [np.unique(sequence.annotation(index)).tolist() for index in (1, 0)] == [
+        [0, 2],
+        [0, 1, 2],
+    ]
+    alone = sequence.with_annotations({1: tmp_path / "masks" / "00001.png"})
+    assert np.unique(alone.annotation(1)).tolist() == [0, 1]
+
+
 def test_masks_by_index(tmp_path):
     folder = folder_of(tmp_path / "frames", ["00000.jpg", "00001.jpg"])
     mask = np.eye(24, 36, dtype=np.uint8)
@@ -275,13 +357,22 @@ def test_masks_without_frames_are_an_error(tmp_path):
         sequence_from_folder(folder, annotations=tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "bmp", "tif", "jp2"])
+def test_an_image_is_a_clip_of_one_frame_and_says_so(tmp_path, caplog, suffix):
+    path = save(tmp_path / f"shoe.{suffix}", picture(1))
+    with caplog.at_level(logging.INFO):
+        sequence = open_input(path, annotations={0: np.eye(24, 36, dtype=np.uint8)})
+    assert (sequence.name, sequence.frame_names, sequence.size) == ("shoe", ["shoe"], (24, 36))
+    assert sequence.frame(0).image.shape == (24, 36, 3) and sequence.first_annotated == 0
+    assert "clip of one frame; give its folder" in caplog.text
+
+
 def test_open_input_distinguishes_folders_videos_and_other_files(tmp_path):
     folder = folder_of(tmp_path / "frames", ["00000.jpg"])
     assert open_input(folder).name == "frames"
     with pytest.raises(InputError, match="no such file"):
         open_input(tmp_path / "nothing")
-    with pytest.raises(InputError, match="a single image"):
-        open_input(folder / "00000.jpg")
+    assert open_input(folder / "00000.jpg").files == [folder / "00000.jpg"]
     (tmp_path / "notes.txt").write_text("no video\n" * 50)
     with pytest.raises(InputError, match="must be a video"):
         open_input(tmp_path / "notes.txt")

@@ -48,6 +48,7 @@ def make_clip(
     pix_fmt: str = "yuv420p",
     noise: bool = False,
     movflags: str = "faststart",
+    pixel_aspect: Fraction | None = None,
 ) -> Path:
     """Writes a clip of `numbered` frames at 25 frames per second, with B-frames where they exist.
 
@@ -64,6 +65,8 @@ def make_clip(
         stream = container.add_stream(codec, rate=25, options=options)
         stream.height, stream.width = size
         stream.pix_fmt = pix_fmt
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         unit = Fraction(1, 25 if times is None else 1000)
         stream.codec_context.time_base = unit
         if tags:
@@ -143,6 +146,23 @@ def test_rotation_is_applied(tmp_path, rotation, mirror, suffix):
     first = next(iter(sequence)).image
     np.testing.assert_array_equal(first, expected)
     assert first.shape[:2] == sequence.size and first.flags.c_contiguous
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_aspect_of_the_pixels_is_that_of_the_stream(tmp_path, suffix):
+    path = make_clip(tmp_path / f"clip{suffix}", 3, pixel_aspect=Fraction(16, 11))
+    sequence = open_video(path)
+    assert sequence.pixel_aspect == Fraction(16, 11) and sequence.size == (48, 64)
+    assert sequence.with_annotations(None).pixel_aspect == Fraction(16, 11)
+    assert open_video(make_clip(tmp_path / f"square{suffix}", 3)).pixel_aspect == 1
+
+
+def test_the_aspect_of_the_pixels_is_turned_with_the_frame(tmp_path):
+    for rotation, expected in ((90, Fraction(11, 16)), (180, Fraction(16, 11))):
+        path = make_clip(
+            tmp_path / f"{rotation}.mov", 3, rotation=rotation, pixel_aspect=Fraction(16, 11)
+        )
+        assert open_video(path).pixel_aspect == expected
 
 
 def test_times_of_a_varying_frame_rate_are_kept(tmp_path):

@@ -275,7 +275,14 @@ def test_references_that_are_not_shown_are_no_missing_frames(tmp_path):
     for codec in ("libvpx", "libvpx-vp9"):
         path = write(tmp_path / f"{codec}.webm", codec, {}, count=50, coding=coding | {"g": "99"})
         video = open_video(path)
-        assert len(list(video)) == len(video) == 50 and video.warnings == ()
+        assert len(video) == len(video.times) == 50 and video.frame_names[-1] == "00049"
+        counted = list(video.times)
+        times = [frame.time for frame in video]
+        assert times == pytest.approx(counted, abs=1e-6)
+        assert times == pytest.approx(np.arange(50) / 25, abs=0.0011)
+        assert len(video) == 50 and video.warnings == ()
+        with pytest.raises(IndexError):
+            video.frame(52)
 
 
 def test_live_matroska_without_sizes_has_no_warning(tmp_path):

@@ -4,7 +4,6 @@ import threading
 import time
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -12,9 +11,9 @@ from PIL import Image
 
 from deeplab_gygo.errors import InputError, StorageError, UsageError
 from deeplab_gygo.io.masks import davis_palette, read_mask
-from deeplab_gygo.io.overlay import overlay, overlay_writer
+from deeplab_gygo.io.overlay import overlay
 from deeplab_gygo.io.palette import write_mask
-from deeplab_gygo.io.writers import ThreadedWriter, file_of, write_cutout, write_soft_mask
+from deeplab_gygo.io.writers import ThreadedWriter, file_of, write_png, write_soft_mask
 
 SIZE = (48, 64)
 
@@ -188,24 +187,11 @@ class TestProbabilities:
         assert names_in(tmp_path) == ["2", "5"]
         assert np.array(Image.open(tmp_path / "5" / "a.png"))[0, 0] == 204
 
-    def test_cutout_keeps_color_and_carries_alpha(self, tmp_path):
-        image = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
-        probability = np.linspace(0, 1, SIZE[1], dtype=np.float32) * np.ones(SIZE, np.float32)
-        write_cutout(tmp_path / "a.png", image, probability)
-        with Image.open(tmp_path / "a.png") as file:
-            assert file.mode == "RGBA"
-            stored = np.array(file)
-        assert (stored[..., :3] == image).all()
-        assert (np.diff(stored[0, :, 3].astype(int)) >= 0).all()
-        assert stored[0, 0, 3] == 0 and stored[0, -1, 3] == 255
-
     def test_cutout_mask_can_be_read_back(self, tmp_path):
-        write_cutout(tmp_path / "a.png", picture(), disc(20, 20, 9).astype(np.float32))
+        write_png(tmp_path / "a.png", np.dstack([picture(), 255 * disc(20, 20, 9)]))
         assert (read_mask(tmp_path / "a.png") == disc(20, 20, 9)).all()
 
-    def test_sizes_must_agree(self, tmp_path):
-        with pytest.raises(InputError):
-            write_cutout(tmp_path / "a.png", picture()[:-1], np.zeros(SIZE, np.float32))
+    def test_probabilities_must_be_fractions(self, tmp_path):
         with pytest.raises(InputError):
             write_soft_mask(tmp_path, "a", np.zeros(SIZE, np.uint8))
 
@@ -236,27 +222,3 @@ class TestOverlay:
     def test_sizes_must_agree(self):
         with pytest.raises(InputError):
             overlay(picture(), np.zeros((4, 4), np.uint8))
-
-    def test_video_keeps_times_and_frames(self, tmp_path):
-        times = [0.0, 0.1, 0.4, 0.5]
-        path = tmp_path / "overlay.mp4"
-        with overlay_writer(path, SIZE, times=times) as write:
-            for shift in range(4):
-                write(picture(), disc(20 + 5 * shift, 24, 8))
-            assert not path.exists()
-        with av.open(str(path)) as container:
-            decoded = [(f.time, f.to_ndarray(format="rgb24")) for f in container.decode(video=0)]
-        assert [time for time, _ in decoded] == pytest.approx(times, abs=1e-3)
-        red = decoded[3][1].astype(int)
-        assert red[24, 35, 0] - red[24, 35, 1] > 40
-        assert abs(red[5, 5, 0] - red[5, 5, 1]) < 12
-
-    @pytest.mark.parametrize("where", ["body", "thread"])
-    def test_an_error_leaves_no_video(self, tmp_path, where):
-        with pytest.raises((RuntimeError, InputError)):
-            with overlay_writer(tmp_path / "overlay.mp4", SIZE, frame_rate=5) as write:
-                write(picture(), disc(20, 24, 8))
-                if where == "body":
-                    raise RuntimeError
-                write(picture(), np.zeros((4, 4), np.uint8))
-        assert names_in(tmp_path) == []
