@@ -18,6 +18,8 @@ from deeplab_gygo.datasets.layout import (
     ANNOTATION_FOLDER,
     IMAGE_FOLDER,
     LIST_FOLDER,
+    OPEN_AS_YOUTUBE_VOS,
+    has_youtube_vos_layout,
     listing_errors,
     read_split_list,
     require_dataset_root,
@@ -25,13 +27,13 @@ from deeplab_gygo.datasets.layout import (
 )
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.frame_folder import FolderSequence
-from deeplab_gygo.io.images import image_size
+from deeplab_gygo.io.images import image_size, read_header
 from deeplab_gygo.io.listing import is_stray, list_images, shorten
 from deeplab_gygo.io.names import expanded, safe_relative
 
 
 class Dataset(ABC):
-    """A dataset of video sequences with a mask for every frame; base of the three kinds.
+    """A dataset of video sequences with masks; base of all kinds.
 
     Args:
         root: Folder with `JPEGImages`, `Annotations` and `ImageSets`, or a folder with one
@@ -39,10 +41,12 @@ class Dataset(ABC):
         resolution: Folder below `JPEGImages` and `Annotations`, e.g. "480p" or "original".
 
     Attributes:
-        kind: "gygo", "davis2016" or "davis2017".
+        kind: One of `KINDS`.
         root: The folder that holds `JPEGImages`.
-        resolution: As given.
+        resolution: As given; empty where the layout has none.
         multi_object: True if masks hold several object ids; else they hold 0 and 1 only.
+        joining_objects: True if objects may join after the first frame: the mask of a later frame
+            may hold only those that join there, and not every frame has one.
         void_label: Mask value that evaluation ignores; None for none.
         published_counts: Number of sequences in the published splits.
 
@@ -52,24 +56,44 @@ class Dataset(ABC):
 
     kind: ClassVar[str]
     multi_object: ClassVar[bool] = False
+    joining_objects: ClassVar[bool] = False
     void_label: ClassVar[int | None] = None
     published_counts: ClassVar[Mapping[str, int]]
-    # Not "auto": every index of a palette but 0 is the object, as in the official reader
-    # (github.com/fperazzi/davis, python/lib/davis/dataset/loader.py), and gray is thresholded at
-    # half, as readers of GyGO do, where "auto" would refuse a mask with much gray in it.
-    mask_format: ClassVar[str] = "binary"
+    sparse_splits: ClassVar[tuple[str, ...]] = ("test",)  # how their names begin
+
+    def mask_format(self, path: Path) -> str:
+        """Returns the encoding of a mask file, as in `read_mask`."""
+        if self.multi_object:
+            return "ids"  # palette indices, in any color
+        # Every index of a palette but 0 is the object, as in the official reader of DAVIS
+        # (github.com/fperazzi/davis, python/lib/davis/dataset/loader.py), and gray is thresholded
+        # at half, as readers of GyGO do, where "auto" would refuse a mask with much gray in it.
+        return "binary" if read_header(path).is_palette else "matte"
 
     def __init__(self, root: str | Path, resolution: str = "480p"):
         self.resolution = resolution
-        self.root = require_dataset_root(expanded(root), self.kind)
-        self.image_folder = self._require_resolution(IMAGE_FOLDER)
-        self.annotation_folder = self._require_resolution(ANNOTATION_FOLDER)
+        self.root = self._find_root(expanded(root))
         self._lists = self._find_lists(self.root / LIST_FOLDER)
         self._names: dict[str, list[str]] = {}
         self._sequences: dict[str, FolderSequence] = {}
 
+    def _find_root(self, root: Path) -> Path:
+        """Returns the folder that holds `JPEGImages`; finds the folders of images and masks."""
+        root = require_dataset_root(root, self.kind)
+        self.image_folder = self._require_resolution(root / IMAGE_FOLDER)
+        self.annotation_folder = self._require_resolution(root / ANNOTATION_FOLDER)
+        return root
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.root)!r}, {self.resolution!r})"
+
+    def frames_folder(self, name: str) -> Path:
+        """Returns the folder of the frames of a sequence, present or expected."""
+        return self.image_folder / name
+
+    def masks_folder(self, name: str) -> Path:
+        """Returns the folder of the masks of a sequence, present or expected."""
+        return self.annotation_folder / name
 
     def splits(self) -> list[str]:
         """Returns the names of the splits that have a list, in lower case, sorted."""
@@ -96,7 +120,9 @@ class Dataset(ABC):
                 f"The split '{split}' needs a list in {LIST_FOLDER}",
                 met=f"lists of {self.kind} there: {shorten(self.splits()) or 'none'}",
                 where=self.root / LIST_FOLDER,
-                remedy="Name one of these splits, or give the path of a list file",
+                remedy=OPEN_AS_YOUTUBE_VOS
+                if has_youtube_vos_layout(self.root)
+                else "Name one of these splits, or give the path of a list file",
             )
         return found
 
@@ -129,12 +155,12 @@ class Dataset(ABC):
         key = str(split)
         if key not in self._names:
             names = list(self.listed(split))
-            absent = [name for name in names if not os.path.isdir(self.image_folder / name)]
+            absent = [name for name in names if not os.path.isdir(self.frames_folder(name))]
             if absent:
                 raise InputError(
                     "Every sequence that a list names must be on disk",
                     met=f"{len(absent)} absent: {', '.join(absent)}",
-                    where=f"{self.list_file(split)}, folder {self.image_folder}",
+                    where=f"{self.list_file(split)}, folder {self.frames_folder('')}",
                     remedy="Fetch the dataset again, or remove the names from the list",
                 )
             self._names[key] = names
@@ -190,17 +216,17 @@ class Dataset(ABC):
         """
         name = safe_relative(
             name,
-            self.image_folder,
+            self.root,
             rule="A sequence is named by its folder below that of the images",
             result=False,
         )
         if name not in self._sequences:
-            with listing_errors(self.image_folder / name):
+            with listing_errors(self.frames_folder(name)):
                 self._sequences[name] = self._open(name)
         return self._sequences[name]
 
     def _open(self, name: str) -> FolderSequence:
-        folder = self.image_folder / name
+        folder = self.frames_folder(name)
         if not os.path.isdir(folder):
             raise InputError(
                 f"The dataset must hold the sequence '{name}'",
@@ -222,7 +248,7 @@ class Dataset(ABC):
                 where=folder,
                 remedy="Remove all but one",
             )
-        masks = self.annotation_folder / name
+        masks = self.masks_folder(name)
         return FolderSequence(
             files,
             image_size(files[0]),
@@ -252,15 +278,16 @@ class Dataset(ABC):
     def _find_lists(self, folder: Path) -> dict[str, Path]:
         """Returns the list files of a dataset by the name of their split."""
 
-    def _require_resolution(self, kind_of_file: str) -> Path:
-        folder = self.root / kind_of_file / self.resolution
+    def _require_resolution(self, place: Path) -> Path:
+        folder = place / self.resolution
         if not os.path.isdir(folder):
-            found = [path.name for path in subfolders(self.root / kind_of_file)]
+            found = [path.name for path in subfolders(place)]
+            remedy = "Choose an existing resolution" if found else "Fetch the dataset again"
             raise InputError(
-                f"The dataset must have {kind_of_file} in the resolution '{self.resolution}'",
+                f"The dataset must have {place.name} in the resolution '{self.resolution}'",
                 met=shorten(found) or "none",
-                where=self.root / kind_of_file,
-                remedy="Choose an existing resolution" if found else "Fetch the dataset again",
+                where=place,
+                remedy=OPEN_AS_YOUTUBE_VOS if has_youtube_vos_layout(place.parent) else remedy,
             )
         return folder
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deeplab_gygo.errors import InputError
+from deeplab_gygo.io.images import IMAGE_SUFFIXES
 from deeplab_gygo.io.listing import is_stray, shorten
 from deeplab_gygo.io.names import safe_relative
 from deeplab_gygo.io.reading import check_regular, read_bytes, read_text
@@ -21,6 +22,7 @@ from deeplab_gygo.io.reading import check_regular, read_bytes, read_text
 IMAGE_FOLDER = "JPEGImages"
 ANNOTATION_FOLDER = "Annotations"
 LIST_FOLDER = "ImageSets"
+OPEN_AS_YOUTUBE_VOS = "Open it as youtube-vos or mose, which have a folder for each split"
 
 # A path to an image at the start of a line, optionally followed by the path of its mask.
 _FRAME_LINE = re.compile(r"^(\S.*?\.(?:jpe?g|png|bmp|webp|tiff?))(?:\s|$)", re.IGNORECASE)
@@ -40,6 +42,27 @@ def find_dataset_root(folder: str | Path) -> Path | None:
         return folder
     within = [path for path in subfolders(folder) if os.path.isdir(path / IMAGE_FOLDER)]
     return within[0] if len(within) == 1 else None
+
+
+def has_youtube_vos_layout(root: Path) -> bool:
+    """Checks whether a folder, or each of its sub-folders, has sequences right below `JPEGImages`.
+
+    So have YouTube-VOS and MOSE, in a folder for each split and without lists.
+    """
+    folders = [root] if os.path.isdir(root / IMAGE_FOLDER) else subfolders(root)
+    places = [path for path in folders if os.path.isdir(path / IMAGE_FOLDER)]
+    return bool(places) and not any(
+        os.path.isdir(place / LIST_FOLDER) or not _holds_sequence(place / IMAGE_FOLDER)
+        for place in places
+    )
+
+
+def _holds_sequence(folder: Path) -> bool:
+    first = next(iter(subfolders(folder)), None)
+    if first is None:
+        return False
+    with listing_errors(first):
+        return any(path.suffix.lower() in IMAGE_SUFFIXES for path in first.iterdir())
 
 
 def require_dataset_root(root: Path, kind: str) -> Path:
@@ -69,7 +92,9 @@ def require_dataset_root(root: Path, kind: str) -> Path:
             "or one sub-folder that does",
             met=f"folders there: {shorten(path.name for path in subfolders(root)) or 'none'}",
             where=root,
-            remedy="Give the folder that holds them",
+            remedy=OPEN_AS_YOUTUBE_VOS
+            if has_youtube_vos_layout(root)
+            else "Give the folder that holds them",
         )
     return found
 

@@ -1,7 +1,7 @@
-"""Readers of the datasets GyGO, DAVIS-2016 and DAVIS-2017.
+"""Readers of the datasets GyGO, DAVIS-2016, DAVIS-2017, YouTube-VOS and MOSE.
 
-All three have `JPEGImages/<resolution>/<sequence>/`, `Annotations/<resolution>/<sequence>/` and
-lists of sequences in `ImageSets`; the folder of the lists and the encoding of masks differ.
+The first three have `JPEGImages/<resolution>/<sequence>/`, `Annotations/<resolution>/<sequence>/`
+and lists of sequences in `ImageSets`; the folder of the lists and the encoding of masks differ.
 """
 
 from __future__ import annotations
@@ -9,12 +9,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from deeplab_gygo.datasets.dataset import Dataset
-from deeplab_gygo.datasets.layout import LIST_FOLDER, find_lists, subfolders
+from deeplab_gygo.datasets.layout import (
+    LIST_FOLDER,
+    OPEN_AS_YOUTUBE_VOS,
+    find_lists,
+    has_youtube_vos_layout,
+    subfolders,
+)
+from deeplab_gygo.datasets.youtube_vos import Mose, YoutubeVos
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.io.listing import shorten
 from deeplab_gygo.io.masks import VOID
 
-__all__ = ["Dataset", "Davis2016", "Davis2017", "Gygo", "KINDS", "open_dataset"]
+__all__ = [
+    "KINDS",
+    "Dataset",
+    "Davis2016",
+    "Davis2017",
+    "Gygo",
+    "Mose",
+    "YoutubeVos",
+    "open_dataset",
+]
 
 # Names of the published splits.
 STANDARD_SPLITS = frozenset({"train", "val", "trainval", "test", "test-dev", "test-challenge"})
@@ -51,8 +67,6 @@ class Davis2017(Dataset):
     kind = "davis2017"
     multi_object = True
     void_label = VOID
-    # Palette indices are the ids, in any color.
-    mask_format = "ids"
     published_counts = {"train": 60, "val": 30}
 
     def _find_lists(self, folder: Path) -> dict[str, Path]:
@@ -63,21 +77,28 @@ class Davis2017(Dataset):
                 f"DAVIS-2017 has its lists in {LIST_FOLDER}/2017",
                 met=f"folders there: {there}",
                 where=folder,
-                remedy="Open it as davis2016, or give the root of the DAVIS-2017 download",
+                remedy=OPEN_AS_YOUTUBE_VOS
+                if has_youtube_vos_layout(folder.parent)
+                else "Open it as davis2016, or give the root of the DAVIS-2017 download",
             )
         return _lists_of_year(self.kind, folder, own, other=None)
 
 
-KINDS: dict[str, type[Dataset]] = {reader.kind: reader for reader in (Gygo, Davis2016, Davis2017)}
+KINDS: dict[str, type[Dataset]] = {
+    reader.kind: reader for reader in (Gygo, Davis2016, Davis2017, YoutubeVos, Mose)
+}
 
 
 def open_dataset(kind: str, root: str | Path, resolution: str = "480p") -> Dataset:
     """Opens a dataset; no sequence is listed or decoded yet.
 
     Args:
-        kind: "gygo", "davis2016" or "davis2017"; case, dashes and "davis16" are tolerated.
-        root: Folder of the dataset, or the folder in which its archive was unpacked.
-        resolution: Folder below `JPEGImages`: "480p", or "original" for GyGO.
+        kind: One of `KINDS`, "gygo", "davis2016", "davis2017", "youtube-vos" or "mose"; case,
+            dashes and "davis16" are tolerated.
+        root: Folder of the dataset, or the folder in which its archive was unpacked; of YouTube-VOS
+            and MOSE also that of one split.
+        resolution: Folder below `JPEGImages`: "480p", or "original" for GyGO; YouTube-VOS and MOSE
+            have none.
 
     Returns:
         The reader.
@@ -87,7 +108,10 @@ def open_dataset(kind: str, root: str | Path, resolution: str = "480p") -> Datas
         InputError: The root or the resolution is absent, or the lists are of another year.
     """
     key = kind.lower().replace("-", "").replace("_", "").replace(" ", "")
-    key = {"davis16": "davis2016", "davis17": "davis2017"}.get(key, key)
+    key = {
+        "davis16": "davis2016", "davis17": "davis2017", "youtubevos": "youtube-vos",
+        "ytvos": "youtube-vos",
+    }.get(key, key)  # fmt: skip
     if key not in KINDS:
         raise UsageError(f"A dataset is one of {', '.join(KINDS)}", met=kind)
     return KINDS[key](root, resolution)

@@ -78,8 +78,8 @@ class SequenceCheck:
     def run(self, listed_frames: Iterable[list[str]]) -> None:
         """Runs all checks."""
         try:
-            self.frames = self._list(self._dataset.image_folder / self.name)
-            self.masks = self._list(self._dataset.annotation_folder / self.name)
+            self.frames = self._list(self._dataset.frames_folder(self.name))
+            self.masks = self._list(self._dataset.masks_folder(self.name))
             self._check(listed_frames)
         except InputError as error:  # a folder or file that may not be read
             self.problems.append(Problem.of(error, self.name))
@@ -87,7 +87,7 @@ class SequenceCheck:
     def _check(self, listed_frames: Iterable[list[str]]) -> None:
         if not self.frames:
             self._report(
-                "A sequence has frames", "no image", self._dataset.image_folder / self.name
+                "A sequence has frames", "no image", self._dataset.frames_folder(self.name)
             )
             return
         first = next(iter(self.frames.values()))
@@ -98,6 +98,14 @@ class SequenceCheck:
         self._check_numbering()
         self._check_pairing(listed_frames)
         self._check_contents()
+
+    @property
+    def _first(self) -> str:
+        """Name of the frame that must have a mask."""
+        first = next(iter(self.frames))
+        if not self._dataset.joining_objects:
+            return first
+        return next((stem for stem in self.frames if stem in self.masks), first)
 
     def _report(
         self,
@@ -132,14 +140,14 @@ class SequenceCheck:
             self._report(
                 f"The numbers of the frames go up in equal steps, here of {step}",
                 shorten(f"{stems[i]} is followed by {stems[i + 1]}" for i in gaps),
-                self._dataset.image_folder / self.name,
+                self._dataset.frames_folder(self.name),
                 "Check whether frames are missing",
                 WARNING,
             )
 
     def _check_pairing(self, listed_frames: Iterable[list[str]]) -> None:
-        folder = self._dataset.annotation_folder / self.name
-        first = next(iter(self.frames))
+        folder = self._dataset.masks_folder(self.name)
+        first = self._first
         remedy = "Fetch the dataset again; files are missing"
         if first not in self.masks:
             self._report("The first frame has a mask", f"no mask for {first}", folder, remedy)
@@ -154,12 +162,12 @@ class SequenceCheck:
         absent = sorted({stem for stems in listed_frames for stem in stems} - set(self.frames))
         if absent:
             met = f"{len(absent)} absent: {shorten(absent)}"
-            image_folder = self._dataset.image_folder / self.name
+            image_folder = self._dataset.frames_folder(self.name)
             self._report("Every frame that a list names is on disk", met, image_folder, remedy)
 
     def _check_contents(self) -> None:
         expected: tuple[int, int] | None = None
-        first = next(iter(self.frames))
+        first = self._first
         for stem, path in self.frames.items():
             size = self._size_of(path)
             if size is not None and expected is not None and size != expected:
@@ -209,7 +217,7 @@ class SequenceCheck:
             remedy = "It is read as one object; check whether it is the right mask"
             self._report("A mask has two values, background and object", met, path, remedy, WARNING)
         if first:
-            mask = read_mask(path, mask_format=self._dataset.mask_format, keep_void=True)
+            mask = read_mask(path, mask_format=self._dataset.mask_format(path), keep_void=True)
             check_first_mask(mask, mask.shape, path)
 
     def _size_of(self, path: Path) -> tuple[int, int] | None:

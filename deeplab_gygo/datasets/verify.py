@@ -60,7 +60,7 @@ class VerifyReport:
             expected = self.expected_counts.get(split)
             counts.append(f"{split} {count}" + (f" (published: {expected})" if expected else ""))
         lines = [
-            printable(f"{self.kind} {self.resolution} in {self.root}"),
+            printable(" ".join([*filter(None, (self.kind, self.resolution)), f"in {self.root}"])),
             f"{self.sequences} sequences, {self.frames} frames, {self.masks} masks, "
             + ("all decoded" if self.decoded else "headers read only"),
             printable("splits: " + (", ".join(counts) or "none")),
@@ -96,13 +96,12 @@ def verify_dataset(
     """
     problems, listed = _check_lists(dataset)
     names = dataset.names_on_disk()
-    # Published test splits have masks of the first frames only.
-    only_first = {
-        name
-        for name in names
-        if {split for split in listed if name in listed[split]}
-        and all(split.startswith("test") for split in listed if name in listed[split])
-    }
+    # Published test splits have masks of the first frames only, and so have others.
+    only_first = set()
+    for name in names:
+        splits = [split for split in listed if name in listed[split]]
+        if splits and all(split.startswith(dataset.sparse_splits) for split in splits):
+            only_first.add(name)
     problems += _check_presence(dataset, listed, names)
 
     def check(name: str) -> SequenceCheck:
@@ -183,7 +182,7 @@ def _check_presence(
                 WARNING,
                 "Every sequence on disk is in a list",
                 f"{len(unlisted)} unlisted: {', '.join(unlisted)}",
-                file=str(dataset.image_folder),
+                file=str(dataset.frames_folder("")),
                 remedy="No split uses them; add them to a list, or remove them",
             )
         )

@@ -262,8 +262,8 @@ def test_dataset_of_the_other_year_is_refused(build_set):
 def test_kinds(gygo):
     for kind in ("GyGO", "davis-2016", "DAVIS16"):
         assert open_dataset(kind, gygo).kind in ("gygo", "davis2016")
-    with pytest.raises(UsageError, match="gygo, davis2016, davis2017"):
-        open_dataset("youtube-vos", gygo)
+    with pytest.raises(UsageError, match="gygo, davis2016, davis2017, youtube-vos, mose"):
+        open_dataset("kitti", gygo)
 
 
 def test_missing_root(tmp_path):
