@@ -11,6 +11,7 @@ from deeplab_gygo.cli.options import (
     require_together,
 )
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.masks import MASK_FORMATS
 from deeplab_gygo.io.names import expanded
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
     """Adds the options of the command."""
     parser.add_argument(
         "--results", type=str, required=True, metavar="DIR",
-        help="masks: <sequence>/<frame>.png or <sequence>/masks/<frame>.png",
+        help="masks: <sequence>/<frame>.png or <sequence>/masks/<frame>.png, also below "
+        "Annotations; a result of segment or batch as it is",
     )  # fmt: skip
     purpose = "kind of dataset, to measure against its annotations"
     add_dataset_options(parser, request, required=False, purpose=purpose)
@@ -39,6 +41,14 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
     parser.add_argument(
         "--ignore-void", action="store_true", dest="ignore_void",
         help="exclude pixels of id 255; the official code counts them as background",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mask-format", type=str, choices=MASK_FORMATS, default="auto", dest="mask_format",
+        help="encoding of the results",
+    )  # fmt: skip
+    parser.add_argument(
+        "--truth-format", type=str, choices=MASK_FORMATS, default="auto", dest="truth_format",
+        help="encoding of the masks of --truth",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=str, metavar="DIR", help="folder of the tables [that of the results]"
@@ -73,6 +83,7 @@ def run(options: Namespace) -> int:
         score = evaluate(
             expanded(options.results), truth, **split, frames=options.frames,
             jobs=options.jobs, ignore_void=options.ignore_void,
+            mask_format=options.mask_format, truth_format=options.truth_format,
             progress=lambda score: bar.update(),
         )  # fmt: skip
     files = write_report(score, expanded(options.out or options.results))

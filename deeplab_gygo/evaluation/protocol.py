@@ -1,15 +1,14 @@
 """Evaluates masks on disk against a dataset split or against a folder of ground-truth masks.
 
-The masks of a sequence are at `<results>/<sequence>/<frame>.png`, as in the DAVIS benchmark, or at
-`<results>/<sequence>/masks/<frame>.png`, as the segment command writes them.
+`result_files` knows the layouts of the folders, `sequence_masks` the encodings of the masks.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,53 +17,21 @@ from numpy.typing import NDArray
 
 from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.errors import InputError, UsageError
-from deeplab_gygo.evaluation.result_files import (
-    MASK_SUBFOLDER,
-    find_predictions,
-    folders_with_masks,
-    list_masks,
-)
+from deeplab_gygo.evaluation.result_files import check_names
 from deeplab_gygo.evaluation.scores import (
     DatasetScore,
     FramePolicy,
     SequenceScore,
     check_frame_policy,
-    counted_frames,
 )
+from deeplab_gygo.evaluation.sequence_masks import SequenceMasks, match_ids, open_masks
 from deeplab_gygo.evaluation.streaming import evaluate_sequence
-from deeplab_gygo.io.masks import VOID, read_mask
+from deeplab_gygo.evaluation.tasks import Task, check_complete, dataset_task, folder_tasks
+from deeplab_gygo.io.listing import shorten
+from deeplab_gygo.io.masks import VOID
 
 Progress = Callable[[SequenceScore], None]
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One sequence to evaluate.
-
-    Attributes:
-        name: Name of the sequence.
-        frame_names: Names of the annotated frames in temporal order.
-        truths: One reader of a ground-truth mask uint8 [H, W] per annotated frame.
-        folder: Folder of the predictions, present or expected.
-        predictions: Prediction files by frame name.
-        multi_object: Whether mask values are object ids.
-        object_ids: Objects to measure; None takes those of the first ground-truth mask.
-        void_label: Ground-truth value of ignored pixels; None for no such value.
-    """
-
-    name: str
-    frame_names: Sequence[str]
-    truths: Sequence[Callable[[], NDArray[np.uint8]]]
-    folder: Path
-    predictions: dict[str, Path]
-    multi_object: bool
-    object_ids: Sequence[int] | None = None
-    void_label: int | None = None
-
-    def missing(self, frames: FramePolicy) -> list[str]:
-        """Returns the names of the counted frames without a prediction."""
-        names = (self.frame_names[index] for index in counted_frames(len(self.truths), frames))
-        return [name for name in names if name not in self.predictions]
+_logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -76,6 +43,8 @@ def evaluate(
     frames: FramePolicy = "official",
     multi_object: bool | None = None,
     ignore_void: bool = False,
+    mask_format: str = "auto",
+    truth_format: str = "auto",
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> DatasetScore:
@@ -83,16 +52,20 @@ def evaluate(
 
     Args:
         results: Folder of the predicted masks: one folder per sequence, or the masks of a single
-            sequence. Frames are paired with the ground truth by name.
-        ground_truth: A folder of ground-truth masks of the same form; the root of a dataset if
+            sequence; or a folder with these in `Annotations`. Frames are paired with the ground
+            truth by name.
+        ground_truth: A folder of ground-truth masks of the same form, where objects may join later
+            and then count from the frame after their first mask; the root of a dataset if
             `dataset` is given; or an opened dataset.
         dataset: Kind of the dataset at `ground_truth`: "gygo", "davis2016" or "davis2017".
         split: Split of the dataset, or path of a list file; unused with a folder of masks.
         frames: Frames that count. The last frame is measured too if it has a prediction.
         multi_object: Whether mask values are object ids; a dataset defines this itself. None
-            decides per sequence: ids if the first mask holds a value above 1 that is not void.
+            decides per sequence: ids if the ground truth shows several objects in all its frames.
         ignore_void: Whether void pixels (255 beside ids) are ignored; by default they are
             background, as in the official code.
+        mask_format: Encoding of the results, as in `read_mask`; "auto" detects it per sequence.
+        truth_format: Encoding of a folder of ground-truth masks, likewise.
         jobs: Number of sequences evaluated in parallel, in threads.
         progress: Called with the score of each sequence, in order.
 
@@ -128,22 +101,19 @@ def evaluate(
     results = _existing_folder(results, "predictions")
     if isinstance(ground_truth, str | Path) and dataset is None:
         truth = _existing_folder(ground_truth, "ground-truth masks")
-        tasks = [
-            _folder_task(truth, folder, results, multi_object, ignore_void)
-            for folder in folders_with_masks(truth)
-        ]
-        if not tasks:
-            raise InputError("A folder of ground-truth masks holds images", met="none", where=truth)
+        tasks = folder_tasks(truth, results, multi_object, ignore_void, mask_format, truth_format)
         title, split = truth.resolve().name, "all"
     else:
         if isinstance(ground_truth, str | Path):
             ground_truth = open_dataset(str(dataset), ground_truth)
         tasks = [
-            _dataset_task(ground_truth, name, results, ignore_void)
+            dataset_task(ground_truth, name, results, ignore_void, mask_format)
             for name in ground_truth.names(split)
         ]
         title, split = ground_truth.kind, Path(split).name.removesuffix(".txt")
-    _check_complete(tasks, frames)
+    check_complete(tasks, frames)
+    for task in tasks:
+        check_names(task.name, task.folder, task.frame_names)
     measure = partial(_measure, frames=frames)
     scores = []
     # PNG decoding and dilation release the interpreter lock, so threads are enough.
@@ -155,109 +125,91 @@ def evaluate(
     return DatasetScore(title, split, tuple(scores), frames)
 
 
-def _dataset_task(dataset: Dataset, name: str, results: Path, ignore_void: bool) -> _Task:
-    sequence = dataset.sequence(name)
-    indices = sorted(sequence.annotations)
-    if not indices:
-        raise InputError(
-            "A sequence to evaluate has annotations",
-            met="none",
-            where=name,
-            remedy="Choose a split with published annotations",
-        )
-    frame_names = [sequence.frame_names[index] for index in indices]
-    object_ids = None
-    if dataset.multi_object:
-        # The official DAVIS-2017 code takes every id up to the highest of the first frame.
-        object_ids = range(1, 1 + _highest_id(dataset.annotation(name, indices[0])))
-    folder, predictions = find_predictions(results / name, frame_names)
-    return _Task(
-        name=name,
-        frame_names=frame_names,
-        truths=[partial(dataset.annotation, name, index) for index in indices],
-        folder=folder,
-        predictions=predictions,
-        multi_object=dataset.multi_object,
-        object_ids=object_ids,
-        void_label=dataset.void_label if ignore_void else None,
-    )
-
-
-def _folder_task(
-    truth: Path,
-    truth_folder: Path,
-    results: Path,
-    multi_object: bool | None,
-    ignore_void: bool,
-) -> _Task:
-    relative = truth_folder.relative_to(truth)
-    files = list_masks(truth_folder)
+def _measure(task: Task, frames: FramePolicy) -> SequenceScore:
+    truth = task.open_truth()
+    multi_object = task.multi_object
     if multi_object is None:
-        multi_object = _highest_id(read_mask(next(iter(files.values())))) > 1
-    read = partial(read_mask, mask_format="ids" if multi_object else "auto", keep_void=ignore_void)
-    folder, predictions = find_predictions(results / relative, list(files))
-    return _Task(
-        name=relative.as_posix() if relative.parts else truth.resolve().name,
-        frame_names=list(files),
-        truths=[partial(read, path) for path in files.values()],
-        folder=folder,
-        predictions=predictions,
-        multi_object=multi_object,
-        void_label=VOID if ignore_void else None,
-    )
+        multi_object = max(truth.first, default=1) > 1
+    if not multi_object:
+        truth = truth.merged()
+    elif truth.kind == "numbered":
+        names = (f"{truth.listed([label])} is {label}" for label in sorted(truth.first))
+        _logger.warning(
+            "%s: the objects are numbered for the whole sequence: %s", truth.where, shorten(names)
+        )
+    found = _open_predictions(task, truth, frames, multi_object)
+    late: set[int] = set()
 
+    def truths() -> Iterator[NDArray[np.uint8]]:
+        for name in task.frame_names:
+            mask = truth.read(name)
+            if task.object_ids is not None and multi_object:
+                late.update(np.setdiff1d(mask, [0, VOID, *task.object_ids]).tolist())
+            yield mask
 
-def _measure(task: _Task, frames: FramePolicy) -> SequenceScore:
     def predictions() -> Iterator[NDArray[np.uint8] | None]:
         for index, name in enumerate(task.frame_names):
             # The first mask was given: unless the frame counts, a file for it is not read.
             is_given = index == 0 and frames != "all"
-            path = None if is_given else task.predictions.get(name)
-            yield None if path is None else _read_prediction(path)
+            yield None if is_given or name not in task.predictions else found.read(name)
 
-    return evaluate_sequence(
+    score = evaluate_sequence(
         predictions(),
-        (read() for read in task.truths),
+        truths(),
         name=task.name,
         frame_names=task.frame_names,
         frames=frames,
-        multi_object=task.multi_object,
+        multi_object=True,
         object_ids=task.object_ids,
         void_label=task.void_label,
     )
+    if late:
+        _logger.warning(
+            "%s: objects that join later are background in the official protocol: %s; measured "
+            "against a folder of ground truth they count", task.name, shorten(map(str, late)),
+        )  # fmt: skip
+    return score
 
 
-def _read_prediction(path: Path) -> NDArray[np.uint8]:
-    """Reads a predicted mask; the values of a PNG are ids as stored, as in the official code."""
-    return read_mask(path, mask_format="ids" if path.suffix.lower() == ".png" else "auto")
-
-
-def _check_complete(tasks: Sequence[_Task], frames: FramePolicy) -> None:
-    incomplete = []
-    for task in tasks:
-        missing = task.missing(frames)
-        if missing and not task.predictions:
-            incomplete.append((task, "no masks"))
-        elif missing:
-            incomplete.append((task, f"{len(missing)} frames missing, first {missing[0]}"))
-    if incomplete:
-        listed = "; ".join(f"{task.name}: {text}" for task, text in incomplete[:5])
+def _open_predictions(
+    task: Task, truth: SequenceMasks, frames: FramePolicy, multi_object: bool
+) -> SequenceMasks:
+    """Opens the predictions, with the ids of the ground truth."""
+    first, files = task.frame_names[0], dict(task.predictions)
+    given = {first: files.pop(first)} if first in files and frames != "all" else {}
+    found = open_masks(
+        f"{task.name}, results",
+        files,
+        mask_format=task.mask_format,
+        expected=truth.first,
+        given=given,
+    )
+    if multi_object and found.kind == "single" and found.first:
         raise InputError(
-            "Every counted frame has a prediction <results>/<sequence>/<frame>.png or "
-            f"<results>/<sequence>/{MASK_SUBFOLDER}/<frame>.png",
-            met=f"{len(incomplete)} of {len(tasks)} sequences incomplete: {listed}"
-            + ("; ..." if len(incomplete) > 5 else ""),
-            where=incomplete[0][0].folder,
-            remedy="Segment these sequences first, or give the folder that holds their folders",
+            f"Results for several objects hold their ids, {sorted(truth.first)}",
+            met="masks for a single object: 0 and 255, gray edges, or transparency",
+            where=f"{task.name}, frame {found.first[1]}",
+            remedy="Write the ids of the annotations, background as 0; a mask of 0 and 255 is one "
+            "for a single object",
         )
-
-
-def _highest_id(mask: NDArray[np.uint8]) -> int:
-    return int(np.where(mask == VOID, 0, mask).max(initial=0))
+    if multi_object:
+        return match_ids(found, truth)
+    if len(found.first) > 1:
+        _logger.warning(
+            "%s: the objects are taken as one, for the ground truth has one: %s",
+            found.where, found.listed(found.first),
+        )  # fmt: skip
+    return found.merged()
 
 
 def _existing_folder(folder: str | Path, what: str) -> Path:
     folder = Path(folder)
     if not os.path.isdir(folder):
-        raise InputError(f"The folder of the {what} must exist", met="no folder", where=folder)
+        is_file = os.path.isfile(folder)
+        raise InputError(
+            f"The folder of the {what} must exist",
+            met="a file" if is_file else "no folder",
+            where=folder,
+            remedy="Unpack the archive and give its folder" if is_file else None,
+        )
     return folder

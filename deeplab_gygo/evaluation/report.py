@@ -77,8 +77,8 @@ def per_frame_csv(score: DatasetScore) -> str:
     """
     rows: list[Sequence[object]] = [FRAME_COLUMNS]
     for sequence in score.sequences:
-        counted = sequence.counted
         for row, object_id in enumerate(sequence.object_ids):
+            counted = sequence.counted_for(row)
             for column, frame in enumerate(sequence.frame_names):
                 values = sequence.region[row, column], sequence.contour[row, column]
                 texts = (_number(value, decimals=6, absent="") for value in values)
@@ -132,7 +132,7 @@ def markdown_table(score: DatasetScore, *, worst_first: bool = False) -> str:
 
 
 def notes(score: DatasetScore) -> list[str]:
-    """Lists remarks on the means: short clips, and the means with the last frames counted.
+    """Lists remarks on the means: short clips, objects that join later, and the last frames.
 
     Args:
         score: Scores to report.
@@ -141,13 +141,22 @@ def notes(score: DatasetScore) -> list[str]:
         Sentences; none if every sequence is long enough. For GyGO with its short clips the means
         with the last frames counted are always given beside the official ones.
     """
-    empty = [sequence.name for sequence in score.sequences if not sequence.counted]
-    short = [
-        f"{sequence.name} ({len(sequence.counted)})"
+    counts = [item for sequence in score.sequences for item in _frame_counts(sequence)]
+    empty = [name for name, count in counts if not count]
+    short = [f"{name} ({count})" for name, count in counts if 0 < count < FEW_FRAMES]
+    joining = [
+        f"{sequence.name}_{object_id} ({sequence.frame_names[sequence.first_frame(row)]})"
         for sequence in score.sequences
-        if sequence.counted and sequence.is_short
+        for row, object_id in enumerate(sequence.object_ids)
+        if sequence.first_frame(row)
     ]
     sentences = []
+    if joining:
+        after = "with" if score.frames == "all" else "after"
+        sentences.append(
+            f"Objects that join later count from the frame {after} their first mask: "
+            f"{shorten(joining)}."
+        )
     if empty:
         sentences.append(f"No frame counted, left out of the means: {shorten(empty)}.")
     if short:
@@ -162,6 +171,14 @@ def notes(score: DatasetScore) -> list[str]:
             joint, region, _, _, contour, _, _ = _cells(with_last)
             sentences.append(f"With the last frames counted: J&F {joint}, J {region}, F {contour}.")
     return sentences
+
+
+def _frame_counts(sequence: SequenceScore) -> list[tuple[str, int]]:
+    """Returns the number of counted frames by object, or of the sequence if all have the same."""
+    rows = sequence.objects()
+    if len({row.frame_count for row in rows}) == 1:
+        return [(sequence.name, rows[0].frame_count)]
+    return [(row.label, row.frame_count) for row in rows]
 
 
 def _table(score: DatasetScore, style: str, worst_first: bool) -> str:
@@ -215,7 +232,11 @@ def _sequence_summary(sequence: SequenceScore) -> dict[str, object]:
             "J": [_plain(value) for value in sequence.region[index]],
             "F": [_plain(value) for value in sequence.contour[index]],
         }
-        objects.append({"object": row.object_id, **_summary(row), "per_frame": frames})
+        first = sequence.frame_names[sequence.first_frame(index)]
+        summary = _summary(row)
+        objects.append(
+            {"object": row.object_id, "first_frame": first, **summary, "per_frame": frames}
+        )
     return {
         "name": sequence.name,
         "frame_names": list(sequence.frame_names),

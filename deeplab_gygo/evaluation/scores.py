@@ -3,7 +3,9 @@
 The official protocol (davisvideochallenge/davis2017-evaluation, `evaluation.py`, and the
 DAVIS-2016 code before it) leaves out the first frame, of which the mask is given, and the last
 one. Statistics are computed per object of a sequence, then averaged over all objects; with one
-object per sequence (DAVIS-2016, GyGO) that is the mean over sequences.
+object per sequence (DAVIS-2016, GyGO) that is the mean over sequences. An object that joins later
+counts from the frame after its first mask, as in YouTube-VOS (Xu et al., "YouTube-VOS: A
+Large-Scale Video Object Segmentation Benchmark", 2018).
 """
 
 from __future__ import annotations
@@ -73,6 +75,7 @@ class SequenceScore:
         region: float64 [objects, frames], J in [0, 1]; NaN if not measured.
         contour: float64 [objects, frames], F in [0, 1]; NaN if not measured.
         frames: Frames that count.
+        first_frames: Index of the frame of the first mask of every object; None for 0 of all.
     """
 
     name: str
@@ -81,32 +84,32 @@ class SequenceScore:
     region: NDArray[np.float64]
     contour: NDArray[np.float64]
     frames: FramePolicy = "official"
+    first_frames: tuple[int, ...] | None = None
 
     @property
     def counted(self) -> range:
-        """Indices of the counted frames in `frame_names`."""
+        """Indices of the frames in `frame_names` that count for the objects of the first one."""
         return counted_frames(len(self.frame_names), self.frames)
 
-    @property
-    def is_short(self) -> bool:
-        """Whether too few frames count for a reliable decay."""
-        return len(self.counted) < FEW_FRAMES
+    def first_frame(self, row: int) -> int:
+        """Returns the index of the frame of the first mask of the object in a row."""
+        return self.first_frames[row] if self.first_frames else 0
+
+    def counted_for(self, row: int) -> range:
+        """Returns the indices of the frames that count for the object in a row."""
+        return counted_frames(len(self.frame_names), self.frames, self.first_frame(row))
 
     def objects(self) -> list[ObjectScore]:
         """Returns the statistics of every object over the counted frames; NaN if none counts."""
-        columns = slice(self.counted.start, self.counted.stop)
-        return [
-            ObjectScore(
-                sequence=self.name,
-                object_id=object_id,
-                frame_count=len(self.counted),
-                region=statistics(region[columns]),
-                contour=statistics(contour[columns]),
+        rows = []
+        for row, object_id in enumerate(self.object_ids):
+            counted = self.counted_for(row)
+            columns = slice(counted.start, counted.stop)
+            region, contour = (
+                statistics(values[row, columns]) for values in (self.region, self.contour)
             )
-            for object_id, region, contour in zip(
-                self.object_ids, self.region, self.contour, strict=True
-            )
-        ]
+            rows.append(ObjectScore(self.name, object_id, len(counted), region, contour))
+        return rows
 
     def with_last_frame(self) -> SequenceScore | None:
         """Returns the score with the last frame counted; None if it has no prediction."""
@@ -166,14 +169,19 @@ class DatasetScore:
         return dataclasses.replace(self, sequences=sequences, frames="drop-first")
 
 
-def counted_frames(count: int, frames: FramePolicy) -> range:
+def counted_frames(count: int, frames: FramePolicy, first: int = 0) -> range:
     """Returns the indices of the counted frames among `count` annotated ones.
+
+    Args:
+        count: Number of annotated frames.
+        frames: Frames that count.
+        first: Index of the frame of which the mask is given.
 
     Raises:
         UsageError: The policy is unknown.
     """
     check_frame_policy(frames)
-    start = 0 if frames == "all" else 1
+    start = first if frames == "all" else first + 1
     return range(start, max(start, count - (frames == "official")))
 
 

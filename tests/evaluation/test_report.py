@@ -225,3 +225,30 @@ def test_markdown_and_terminal_show_names_as_they_are(hostile):
     text = text_table(hostile)
     assert all(line.isprintable() for line in text.splitlines())
     assert r"|\x1b[2J\u202e`*_[a](javascript:b)\udcff\n=1+1" in text
+
+
+def test_objects_that_join_later_are_named(tmp_path):
+    nothing = np.nan
+    region = np.array([[nothing] + [0.5] * 9, [nothing] * 7 + [0.1, 0.9, 0.9]])
+    names = tuple(f"{index:05d}" for index in range(10))
+    joining = SequenceScore("clip", names, (1, 4), region, region, first_frames=(0, 7))
+    score = DatasetScore("folder", "all", (joining,))
+    text = text_table(score)
+    assert "join later count from the frame after their first mask: clip_4 (00007)." in text
+    assert "Fewer than 5 frames counted, decay is unreliable: clip_4 (1)." in text
+    write_report(score, tmp_path)
+    with (tmp_path / "per-frame.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["Counted"] for row in rows[10:]] == list("0000000010")
+    objects = json.loads((tmp_path / "scores.json").read_text())["sequences"][0]["objects"]
+    assert [row["first_frame"] for row in objects] == ["00000", "00007"]
+    assert objects[1]["J"]["mean"] == 0.9
+
+
+def test_an_object_of_which_no_frame_counts_is_left_out_of_the_means():
+    region = np.array([[np.nan, 0.5, 0.5, 0.5], [np.nan, np.nan, np.nan, 0.2]])
+    names = ("0", "1", "2", "3")
+    joining = SequenceScore("clip", names, (1, 2), region, region, first_frames=(0, 3))
+    score = DatasetScore("folder", "all", (joining,))
+    assert score.region.mean == 0.5
+    assert "No frame counted, left out of the means: clip_2." in text_table(score)

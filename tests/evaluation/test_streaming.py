@@ -20,14 +20,9 @@ def test_frames_that_count_in_short_clips(count, official, clip):
     predictions, truths = clip([1.0] * count)
     score = evaluate_sequence(predictions, truths)
     assert list(score.counted) == official
-    assert score.is_short
     assert list(score.with_last_frame().counted) == list(range(1, count))
     everything = evaluate_sequence(predictions, truths, frames="all")
     assert list(everything.counted) == list(range(count))
-
-
-def test_a_clip_of_seven_frames_is_not_short(clip):
-    assert not evaluate_sequence(*clip([1.0] * 7)).is_short
 
 
 def test_statistics_of_a_clip_of_six_frames(clip):
@@ -139,12 +134,41 @@ def test_void_is_background_unless_left_out(two_objects):
     assert without.objects()[0].region.mean == 1.0
 
 
-def test_an_object_that_joins_later_is_background(two_objects):
+def test_with_given_ids_an_object_that_joins_later_is_background(two_objects):
     first = two_objects()
     first[first == 2] = 0
-    score = evaluate_sequence([first] * 3, [first, two_objects(), first], multi_object=True)
+    truths = [first, two_objects(), first]
+    score = evaluate_sequence([first] * 3, truths, multi_object=True, object_ids=[1])
     assert score.object_ids == (1,)
     assert score.objects()[0].region.mean == 1.0
+    with pytest.raises(InputError, match=r"first annotation, \[1\]; met: extra ids \[2\]"):
+        evaluate_sequence(truths, truths, multi_object=True, object_ids=[1])
+
+
+@pytest.mark.parametrize(
+    ("frames", "counts"), [("official", (4, 2)), ("drop-first", (5, 3)), ("all", (6, 4))]
+)
+def test_an_object_that_joins_later_counts_after_its_first_mask(frames, counts, two_objects):
+    first = two_objects()
+    first[first == 2] = 0
+    truths = [first, first, two_objects(), first, two_objects(), two_objects()]
+    predictions = [mask.copy() for mask in truths]
+    predictions[1] = two_objects()  # not asked for: the object is not there yet
+    predictions[2] = first  # its mask was given
+    predictions[4] = first
+    score = evaluate_sequence(predictions, truths, multi_object=True, frames=frames)
+    assert (score.object_ids, score.first_frames) == ((1, 2), (0, 2))
+    one, two = score.objects()
+    assert (one.frame_count, two.frame_count) == counts
+    found = {"official": [1, 0], "drop-first": [1, 0, 1], "all": [0, 1, 0, 1]}[frames]
+    assert (one.region.mean, two.region.mean) == (1.0, pytest.approx(np.mean(found)))
+    assert np.isnan(score.region[1, :2]).all()
+
+
+def test_ids_that_no_annotation_shows_are_refused_where_they_are(two_objects):
+    prediction = two_objects(3)
+    with pytest.raises(InputError, match=r"extra ids \[3\] \(sequence, frame 00001\)"):
+        evaluate_sequence([None, prediction, prediction], [two_objects()] * 3, multi_object=True)
 
 
 @pytest.mark.parametrize("extra", [3, 255])
@@ -155,7 +179,7 @@ def test_extra_ids_are_refused(extra, two_objects):
         evaluate_sequence([prediction] * 3, [two_objects()] * 3, multi_object=True)
 
 
-def test_several_objects_need_one_in_the_first_annotation():
+def test_several_objects_need_one_in_an_annotation():
     empty = np.zeros((20, 20), dtype=np.uint8)
-    with pytest.raises(InputError, match="first annotation"):
+    with pytest.raises(InputError, match="show an object"):
         evaluate_sequence([empty] * 3, [empty] * 3, multi_object=True)
