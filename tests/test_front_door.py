@@ -112,15 +112,54 @@ def test_a_session_propagates_its_annotation(model, frames, mask, squares):
             session.propagate()
         session.annotate(1, squares.truth(1))
         session.annotate(1, squares.truth(1, 58))
-        with pytest.raises(UsageError, match="one annotated frame"):
-            session.annotate(2, mask)
         predictions = list(session.propagate())
-        assert [p.index for p in predictions] == [1, 2, 3, 4]
-        np.testing.assert_array_equal(predictions[0].mask, squares.truth(1, 58))
+        assert [p.index for p in predictions] == [0, 1, 2, 3, 4]
+        np.testing.assert_array_equal(predictions[1].mask, squares.truth(1, 58))
         assert session.adaptation.steps == 2
-        _same(predictions, session.propagate())
-        next(session.propagate())
+        assert not list(session.propagate())  # nothing changed
+        for prediction in predictions:
+            np.testing.assert_array_equal(session.result(prediction.index).mask, prediction.mask)
     assert list(model.segment(frames, mask, mode="one-shot"))
+
+
+def test_a_correction_changes_the_frames_up_to_the_next_annotated_ones(model, frames, squares):
+    with model.session(frames, mode="one-shot") as session:
+        session.annotate(0, squares.truth(0))
+        session.annotate(3, squares.truth(3))
+        assert [p.index for p in session.propagate()] == [0, 1, 2, 3, 4]
+        before = [session.result(index).mask for index in range(5)]
+        session.annotate(4, squares.truth(4, 58))
+        assert [p.index for p in session.propagate()] == [4]
+        session.annotate(1, squares.truth(1))
+        assert [p.index for p in session.propagate()] == [1, 2]
+        np.testing.assert_array_equal(session.result(1).mask, squares.truth(1))
+        np.testing.assert_array_equal(session.result(4).mask, squares.truth(4, 58))
+        np.testing.assert_array_equal(session.result(3).mask, before[3])
+        session.annotate(1, None)
+        assert [p.index for p in session.propagate()] == [1, 2]
+        assert session.annotated == [0, 3, 4]
+
+
+def test_a_propagation_that_was_left_is_done_whole_the_next_time(model, frames, squares):
+    with model.session(frames, mode="one-shot") as session:
+        session.annotate(0, squares.truth(0))
+        next(session.propagate())
+        with pytest.raises(UsageError, match="frame 3"):
+            session.result(3)
+        assert len(list(session.propagate())) == 5
+        session.annotate(2, squares.truth(2))
+        next(session.propagate())
+        assert [p.index for p in session.propagate()] == [1, 2, 3, 4]
+
+
+def test_masks_of_several_frames_are_propagated_both_ways(model, frames, squares):
+    given = {1: squares.truth(1), 3: squares.truth(3)}
+    predictions = list(model.segment(frames, given, mode="one-shot"))
+    assert [p.index for p in predictions] == [0, 1, 2, 3, 4]
+    for index, mask in given.items():
+        np.testing.assert_array_equal(predictions[index].mask, mask)
+    with pytest.raises(UsageError, match="mask of its first frame"):
+        next(model.segment(iter(frames), given, mode="one-shot"))
 
 
 def test_progress_is_reported(model, frames, mask):
@@ -158,9 +197,7 @@ def test_bad_input_is_refused_before_anything_runs(model, frames, mask, change, 
         model.segment(**arguments)  # not iterated
 
 
-def test_two_annotated_frames_are_refused(model, frames, mask):
-    with pytest.raises(UsageError, match="one annotated frame"):
-        model.segment(frames, {0: mask, 2: mask})
+def test_a_session_needs_frames_and_a_mode_that_can_be_corrected(model, frames):
     with pytest.raises(UsageError, match="read again"):
         model.session(iter(frames))
     with pytest.raises(UsageError, match="zero-shot"):

@@ -83,13 +83,13 @@ class Stages:
         images = propagation.inputs(window)
         features = [backend.wait(network.encode(batch)) for batch in images]
         one = [one_of(each, 0) for each in features]
-        readout = propagation._memory_readout(one[0], tracked)
+        readout = network.read(one[0], *tracked.memory.contents())
         guides = propagation._guides(view, one[0], tracked, lost=False)
         calls = {
             "read": lambda: self.clip.sequence.frame(1).image,
             "prepare": lambda: propagation.inputs(window[:1]),
             "encode": lambda: [backend.to_numpy(network.encode(batch)) for batch in images],
-            "readout": lambda: backend.wait(propagation._memory_readout(one[0], tracked)),
+            "readout": lambda: backend.wait(network.read(one[0], *tracked.memory.contents())),
             "guide": lambda: backend.wait(propagation._guides(view, one[0], tracked, lost=False)),
             "decode_head": lambda: network.logits(one[0], guides, readout),
             "frame_after_encoding": lambda: propagation.probability(one, tracked),

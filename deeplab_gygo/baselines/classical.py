@@ -13,7 +13,7 @@ import numpy as np
 
 from deeplab_gygo.inference.motion import OpticalFlow, moved
 from deeplab_gygo.inference.prediction import Adaptation, ProgressCallback
-from deeplab_gygo.inference.segmenter_base import SegmenterBase, TrackedObject
+from deeplab_gygo.inference.segmenter_base import Annotated, SegmenterBase, TrackedObject
 from deeplab_gygo.io.config_file import check_choices, check_range
 
 _FLOW_PRESETS = {
@@ -95,9 +95,9 @@ class CopySegmenter(SegmenterBase):
         pass
 
     def _add_object(
-        self, image: np.ndarray, mask: np.ndarray, label: int, progress: ProgressCallback | None
+        self, seen: list[Annotated], label: int, progress: ProgressCallback | None
     ) -> tuple[TrackedObject, Adaptation]:
-        return TrackedObject(label, (mask == 1).astype(np.float32)), Adaptation()
+        return TrackedObject(label, (seen[0][1] == 1).astype(np.float32)), Adaptation()
 
     def _encode(self, images: list[np.ndarray]) -> Any:
         return None
@@ -117,8 +117,9 @@ class FlowSegmenter(CopySegmenter):
         super().__init__(config or FlowOnline())
         self._flow: OpticalFlow | None = None
 
-    def _start(self, image: np.ndarray) -> None:
+    def _move_to(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self._flow = OpticalFlow(image, 0, _FLOW_PRESETS[self.config.flow_preset])
+        return image, mask
 
     def _encode(self, images: list[np.ndarray]) -> np.ndarray:
         return self._flow.advance(images[0])
@@ -161,9 +162,10 @@ class GrabCutSegmenter(CopySegmenter):
         super().__init__(config or GrabCutOnline())
 
     def _add_object(
-        self, image: np.ndarray, mask: np.ndarray, label: int, progress: ProgressCallback | None
+        self, seen: list[Annotated], label: int, progress: ProgressCallback | None
     ) -> tuple[TrackedObject, Adaptation]:
-        tracked, adaptation = super()._add_object(image, mask, label, progress)
+        tracked, adaptation = super()._add_object(seen, label, progress)
+        image, mask = seen[0]
         inside = mask == 1
         state = _GrabCutState(
             np.zeros((1, GMM_SIZE)), np.zeros((1, GMM_SIZE)), inside, np.count_nonzero(inside)
@@ -177,6 +179,10 @@ class GrabCutSegmenter(CopySegmenter):
         )  # fmt: skip
         tracked.state = state
         return tracked, adaptation
+
+    def _place(self, tracked: TrackedObject, mask: np.ndarray) -> None:
+        super()._place(tracked, mask)
+        tracked.state.mask = mask
 
     def _encode(self, images: list[np.ndarray]) -> np.ndarray:
         return cv2.cvtColor(images[0], cv2.COLOR_RGB2BGR)

@@ -24,6 +24,7 @@ from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCa
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
 from deeplab_gygo.inference.session import Session, check_annotation
 from deeplab_gygo.io.array_sequence import ArraySequence, StreamSequence
+from deeplab_gygo.io.listing import shorten
 from deeplab_gygo.io.sequence import MaskSource, Sequence
 from deeplab_gygo.io.video import open_input
 from deeplab_gygo.models.config import ModelConfig, Precision
@@ -93,8 +94,10 @@ class Model:
 
         Args:
             source: Video file, folder of frames, frames in memory, or an iterator of frames.
-            masks: Mask of the first frame, or {frame index: mask} with one entry; a file or
-                uint8 [H, W] of object ids. None: zero-shot, or the annotation of a sequence.
+            masks: Mask of the first frame, or {frame index: mask} of one or several frames; a file
+                or uint8 [H, W] of object ids each. Every mask is propagated to the frames after and
+                before it. None: zero-shot, or the annotations of a sequence. Of an iterator, the
+                mask of the first frame.
             preset: `fast`, `balanced` (default) or `best`.
             mode: `zero-shot`, `one-shot` or `fine-tune`; None: `fine-tune` with a mask,
                 `zero-shot` without. On an iterator, `zero-shot` segments every frame
@@ -104,10 +107,10 @@ class Model:
             **options: Fields of `OnlineConfig`, e.g. `steps=40` or `size=480`.
 
         Yields:
-            One `Prediction` per frame, from the annotated frame on.
+            One `Prediction` per frame, in order.
 
         Raises:
-            InputError: The source or the mask is absent, damaged, or they do not fit.
+            InputError: The source or a mask is absent, damaged, or they do not fit.
             UsageError: An option is unknown or out of range, or another clip is in progress.
 
         Example:
@@ -121,12 +124,12 @@ class Model:
         sequence = _open(source, masks)
         config = _config(preset, mode, bool(sequence.annotations), options)
         if config.mode != "zero-shot":
-            if len(sequence.annotations) > 1:
+            if sequence.read_once and list(sequence.annotations) != [0]:
                 raise UsageError(
-                    "A clip is segmented from one annotated frame",
-                    met=f"masks of {len(sequence.annotations)} frames",
+                    "An iterator of frames is segmented from the mask of its first frame",
+                    met=f"masks of the frames {shorten(map(str, sequence.annotations))}",
                     where=sequence.name,
-                    remedy="Give the first of them",
+                    remedy="Give a list of frames, a folder or a video",
                 )
             check_annotation(sequence, sequence.first_annotated)
         return self._run(sequence, progress, config=config, seed=seed)
@@ -184,6 +187,7 @@ class Model:
         *,
         config: OnlineConfig,
         seed: int,
+        span: range | None = None,
     ) -> Generator[Prediction]:
         if self._busy:
             raise UsageError(
@@ -197,7 +201,8 @@ class Model:
             with backend.policy(self.precision):
                 segmenter = self._segmenter_for(config, seed)
             # The policy is set while the network works, and is the caller's own between frames.
-            predictions = segmenter.run(sequence, progress)
+            backwards = not sequence.read_once
+            predictions = segmenter.run(sequence, progress, backwards=backwards, span=span)
             while True:
                 with backend.policy(self.precision):
                     prediction = next(predictions, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,30 +19,31 @@ slower: an object that is being occluded must not make its visible remainder the
 
 
 class MemoryBank:
-    """Keys and masks of the annotated frame and of the newest confident ones; bounded.
+    """Keys and masks of the annotated frames and of the newest confident ones; bounded.
 
     Args:
-        first: Memory of the annotated frame (`models.memory.remember`), which stays.
-        capacity: Number of frames beside it.
+        annotated: Memories of the annotated frames (`models.memory.remember`), which stay.
+        capacity: Number of frames beside them.
 
     Attributes:
-        first: As given.
+        annotated: As given.
+        later: Memories of later frames, oldest first.
     """
 
-    def __init__(self, first: Memory, capacity: int):
-        self.first = first
-        self._later: deque[Memory] = deque(maxlen=capacity)
+    def __init__(self, annotated: list[Memory], capacity: int):
+        self.annotated = annotated
+        self.later: deque[Memory] = deque(maxlen=capacity)
 
     def add(self, memory: Memory) -> None:
         """Stores the memory of a later frame; the oldest is dropped beyond the capacity."""
-        if self._later.maxlen:
-            self._later.append(memory)
+        if self.later.maxlen:
+            self.later.append(memory)
 
     def contents(self) -> Memory:
         """Returns all keys float32 [1, M, C] and values float32 [1, M, V]."""
-        frames = [self.first, *self._later]
+        frames = [*self.annotated, *self.later]
         if len(frames) == 1:
-            return self.first
+            return frames[0]
         keys, values = zip(*frames, strict=True)
         return np.concatenate(keys, axis=1), np.concatenate(values, axis=1)
 
@@ -50,11 +52,12 @@ class MemoryBank:
 
         Returns:
             Keys [1, m, C] and values [1, m, V] of every frame, as they were stored, and bool [N],
-            the frames that are not stand-ins for those to come; N is the capacity and one.
+            the frames that are not stand-ins for those to come; N is the capacity and the number of
+            annotated frames.
         """
-        frames = [self.first, *self._later]
-        missing = (self._later.maxlen or 0) + 1 - len(frames)
-        keys, values = zip(*frames, *[self.first] * missing, strict=True)
+        frames = [*self.annotated, *self.later]
+        missing = (self.later.maxlen or 0) + len(self.annotated) - len(frames)
+        keys, values = zip(*frames, *[frames[0]] * missing, strict=True)
         return list(keys), list(values), np.arange(len(keys)) < len(frames)
 
 
@@ -76,6 +79,42 @@ class ObjectState(TrackedObject):
     usual_area: float = 0.0
     age: int = 0
 
+    def initial_arrays(self) -> dict[str, np.ndarray]:
+        """Returns what the annotated frames gave: weights, target model, memories."""
+        arrays = {f"weights/{i}": np.asarray(value) for i, value in enumerate(self.weights or [])}
+        if self.target_model is not None:
+            arrays["target"] = self.target_model.values
+        if self.memory is not None:
+            arrays |= _memory_arrays("annotated", self.memory.annotated)
+        return arrays
+
+    def set_initial_arrays(self, arrays: Mapping[str, np.ndarray], capacity: int) -> None:
+        """Sets what `initial_arrays` returned; `capacity` is that of the memory."""
+        count = sum(name.startswith("weights/") for name in arrays)
+        self.weights = [arrays[f"weights/{i}"] for i in range(count)] or None
+        if "target" in arrays:
+            values = arrays["target"][0]
+            self.target_model = TargetModel(values[:-1], float(values[-1]))
+        annotated = _memories("annotated", arrays)
+        self.memory = MemoryBank(annotated, capacity) if annotated else None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns what the newest frame left."""
+        numbers = np.array([self.confidence, self.usual_area, self.age], np.float64)
+        later = [] if self.memory is None else list(self.memory.later)
+        return {
+            "probability": self.probability, "numbers": numbers, **_memory_arrays("later", later)
+        }  # fmt: skip
+
+    def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Sets what `arrays` returned."""
+        self.probability = arrays["probability"]
+        self.confidence, self.usual_area = (float(value) for value in arrays["numbers"][:2])
+        self.age = int(arrays["numbers"][2])
+        if self.memory is not None:
+            self.memory.later.clear()
+            self.memory.later.extend(_memories("later", arrays))
+
     def update(self, probability: np.ndarray, threshold: float) -> None:
         """Stores the probability of the newest frame and updates the running area."""
         self.probability = probability
@@ -87,3 +126,30 @@ class ObjectState(TrackedObject):
     def is_lost(self, threshold: float, fraction: float) -> bool:
         """Returns whether the last mask covers less than a fraction of the running area."""
         return np.count_nonzero(self.probability > threshold) < fraction * self.usual_area
+
+
+def _memory_arrays(name: str, memories: list[Memory]) -> dict[str, np.ndarray]:
+    """Returns keys and values of memories as named arrays."""
+    kinds = ("keys", "values")
+    return {
+        f"{name}/{i}/{kind}": np.asarray(array)
+        for i, memory in enumerate(memories)
+        for kind, array in zip(kinds, memory, strict=True)
+    }
+
+
+def _memories(name: str, arrays: Mapping[str, np.ndarray]) -> list[Memory]:
+    """Returns the memories of `_memory_arrays`."""
+    count = sum(key.startswith(f"{name}/") for key in arrays) // 2
+    return [(arrays[f"{name}/{i}/keys"], arrays[f"{name}/{i}/values"]) for i in range(count)]
+
+
+def joined(arrays: Mapping[int, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Joins the arrays of objects, by the id of each."""
+    return {f"{i}/{name}": value for i, of_one in arrays.items() for name, value in of_one.items()}
+
+
+def of_object(label: int, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the arrays of one object."""
+    prefix = f"{label}/"
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

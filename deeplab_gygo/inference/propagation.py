@@ -45,6 +45,7 @@ class Propagation:
         tta_scale: Relative size of a second view of every frame; 0: none.
 
     Attributes:
+        geometry: As given.
         views: Test-time augmentations; the first one is `geometry` without a flip.
     """
 
@@ -56,7 +57,8 @@ class Propagation:
         guide: Guide,
         tta_scale: float = 0.0,
     ):
-        self._network, self._config, self._geometry, self._guide = network, config, geometry, guide
+        self._network, self._config, self._guide = network, config, guide
+        self.geometry = geometry
         sizes = [geometry]
         if tta_scale:
             side = max(1, round(tta_scale * min(geometry.working)))
@@ -138,7 +140,7 @@ class Propagation:
     ) -> np.ndarray:
         """Predicts an object by one program; arguments and result as `probability`."""
         call, arguments = self._program(features, tracked, unguided, position)
-        height, width = self._geometry.frame
+        height, width = self.geometry.frame
         return np.ascontiguousarray(np.asarray(call(*arguments))[:height, :width])
 
     def prepare(
@@ -151,7 +153,7 @@ class Propagation:
             tracked: An object with shapes in its memory.
             unguided: Whether an earlier probability is given.
         """
-        earlier = np.zeros(self._geometry.frame, np.uint8) if unguided else None
+        earlier = np.zeros(self.geometry.frame, np.uint8) if unguided else None
         call, arguments = self._program(features, tracked, earlier, 0)
         backend.prepare(call, *arguments)
 
@@ -210,7 +212,7 @@ class Propagation:
         if tracked.is_lost(config.threshold, config.LOST_AREA_FRACTION):
             return
         mask = (tracked.probability > config.threshold).astype(np.float32)
-        coded = self._geometry.guide(mask)
+        coded = self.geometry.guide(mask)
         tracked.memory.add(self._network.remember(features, coded, position))
 
     def _guides(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -14,18 +15,17 @@ import numpy as np
 
 from deeplab_gygo import backend
 from deeplab_gygo.errors import UsageError
-from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.adapter import DecoderTuner
 from deeplab_gygo.inference.components import keep_near
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.geometry import Geometry
+from deeplab_gygo.inference.initializer import ObjectInitializer
 from deeplab_gygo.inference.motion import OpticalFlow, moved
 from deeplab_gygo.inference.network import EncoderFn, Features, ForwardPass
-from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
+from deeplab_gygo.inference.object_state import MemoryBank, ObjectState, joined, of_object
 from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
 from deeplab_gygo.inference.propagation import Propagation
-from deeplab_gygo.inference.segmenter_base import SegmenterBase, low_jaccard_warning
-from deeplab_gygo.inference.views import View, augmented_views
+from deeplab_gygo.inference.segmenter_base import Annotated, SegmenterBase, State
 from deeplab_gygo.inference.zero_shot import TwoPassSegmenter
 from deeplab_gygo.inference.zoom import Window
 from deeplab_gygo.io.masks import VOID
@@ -36,9 +36,6 @@ from deeplab_gygo.models.target_model import TargetModel
 
 READING_SECONDS = 1.0
 """Time that an interrupted run waits for a window of frames that is being read."""
-
-LOSS_OF_JACCARD = 0.05
-"""Loss of J on the annotated frame above which a fine-tuning is warned about."""
 
 
 class _Encoded(NamedTuple):
@@ -51,6 +48,11 @@ class _Encoded(NamedTuple):
 
     views: list[Any]
     sources: list[np.ndarray]
+
+
+def _inside(mask: np.ndarray) -> np.ndarray:
+    """Returns where a mask, uint8 [H, W], shows an object: bool [H, W]."""
+    return (mask != 0) & (mask != VOID)
 
 
 class DeepLabSegmenter(SegmenterBase):
@@ -71,6 +73,7 @@ class DeepLabSegmenter(SegmenterBase):
     """
 
     batch_size = OnlineConfig.ENCODE_BATCH
+    resumable = True
 
     def __init__(
         self,
@@ -80,7 +83,7 @@ class DeepLabSegmenter(SegmenterBase):
         encode: EncoderFn | None = None,
     ):
         super().__init__(config.threshold, needs_mask=config.mode != "zero-shot")
-        self.config, self._parent, self._seed = config, parent, seed
+        self.config, self._parent = config, parent
         self._guide = "none" if config.mode == "zero-shot" else config.guide
         if not parent.config.guide and self._guide != "none":
             if config.mode == "one-shot":
@@ -101,9 +104,12 @@ class DeepLabSegmenter(SegmenterBase):
         )
         self._tuner = DecoderTuner(parent, config, self._network, self._guide) if tunes else None
         self._active: ObjectState | None = None
-        self._judged = False
+        self._initializer = ObjectInitializer(
+            parent, config, self._network, self._tuner, self._guide, seed
+        )
+        self._resumed: State | None = None
+        self._annotated_count = 1
         self._seen: list[tuple[ObjectState, Features]] = []
-        self._annotated: Features | None = None
         self.enlarges = True
         self._window: Window | None = None
         self._flow: OpticalFlow | None = None
@@ -112,7 +118,7 @@ class DeepLabSegmenter(SegmenterBase):
     def first_memory(self) -> Memory | None:
         """Memory of the annotated frame of a single object; None without one."""
         memory = self._objects[0].memory if len(self._objects) == 1 else None
-        return None if memory is None else tuple(map(np.asarray, memory.first))
+        return None if memory is None else tuple(map(np.asarray, memory.annotated[0]))
 
     @property
     def target_model(self) -> TargetModel | None:
@@ -121,8 +127,9 @@ class DeepLabSegmenter(SegmenterBase):
 
     def release(self) -> None:
         """Ends the sequence and restores the parent's weights."""
-        self._size, self._objects, self._active = None, [], None
-        self._window, self._flow, self._annotated = None, None, None
+        self._size, self._known, self._objects, self._active = None, [], [], None
+        self._window, self._flow = None, None
+        self._initializer.release()
         if self._tuner is not None:
             self._tuner.reset()
 
@@ -130,7 +137,8 @@ class DeepLabSegmenter(SegmenterBase):
         short_side = self.config.short_side
         self._work_at(Geometry.fit(image.shape[:2], short_side, self._parent.stride))
         self.batch_size = type(self).batch_size
-        self._window, self._flow, self._active, self._annotated = None, None, None, None
+        self._window, self._flow, self._active = None, None, None
+        self._initializer.release()
         # Side by side with each other, with decoding, and with the augmentation of views.
         if backend.name() == "jax":
             backend.in_background(partial(self._prepare, self._geometry, self._propagation))
@@ -165,7 +173,7 @@ class DeepLabSegmenter(SegmenterBase):
         if self._parent.config.memory and (self._needs_mask or two_passes):
             first = network.prepare_memory(features[0], geometry.guide(None))
             capacity = config.zero_shot_anchor_frames if two_passes else config.memory_frames
-            tracked.memory = MemoryBank(first, capacity)
+            tracked.memory = MemoryBank([first] * self._annotated_count, capacity)
         propagations = [propagation]
         if small:  # An enlarged part has the working size.
             view = geometry.working
@@ -179,23 +187,84 @@ class DeepLabSegmenter(SegmenterBase):
         scale = 0.0 if self._needs_mask else self.config.zero_shot_tta_scale
         self._propagation = Propagation(self._network, self.config, geometry, self._guide, scale)
 
-    def _seen_as(
-        self, image: np.ndarray, mask: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        if mask is None or not self._needs_mask:
-            return image, mask
-        window = Window(self._geometry.frame, self._geometry.working).around(
-            (mask != 0) & (mask != VOID)
-        )
-        if self.enlarges and window.zoom > 1:
-            # The objects see a clip that is filmed by a camera close to them.
-            self._window, self.batch_size = window, 1
-            self._work_at(Geometry.fit(window.view, min(window.view), self._parent.stride))
-            image, mask = window.crop(image), window.crop_labels(mask)
+    def begin_all(
+        self,
+        annotated: Mapping[int, Annotated],
+        name: str,
+        progress: ProgressCallback | None = None,
+    ) -> Adaptation:
+        self._annotated_count = min(len(annotated), self.config.num_views)
+        try:
+            done = super().begin_all(annotated, name, progress)
+            if self._resumed is not None:
+                steps, seconds, *losses = (float(value) for value in self._resumed["adaptation"])
+                done = self.adaptation = Adaptation(int(steps), losses, seconds)
+                self.warnings = json.loads(self._resumed["warnings"].tobytes())
+                self._active = None  # The network has the parent's weights.
+        finally:
+            self._resumed = None
+        return done
+
+    def initial_state(self) -> State:
+        done = self.adaptation
+        state = {
+            "adaptation": np.array([done.steps, done.seconds, *done.losses]),
+            "warnings": np.frombuffer(json.dumps(self.warnings).encode(), np.uint8),
+        }
+        return state | joined({t.label: t.initial_arrays() for t in self._known})
+
+    def state(self) -> State:
+        state = joined({t.label: t.arrays() for t in self._objects})
+        if self._window is not None:
+            state["window"] = np.array([self._window.left, self._window.top, self._window.zoom])
+        return state
+
+    def resume(self, state: State) -> None:
+        self._resumed = state
+
+    def restore(self, state: State, image: np.ndarray) -> None:
+        if self._window is not None:
+            left, top, zoom = (float(value) for value in state["window"])
+            self._window = replace(self._window, left=left, top=top, zoom=zoom)
+            image = self._window.crop(image)
+        self._objects = []
+        for tracked in self._known:
+            if arrays := of_object(tracked.label, state):
+                tracked.set_arrays(arrays)
+                self._objects.append(tracked)
+        if self._flow is not None:
+            self._flow = OpticalFlow(image)
+
+    def _seen_as(self, annotated: list[Annotated]) -> list[Annotated]:
+        whole = Window(self._geometry.frame, self._geometry.working)
+        windows = [whole.around(_inside(mask)) for _, mask in annotated]
+        if not self.enlarges or all(window.zoom == 1 for window in windows):
+            return annotated
+        # The objects see a clip that is filmed by a camera close to them.
+        self._window, self.batch_size = windows[0], 1
+        self._work_at(Geometry.fit(whole.view, min(whole.view), self._parent.stride))
+        return [
+            (window.crop(image), window.crop_labels(mask))
+            for window, (image, mask) in zip(windows, annotated, strict=True)
+        ]
+
+    def _move_to(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._window is not None:
+            shown = _inside(mask)
+            for tracked in self._objects:  # Those that the mask does not show are seen as well.
+                shown |= self._window.paste(tracked.probability) > self.threshold
+            self._set_window(self._window.around(shown))
+            image, mask = self._window.crop(image), self._window.crop_labels(mask)
         if self._guide != "none":
             # A frame is predicted from where the object is now, not from where it was.
             self._flow = OpticalFlow(image)
         return image, mask
+
+    def _place(self, tracked: ObjectState, mask: np.ndarray) -> None:
+        super()._place(tracked, mask)
+        tracked.usual_area, tracked.age = float(np.count_nonzero(mask)), 0
+        if tracked.memory is not None:
+            tracked.memory.later.clear()
 
     def _checked_image(self, frame: Frame) -> np.ndarray:
         image = super()._checked_image(frame)
@@ -204,159 +273,56 @@ class DeepLabSegmenter(SegmenterBase):
     def _whole(self, probability: np.ndarray) -> np.ndarray:
         return probability if self._window is None else self._window.paste(probability)
 
-    def _predict(self, frames: list[Frame], encoded: Any = None) -> list[Prediction]:
-        predictions = super()._predict(frames, encoded)
-        if self._window is not None:
-            self._follow(self._window, frames[-1].image, predictions[-1].mask)
-        return predictions
+    def predict(
+        self, frames: list[Frame], encoded: Any = None, *, skip: int = 0
+    ) -> Iterator[Prediction]:
+        for prediction in super().predict(frames, encoded, skip=skip):
+            if self._window is not None:
+                self._follow(frames[-1].image, prediction.mask)
+            yield prediction
 
-    def _follow(self, window: Window, image: np.ndarray, mask: np.ndarray) -> None:
+    def _follow(self, image: np.ndarray, mask: np.ndarray) -> None:
         """Moves the window to where the objects were found last; to the whole frame if nowhere."""
-        threshold, fraction = self._threshold, self.config.LOST_AREA_FRACTION
+        threshold, fraction = self.threshold, self.config.LOST_AREA_FRACTION
         lost = all(tracked.is_lost(threshold, fraction) for tracked in self._objects)
-        moved_to = window.around(np.zeros_like(mask) if lost else mask)
-        if moved_to == window:
-            return
+        window = self._window.around(np.zeros_like(mask) if lost else mask)
+        if self._set_window(window) and self._flow is not None:
+            self._flow = OpticalFlow(window.crop(image))
+
+    def _set_window(self, window: Window) -> bool:
+        """Moves the objects to another window; returns whether it differs."""
+        before, self._window = self._window, window
+        if window == before:
+            return False
         for tracked in self._objects:
-            tracked.probability = moved_to.crop(window.paste(tracked.probability))
-            tracked.usual_area *= (moved_to.zoom / window.zoom) ** 2
-        if self._flow is not None:
-            self._flow = OpticalFlow(moved_to.crop(image))
-        self._window = moved_to
+            tracked.probability = window.crop(before.paste(tracked.probability))
+            tracked.usual_area *= (window.zoom / before.zoom) ** 2
+        return True
 
     def _add_object(
-        self,
-        image: np.ndarray,
-        mask: np.ndarray | None,
-        label: int,
-        progress: ProgressCallback | None,
+        self, seen: list[Annotated], label: int, progress: ProgressCallback | None
     ) -> tuple[ObjectState, Adaptation]:
+        image, mask = seen[0]
         if mask is None:
             return ObjectState(label, np.zeros(image.shape[:2], np.float32)), Adaptation()
-        single = (mask == 1).astype(np.uint8)
-        tracked = ObjectState(label, single.astype(np.float32))
-        tracked.usual_area = float(np.count_nonzero(single))
-        adaptation = Adaptation()
-        if self._tuner is not None:
-            adaptation = self._fine_tune(self._tuner, image, single, tracked, progress)
-        elif self._guide == "target":
-            adaptation = self._fit_target_model(image, single, tracked)
-        if self._parent.config.memory:
-            coded = self._geometry.guide(tracked.probability)
-            first = self._network.remember(self._annotated_features(image), coded)
-            tracked.memory = MemoryBank(first, self.config.memory_frames)
+        if self._resumed is not None:
+            tracked = ObjectState(label, np.zeros(mask.shape, np.float32))
+            tracked.set_initial_arrays(of_object(label, self._resumed), self.config.memory_frames)
+            return tracked, Adaptation()
+        tracked, adaptation, warnings = self._initializer.initialize(
+            seen, label, self._propagation, progress
+        )
         self._active = tracked
+        self.warnings += warnings
         return tracked, adaptation
 
-    def _annotated_features(self, image: np.ndarray) -> Features:
-        """Returns features of a window that begins with the annotated frame; encoded once."""
-        if self._annotated is None or self._full:
-            self._annotated = self._network.encode(self._geometry.image(image)[None])
-        return self._annotated
-
-    def _views(self, image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> list[View]:
-        return augmented_views(
-            image,
-            mask,
-            self._geometry,
-            rng,
-            count=self.config.num_views,
-            lucid_fraction=self.config.LUCID_FRACTION,
-            scale=self.config.VIEW_SCALE,
-            guide_dropout=self.config.GUIDE_DROPOUT,
-        )
-
-    def _fine_tune(
-        self,
-        tuner: DecoderTuner,
-        image: np.ndarray,
-        mask: np.ndarray,
-        tracked: ObjectState,
-        progress: ProgressCallback | None,
-    ) -> Adaptation:
-        started = time.monotonic()
-        rng = np.random.default_rng([self._seed, tracked.label])
-        tuner.reset()
-        views = self._views(image, mask, rng)
-        if self.config.seconds and not self._judged:
-            # The check of the result is compiled within the time limit, not after it.
-            self._first_jaccard(image, mask, None)
-        self._judged = True
-        done = tuner.adapt(views, rng, started=started, progress=progress)
-        self._annotated = tuner.first_features
-        tracked.weights, tracked.target_model = tuner.weights(), tuner.target_model
-        self._warn_of_low_jaccard(tuner, image, mask, tracked)
-        return Adaptation(done.steps, done.losses, time.monotonic() - started)
-
-    def _fit_target_model(
-        self, image: np.ndarray, mask: np.ndarray, tracked: ObjectState
-    ) -> Adaptation:
-        """Fits the target model without changing any weight."""
-        started = time.monotonic()
-        views = self._views(image, mask, np.random.default_rng([self._seed, tracked.label]))
-        features = self._network.encode_views(np.stack([view.image for view in views]))
-        self._annotated = features[0]
-        tracked.target_model = TargetModel.fit(
-            self._network.high(features, len(views)), [view.coded_mask for view in views]
-        )
-        return Adaptation(seconds=time.monotonic() - started)
-
-    def _first_jaccard(
-        self, image: np.ndarray, mask: np.ndarray, model: TargetModel | None
-    ) -> float:
-        """Returns J on the annotated frame, with the guide and the memory of the next one."""
-        features = self._annotated_features(image)
-        coded, guide, readout = self._geometry.guide(mask), None, None
-        if self._network.fused:
-            # By the program that the frames need as well: no other one is compiled.
-            tracked = ObjectState(1, mask.astype(np.float32), target_model=model)
-            if self._parent.config.memory:
-                first = self._network.remember(features, coded)
-                tracked.memory = MemoryBank(first, self.config.memory_frames)
-            seen = [features, *self._other_views(image)]
-            return jaccard(self._propagation.probability(seen, tracked) > 0.5, mask)
-        if self._guide != "none":
-            guide = self._network.guide(features, model, coded)
-        if self._parent.config.memory:
-            readout = self._network.read(features, *self._network.remember(features, coded))
-        logits = self._network.logits(features, [guide], readout)
-        return jaccard(self._geometry.logits(logits) > 0, mask)
-
-    def _other_views(self, image: np.ndarray) -> list[Features]:
-        """Returns the features of the annotated frame in the views beside the first."""
-        return [self._network.encode(batch) for batch in self._propagation.inputs([image])[1:]]
-
-    def _warn_of_low_jaccard(
-        self, tuner: DecoderTuner, image: np.ndarray, mask: np.ndarray, tracked: ObjectState
-    ) -> None:
-        """Warns if fine-tuning lowered J on the annotated frame, or left it low."""
-        after = self._first_jaccard(image, mask, tracked.target_model)
-        if after + LOSS_OF_JACCARD >= 1:
-            return
-        tuned = tuner.state()
-        tuner.reset()
-        before = self._first_jaccard(image, mask, tracked.target_model)
-        tuner.set_state(tuned)
-        if after < before - LOSS_OF_JACCARD:
-            self.warnings.append(
-                f"object {tracked.label}: fine-tuning made the first frame worse (J {before:.2f} to"
-                f" {after:.2f}); --mode one-shot or a lower --online.learning_rate may serve better"
-            )
-        else:
-            self.warnings += low_jaccard_warning(after, tracked.label)
-
-    def _propagate(
-        self,
-        sequence: Sequence,
-        start: int,
-        first: Frame,
-        mask: np.ndarray | None,
-        frames: Iterator[Frame],
+    def _without_mask(
+        self, sequence: Sequence, start: int, first: Frame, frames: Iterator[Frame]
     ) -> Iterator[Prediction]:
         config = self.config
         one_pass = not config.zero_shot_anchor_frames or sequence.read_once
-        if mask is not None or one_pass or not self._parent.config.memory:
-            yield from super()._propagate(sequence, start, first, mask, frames)
+        if one_pass or not self._parent.config.memory:
+            yield from super()._without_mask(sequence, start, first, frames)
             return
         two_pass = TwoPassSegmenter(self._network, config, self._geometry)
         with closing(sequence.preview(start)) as preview:
@@ -364,9 +330,9 @@ class DeepLabSegmenter(SegmenterBase):
                 self.adaptation = Adaptation(seconds=two_pass.seconds)
                 yield prediction
 
-    def _segmented(self, frames: Iterator[Frame], size: int) -> Iterator[Prediction]:
+    def segmented(self, frames: Iterator[Frame], size: int) -> Iterator[Prediction]:
         if not self._network.fused or size == 1:
-            yield from super()._segmented(frames, size)
+            yield from super().segmented(frames, size)
             return
 
         def read() -> tuple[list[Frame], Any]:
@@ -381,7 +347,7 @@ class DeepLabSegmenter(SegmenterBase):
                 if not batch:
                     return
                 ahead = backend.in_background(read)
-                yield from self._predict(batch, encoded)
+                yield from self.predict(batch, encoded)
         finally:
             # The caller closes the frames, which must not be read meanwhile.
             wait([ahead], READING_SECONDS)
@@ -411,10 +377,10 @@ class DeepLabSegmenter(SegmenterBase):
             seen = [self._network.encode(batch) for batch in seen]
         self._seen.append((tracked, seen[0]))
         probability = self._propagation.probability(seen, tracked, position=position)
-        lost = tracked.is_lost(self._threshold, self.config.LOST_AREA_FRACTION)
+        lost = tracked.is_lost(self.threshold, self.config.LOST_AREA_FRACTION)
         if lost or not self._needs_mask:
             return probability
-        return keep_near(probability, tracked.probability > self._threshold, self._threshold)
+        return keep_near(probability, tracked.probability > self.threshold, self.threshold)
 
     def _finish_frame(self, position: int) -> None:
         if self._needs_mask:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
@@ -13,9 +13,17 @@ import numpy as np
 
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.inference.confidence import expected_jaccard
+from deeplab_gygo.inference.frame_store import FrameStore
+from deeplab_gygo.inference.passes import ClipRun, first_of
 from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
 from deeplab_gygo.io.masks import VOID, check_first_mask
 from deeplab_gygo.io.sequence import Frame, Sequence
+
+Annotated = tuple[np.ndarray, np.ndarray | None]
+"""An annotated frame: image uint8 [H, W, 3] RGB and mask uint8 [H, W]."""
+
+State = dict[str, np.ndarray]
+"""State of a segmenter as named arrays."""
 
 
 @dataclass
@@ -42,7 +50,7 @@ class TrackedObject:
 class SegmenterBase(ABC):
     """A segmenter that predicts every object independently and merges by soft aggregation.
 
-    Holds the state of one sequence at a time; `begin` starts another. Memory does not grow with
+    Holds the state of one sequence at a time; `begin_all` starts another. Memory does not grow with
     the length of a sequence.
 
     Args:
@@ -51,15 +59,19 @@ class SegmenterBase(ABC):
             segmented.
 
     Attributes:
+        threshold: As given.
         adaptation: Fine-tuning of the current sequence.
         warnings: Notes on the current sequence for the user.
     """
 
     batch_size: ClassVar[int] = 1
+    resumable: ClassVar[bool] = False
+    """Whether an interrupted run can be resumed: by `state`, `initial_state` and their reverse."""
 
     def __init__(self, threshold: float = 0.5, *, needs_mask: bool = True):
-        self._threshold, self._needs_mask = threshold, needs_mask
+        self.threshold, self._needs_mask = threshold, needs_mask
         self._size: tuple[int, int] | None = None
+        self._known: list[Any] = []
         self._objects: list[Any] = []
         self.adaptation = Adaptation()
         self.warnings: list[str] = []
@@ -68,11 +80,9 @@ class SegmenterBase(ABC):
     def _start(self, image: np.ndarray) -> None:
         """Prepares for frames of the size of the first one, uint8 [H, W, 3] RGB."""
 
-    def _seen_as(
-        self, image: np.ndarray, mask: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Returns the annotated frame and its mask as objects see them: here unchanged."""
-        return image, mask
+    def _seen_as(self, annotated: list[Annotated]) -> list[Annotated]:
+        """Returns the annotated frames and their masks as objects see them: here unchanged."""
+        return annotated
 
     def _whole(self, probability: np.ndarray) -> np.ndarray:
         """Returns what objects predicted, float32 [H', W'], at the size of the frame."""
@@ -80,23 +90,31 @@ class SegmenterBase(ABC):
 
     @abstractmethod
     def _add_object(
-        self,
-        image: np.ndarray,
-        mask: np.ndarray | None,
-        label: int,
-        progress: ProgressCallback | None,
+        self, seen: list[Annotated], label: int, progress: ProgressCallback | None
     ) -> tuple[TrackedObject, Adaptation]:
-        """Initializes an object from the annotated frame.
+        """Initializes an object from the frames in which it is annotated.
 
         Args:
-            image: uint8 [H, W, 3] RGB.
-            mask: uint8 [H, W], 0 or 1, 255 where it is void; None without an annotation.
+            seen: Their images, uint8 [H, W, 3] RGB, and masks, uint8 [H, W], 0 or 1, 255 where it
+                is void; None without an annotation.
             label: Id of the object.
             progress: Called after every fine-tuning step.
 
         Returns:
             The object and a summary of its fine-tuning.
         """
+
+    def _place(self, tracked: Any, mask: np.ndarray) -> None:
+        """Puts an object where a mask, bool [H, W], shows it."""
+        tracked.probability = mask.astype(np.float32)
+
+    def _move_to(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Prepares for a propagation from an annotated frame.
+
+        Returns:
+            The image and its mask as objects see them.
+        """
+        return image, mask
 
     @abstractmethod
     def _encode(self, images: list[np.ndarray]) -> Any:
@@ -119,59 +137,100 @@ class SegmenterBase(ABC):
         """Updates the state of the objects after they competed on a frame of the batch."""
         return
 
+    @property
+    def labels(self) -> list[int]:
+        """Ids of all objects of the sequence, ascending."""
+        return [tracked.label for tracked in self._known]
+
+    @property
+    def active(self) -> list[int]:
+        """Ids of the objects that are known at the newest frame."""
+        return [tracked.label for tracked in self._objects]
+
     def begin(
         self, frame: Frame, mask: np.ndarray | None, progress: ProgressCallback | None = None
     ) -> Adaptation:
+        """Starts a sequence with one annotated frame, see `begin_all`."""
+        return self.begin_all({frame.index: (frame.image, mask)}, frame.name, progress)
+
+    def begin_all(
+        self,
+        annotated: Mapping[int, Annotated],
+        name: str,
+        progress: ProgressCallback | None = None,
+    ) -> Adaptation:
         """Starts a sequence: initializes, and where the mode asks for it fine-tunes, every object.
 
+        The next frame to segment is the one after the first that shows an object.
+
         Args:
-            frame: Annotated frame; the first one, where the segmenter needs no mask.
-            mask: uint8 [H, W] of object ids, 0 background, 255 void; None, or ignored, where the
-                segmenter needs none.
+            annotated: Images and masks of the annotated frames by index, uint8 [H, W, 3] RGB and
+                uint8 [H, W] of object ids, 0 background, 255 void. A mask speaks for the objects
+                in it; an empty one says that all are absent, and not all are empty. Where the
+                segmenter needs no mask, the first frame and anything.
+            name: What the first of them is called in messages.
             progress: Called after every fine-tuning step.
 
         Returns:
             Steps, losses and seconds over all objects.
 
         Raises:
-            InputError: The mask has another size than the frame, or is empty or full.
+            InputError: A mask has another size than the frames, or is full, or all are empty.
             UsageError: There is no mask where one is needed.
         """
-        image = frame.image
-        size = image.shape[:2]
+        frames = [annotated[index] for index in sorted(annotated)]
+        image, mask = next(((i, m) for i, m in frames if m is not None and m.any()), frames[0])
         # A sequence that is refused has not begun.
-        self._size, self._objects = None, []
+        self._size, self._known, self._objects = None, [], []
         self.adaptation, self.warnings = Adaptation(), []
         if self._needs_mask:
             if mask is None:
                 raise UsageError(
                     "This method and mode start from a mask",
                     met="none",
-                    where=frame.name,
+                    where=name,
                     remedy="Give the mask of the first frame, or use --mode zero-shot",
                 )
-            check_first_mask(mask, size, frame.name)
+            check_first_mask(mask, image.shape[:2], name)
         self._start(image)
-        image, mask = self._seen_as(image, mask)
+        seen = self._seen_as(frames) if self._needs_mask else [(image, None)]
         done = []
-        labels = (
-            [int(i) for i in np.unique(mask) if i not in (0, VOID)] if self._needs_mask else [1]
-        )
-        for label in labels:
-            single = None
-            if self._needs_mask:
-                single = (mask == label).astype(np.uint8)
-                single[mask == VOID] = VOID
-            tracked, adaptation = self._add_object(image, single, label, progress)
-            self._objects.append(tracked)
+        for label in object_ids(*(mask for _, mask in seen)) if self._needs_mask else [1]:
+            tracked, adaptation = self._add_object(_views_of(label, seen), label, progress)
+            self._known.append(tracked)
             done.append(adaptation)
-        self._size = size
+        self._size = image.shape[:2]
+        if self._needs_mask:
+            self.place(image, mask)
+        else:
+            self._objects = list(self._known)
         self.adaptation = Adaptation(
             sum(a.steps for a in done),
             [loss for a in done for loss in a.losses],
             sum(a.seconds for a in done),
         )
         return self.adaptation
+
+    def place(self, image: np.ndarray, mask: np.ndarray, *, anew: bool = False) -> None:
+        """Puts the objects of a mask where it shows them, and the others nowhere if it is empty.
+
+        Objects that are not in the mask stay as they are.
+
+        Args:
+            image: uint8 [H, W, 3] RGB, an annotated frame.
+            mask: uint8 [H, W] of object ids.
+            anew: Whether a propagation begins here: the other objects are not known yet.
+        """
+        if anew:
+            self._objects = []
+        _, mask = self._move_to(image, mask)
+        shown = object_ids(mask)
+        for tracked in self._known:
+            if tracked.label in shown or not shown:
+                self._place(tracked, mask == tracked.label)
+                tracked.confidence = 1.0
+        known = {*shown, *self.active} if shown else set(self.labels)
+        self._objects = [tracked for tracked in self._known if tracked.label in known]
 
     def step(self, frame: Frame) -> Prediction:
         """Segments the next frame.
@@ -186,76 +245,108 @@ class SegmenterBase(ABC):
             UsageError: No sequence was begun.
             InputError: The frame has another size.
         """
-        return self._predict([frame])[0]
+        return next(iter(self.predict([frame])))
 
     def run(
-        self, sequence: Sequence, progress: ProgressCallback | None = None
-    ) -> Iterator[Prediction]:
-        """Segments a sequence, annotated frame included (whose mask is returned unchanged).
-
-        Args:
-            sequence: Frames and at least one annotation; propagation starts at the first. A
-                segmenter that needs no mask starts at the first annotated frame, or else at the
-                first one.
-            progress: Called after every fine-tuning step.
-
-        Yields:
-            One prediction per frame, from the annotated frame on.
-        """
-        start = sequence.first_annotated if self._needs_mask or sequence.annotations else 0
-        frames = islice(iter(sequence), start, None)
-        first = next(frames)
-        mask = sequence.annotation(start) if self._needs_mask else None
-        self.begin(first, mask, progress)
-        yield from self._propagate(sequence, start, first, mask, frames)
-
-    def _propagate(
         self,
         sequence: Sequence,
-        start: int,
-        first: Frame,
-        mask: np.ndarray | None,
-        frames: Iterator[Frame],
+        progress: ProgressCallback | None = None,
+        *,
+        backwards: bool = False,
+        store: FrameStore | None = None,
+        span: range | None = None,
     ) -> Iterator[Prediction]:
-        """Yields the predictions of the first frame and of those that follow it."""
-        if mask is None:
-            yield self.step(first)
-        else:
-            planes = np.stack([self._whole(tracked.probability) for tracked in self._objects])
-            probability = planes[0] if len(planes) == 1 else planes
-            yield Prediction(first.index, first.name, probability, mask, 0.0)
+        """Segments a sequence, annotated frames included (whose masks are returned unchanged).
+
+        Args:
+            sequence: Frames and at least one annotation. A segmenter that needs no mask starts at
+                the first annotated frame unless `backwards`, or else at the first one.
+            progress: Called after every fine-tuning step.
+            backwards: Whether every annotation is also propagated to the frames before it; then
+                all frames are segmented, else those from the first annotated one on.
+            store: Results and state on disk, of a run that may be interrupted: what it holds is
+                not segmented again.
+            span: Indices of the frames to segment, see `ClipRun`.
+
+        Yields:
+            One prediction per frame, in order.
+        """
+        if self._needs_mask:
+            clip = ClipRun(self, sequence, progress, backwards=backwards, store=store, span=span)
+            yield from clip.run()
+            return
+        start = sequence.first_annotated if sequence.annotations and not backwards else 0
+        frames = islice(iter(sequence), start, None)
+        first = first_of(frames, sequence)
+        self.begin(first, None, progress)
+        yield from self._without_mask(sequence, start, first, frames)
+
+    def _without_mask(
+        self, sequence: Sequence, start: int, first: Frame, frames: Iterator[Frame]
+    ) -> Iterator[Prediction]:
+        """Yields the predictions of a segmenter that needs no mask."""
+        yield self.step(first)
         # A stream is segmented as its frames arrive.
         size = 1 if sequence.read_once else self.batch_size
-        yield from self._segmented(frames, size)
+        yield from self.segmented(frames, size)
 
-    def _segmented(self, frames: Iterator[Frame], size: int) -> Iterator[Prediction]:
+    def segmented(self, frames: Iterator[Frame], size: int) -> Iterator[Prediction]:
         """Yields the predictions of frames, segmented in batches of a size."""
         while batch := list(islice(frames, size)):
-            yield from self._predict(batch)
+            yield from self.predict(batch)
 
-    def _predict(self, frames: list[Frame], encoded: Any = None) -> list[Prediction]:
-        """Segments a batch of frames, whose features may have been computed before."""
+    def predict(
+        self, frames: list[Frame], encoded: Any = None, *, skip: int = 0
+    ) -> Iterator[Prediction]:
+        """Segments a batch of frames, one after the other.
+
+        Args:
+            frames: The frames.
+            encoded: Their features, if they were computed before.
+            skip: Number of frames that were segmented already, by an interrupted run.
+
+        Raises:
+            UsageError: No sequence was begun.
+            InputError: A frame has another size.
+        """
         if self._size is None:
             raise UsageError("A sequence begins before its frames are segmented", met="no begin()")
         images = [self._checked_image(frame) for frame in frames] if encoded is None else []
         started = time.monotonic()
         features = self._encode(images) if encoded is None else encoded
         encoding = (time.monotonic() - started) / len(frames)
-        predictions = []
-        for position, frame in enumerate(frames):
+        for position, frame in enumerate(frames[skip:], skip):
             started = time.monotonic()
             planes = []
             for tracked in self._objects:
                 planes.append(self._predict_object(features, position, tracked))
-                tracked.confidence = expected_jaccard(planes[-1], self._threshold)
+                tracked.confidence = expected_jaccard(planes[-1], self.threshold)
             probability, mask = self._merge(planes)
             self._finish_frame(position)
             seconds = encoding + time.monotonic() - started
             confidence = min(tracked.confidence for tracked in self._objects)
-            predictions.append(
-                Prediction(frame.index, frame.name, probability, mask, seconds, confidence)
-            )
-        return predictions
+            yield Prediction(frame.index, frame.name, probability, mask, seconds, confidence)
+
+    def initial_state(self) -> State:
+        """Returns what `begin_all` computed, for `resume`."""
+        raise NotImplementedError
+
+    def state(self) -> State:
+        """Returns the state that the newest frame left, for `restore`."""
+        raise NotImplementedError
+
+    def resume(self, state: State) -> None:
+        """Makes the next `begin_all` take what an interrupted run computed."""
+        raise NotImplementedError
+
+    def restore(self, state: State, image: np.ndarray) -> None:
+        """Restores the state that a frame left.
+
+        Args:
+            state: Of `state`.
+            image: uint8 [H, W, 3] RGB, the frame before the next batch.
+        """
+        raise NotImplementedError
 
     def _checked_image(self, frame: Frame) -> np.ndarray:
         image, size = frame.image, self._size
@@ -268,20 +359,54 @@ class SegmenterBase(ABC):
         return image
 
     def _merge(self, planes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Lets the objects compete and stores the result of each."""
+        """Lets the objects compete, stores the result of each, and returns that of all."""
         if len(planes) == 1:
             tracked = self._objects[0]
-            tracked.update(planes[0], self._threshold)
+            tracked.update(planes[0], self.threshold)
             probability = self._whole(planes[0])
-            mask = (probability > self._threshold).astype(np.uint8) * np.uint8(tracked.label)
-            return probability, mask
+            mask = (probability > self.threshold).astype(np.uint8) * np.uint8(tracked.label)
+            return self.of_all(probability[None]), mask
         merged = soft_aggregate(np.stack(planes))
         labels = np.array([0] + [tracked.label for tracked in self._objects], np.uint8)
         for tracked, plane in zip(self._objects, merged[1:], strict=True):
-            tracked.update(plane, self._threshold)
+            tracked.update(plane, self.threshold)
         whole = np.stack([self._whole(plane) for plane in merged[1:]])
         background = 1 - whole.sum(axis=0, keepdims=True)
-        return whole, labels[np.argmax(np.concatenate([background, whole]), axis=0)]
+        mask = labels[np.argmax(np.concatenate([background, whole]), axis=0)]
+        return self.of_all(whole), mask
+
+    def of_all(self, planes: np.ndarray) -> np.ndarray:
+        """Returns the probability of a prediction: [H, W] of a single object, else [N, H, W].
+
+        Args:
+            planes: float32 [n, H, W] of the objects that are known at the frame.
+        """
+        if len(self._known) == 1:
+            return planes[0]
+        if len(planes) == len(self._known):
+            return planes
+        at = {tracked.label: plane for tracked, plane in zip(self._objects, planes, strict=True)}
+        blank = np.zeros(planes.shape[1:], np.float32)
+        return np.stack([at.get(tracked.label, blank) for tracked in self._known])
+
+
+def object_ids(*masks: np.ndarray | None) -> list[int]:
+    """Returns the ids in masks, uint8 [H, W], ascending, without background and void."""
+    found = {int(i) for mask in masks if mask is not None for i in np.unique(mask)}
+    return sorted(found - {0, VOID})
+
+
+def _views_of(label: int, seen: list[Annotated]) -> list[Annotated]:
+    """Returns the frames in which an object is annotated, with masks of it alone."""
+    views: list[Annotated] = []
+    for image, mask in seen:
+        if mask is None:
+            views.append((image, None))
+        elif (mask == label).any():
+            single = (mask == label).astype(np.uint8)
+            single[mask == VOID] = VOID
+            views.append((image, single))
+    return views
 
 
 def soft_aggregate(probabilities: np.ndarray) -> np.ndarray:

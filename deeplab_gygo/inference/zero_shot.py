@@ -185,12 +185,12 @@ class TwoPassSegmenter:
             if memory is None:
                 tracked.probability = probability
                 tracked.usual_area = float(np.count_nonzero(probability > threshold))
-                memory = MemoryBank(stored, self._config.zero_shot_anchor_frames)
+                memory = MemoryBank([stored], self._config.zero_shot_anchor_frames)
             else:
                 memory.add(stored)
         if memory is not None and self._anchor is not None and self._anchor.memory is not None:
             # Objects of later chunks must still match the first one.
-            memory.add(self._anchor.memory.first)
+            memory.add(self._anchor.memory.annotated[0])
         tracked.memory = memory
         self._anchor = self._anchor or tracked
         return tracked

@@ -35,7 +35,7 @@ def _object(network, features, geometry, *, frames: int, model: bool, lost: bool
         coded = geometry.guide(np.roll(plane > 0.5, 3 * position, axis=1))
         memory = network.remember(features, coded, position)
         if tracked.memory is None:
-            tracked.memory = MemoryBank(memory, 3)
+            tracked.memory = MemoryBank([memory], 3)
         else:
             tracked.memory.add(memory)
     return tracked

@@ -121,7 +121,7 @@ def test_the_memory_does_not_grow_with_the_sequence(parent, clip, monkeypatch):
         counts.append(keys.shape[1] // (4 * 6))
     assert counts == [1, 2, 3, 3, 3]
     for part, stored in zip(
-        segmenter.first_memory, segmenter._objects[0].memory.first, strict=True
+        segmenter.first_memory, segmenter._objects[0].memory.annotated[0], strict=True
     ):
         np.testing.assert_array_equal(part, stored)
 

@@ -68,7 +68,7 @@ def _stored(memory: MemoryBank) -> list[float]:
 
 
 def test_the_oldest_later_frame_is_dropped_and_the_annotated_one_never():
-    memory = MemoryBank(_memory(0), capacity=2)
+    memory = MemoryBank([_memory(0)], capacity=2)
     seen = [_stored(memory)]
     for index in (1, 2, 3, 4):
         memory.add(_memory(index))
@@ -77,6 +77,6 @@ def test_the_oldest_later_frame_is_dropped_and_the_annotated_one_never():
 
 
 def test_a_memory_without_capacity_holds_the_annotated_frame():
-    memory = MemoryBank(_memory(7), capacity=0)
+    memory = MemoryBank([_memory(7)], capacity=0)
     memory.add(_memory(1))
     assert _stored(memory) == [7]

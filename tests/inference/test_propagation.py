@@ -49,7 +49,8 @@ class _Network:
 def _object(side: int = 16, usual: int | None = None, target_model: bool = False) -> ObjectState:
     plane = np.zeros(SIZE, np.float32)
     plane[:side, :side] = 1.0
-    memory = MemoryBank(remember(np.zeros((1, 2, 3, 5), np.float32), GEOMETRY.guide(plane), 4), 2)
+    first = remember(np.zeros((1, 2, 3, 5), np.float32), GEOMETRY.guide(plane), 4)
+    memory = MemoryBank([first], 2)
     model = TargetModel(np.zeros(5, np.float32), 0.0) if target_model else None
     area = float((usual or side) ** 2)
     return ObjectState(1, plane, memory=memory, target_model=model, usual_area=area)
@@ -146,7 +147,7 @@ def test_the_memory_is_read_where_the_object_has_one():
     for tracked in (_object(), bare):
         _propagation(network).probability([_features()], tracked)
     assert network.readouts[0] is network.readout and network.readouts[1] is None
-    np.testing.assert_array_equal(network.reads[0], _object().memory.first[1])
+    np.testing.assert_array_equal(network.reads[0], _object().memory.annotated[0][1])
 
 
 def test_a_mirrored_view_has_a_mirrored_guide_and_is_mirrored_back():
@@ -192,7 +193,7 @@ def test_a_frame_enters_the_memory_at_its_interval(monkeypatch):
         counts.append(_frames_in_memory(tracked))
     assert counts == [1, 1, 2, 2, 2, 3, 3]
     stored = tracked.memory.contents()[1][0, 6:12]
-    np.testing.assert_array_equal(stored, tracked.memory.first[1][0])
+    np.testing.assert_array_equal(stored, tracked.memory.annotated[0][1][0])
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ class _Static(SegmenterBase):
     def _start(self, image):
         pass
 
-    def _add_object(self, image, mask, label, progress):
+    def _add_object(self, seen, label, progress):
+        mask = seen[0][1]
         plane = np.full(SIZE, 0.2, np.float32) if mask is None else (mask == 1).astype(np.float32)
         return TrackedObject(label, plane, state=plane), Adaptation(2, [0.5, 0.25], 1.0)
 

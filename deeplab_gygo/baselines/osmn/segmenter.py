@@ -22,6 +22,7 @@ from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.geometry import Geometry, sigmoid
 from deeplab_gygo.inference.prediction import Adaptation, ProgressCallback
 from deeplab_gygo.inference.segmenter_base import (
+    Annotated,
     SegmenterBase,
     TrackedObject,
     low_jaccard_warning,
@@ -77,8 +78,9 @@ class OsmnSegmenter(SegmenterBase):
         self._geometry = Geometry.fit(image.shape[:2], side, self._parent.stride)
 
     def _add_object(
-        self, image: np.ndarray, mask: np.ndarray, label: int, progress: ProgressCallback | None
+        self, seen: list[Annotated], label: int, progress: ProgressCallback | None
     ) -> tuple[TrackedObject, Adaptation]:
+        image, mask = seen[0]
         inside = mask == 1
         tracked = TrackedObject(label, inside.astype(np.float32))
         if self._tuner is None:
@@ -126,7 +128,7 @@ class OsmnSegmenter(SegmenterBase):
         if self._tuner is not None and self._active is not state:
             self._tuner.set_weights(state.weights)
             self._active = state
-        previous = tracked.probability > self._threshold
+        previous = tracked.probability > self.threshold
         return sigmoid(self._logits(features, state.scales, previous))
 
     def _logits(self, image: Any, scales: Any, previous: np.ndarray) -> np.ndarray:

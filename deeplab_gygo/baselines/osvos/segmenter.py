@@ -20,6 +20,7 @@ from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.geometry import Geometry, sigmoid
 from deeplab_gygo.inference.prediction import Adaptation, ProgressCallback
 from deeplab_gygo.inference.segmenter_base import (
+    Annotated,
     SegmenterBase,
     TrackedObject,
     low_jaccard_warning,
@@ -64,12 +65,9 @@ class OsvosSegmenter(SegmenterBase):
         self._geometry = Geometry.fit(image.shape[:2], side, self._parent.stride)
 
     def _add_object(
-        self,
-        image: np.ndarray,
-        mask: np.ndarray | None,
-        label: int,
-        progress: ProgressCallback | None,
+        self, seen: list[Annotated], label: int, progress: ProgressCallback | None
     ) -> tuple[TrackedObject, Adaptation]:
+        image, mask = seen[0]
         if self._tuner is None:
             return TrackedObject(label, np.zeros(image.shape[:2], np.float32)), Adaptation()
         started = time.monotonic()
@@ -86,7 +84,7 @@ class OsvosSegmenter(SegmenterBase):
 
         done = self._tuner.tune(draw, started=started, progress=progress)
         self._active = self._tuner.weights()
-        predicted = sigmoid(self._logits(self._geometry.image(image))) > self._threshold
+        predicted = sigmoid(self._logits(self._geometry.image(image))) > self.threshold
         self.warnings += low_jaccard_warning(jaccard(predicted, mask == 1), label)
         tracked = TrackedObject(label, (mask == 1).astype(np.float32), state=self._active)
         return tracked, Adaptation(done.steps, done.losses, time.monotonic() - started)
