@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.evaluation.result_files import find_predictions
 from deeplab_gygo.io.masks import read_mask
-from deeplab_gygo.runs.contact_sheet import mean_jaccard, outline_objects
+from deeplab_gygo.runs.contact_sheet import jpeg_url, mean_jaccard, outline_objects
 
 PERCENTS = (0, 25, 50, 75, 100)  # of the sequence
 
@@ -99,7 +98,4 @@ def _picture(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> str:
     picture = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA)
     outline_objects(picture, truth, TRUTH_COLOR, 2)
     outline_objects(picture, mask, PREDICTION_COLOR, 1)
-    # Chroma at full resolution, for contours as thin as a pixel.
-    full = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), full)
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+    return jpeg_url(picture)

@@ -33,7 +33,8 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
     parser.add_argument("--split", type=str, default="val", help="split, or path of a list")
     parser.add_argument(
         "--videos", type=str, metavar="LIST",
-        help="instead of a dataset: .jsonl or .csv with video, mask and optionally id and frame",
+        help="instead of a dataset: .jsonl, .csv or .tsv with video, mask and optionally id and "
+        "frame, or a folder of videos with masks beside them",
     )  # fmt: skip
     parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder of results")
     for flag, default, text in (

@@ -36,6 +36,8 @@ COMMANDS = {
     "segment": "Segment one clip from one mask: a mask for every frame.",
     "batch": "Segment every sequence of a split of a dataset, or every video of a list.",
     "evaluate": "Measure J and F of masks against annotations.",
+    "convert": "Write the masks of a result in the format of an annotation tool or benchmark.",
+    "report": "Write a page to look at, of a finished clip or batch.",
     "benchmark": "Measure every method on every dataset; write one page and its tables.",
     "train": "Train a parent offline.",
     "export": "Write a model for serving.",
@@ -96,7 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt as error:
             number = error.number if isinstance(error, Terminated) else signal.SIGINT
             how = "interrupted" if number == signal.SIGINT else "terminated"
-            _say(f"{PROGRAM}: {how}; what was finished is kept.")
+            kept = getattr(error, "__notes__", ["what was finished is kept"])
+            _say(f"{PROGRAM}: {how}; {'; '.join(kept)}.")
             if arguments is None:
                 _leave(128 + number)
             return 128 + number
@@ -200,6 +203,8 @@ def _failed(error: Exception, debug: bool) -> int:
         pass
     if known is not None:
         _say(f"{PROGRAM}: error: {known}")
+        for note in getattr(error, "__notes__", []):
+            _say(f"{PROGRAM}: {note}.")
         return known.exit_status
     text = " ".join(str(error).split())
     _say(f"{PROGRAM}: unexpected {type(error).__name__}: {text}")

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from deeplab_gygo.cli.config_options import add_config_options, given_values
+from deeplab_gygo.cli.output_options import add_output_options, output_kinds, output_options
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.config import Engine, default_preset, preset_names
 from deeplab_gygo.methods import METHODS, find_method
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 SHORT_ONLINE = ("mode", "steps", "seconds", "adapt", "size")
 """Online options that have a short flag beside `--online.<name>`."""
 
-DATASETS = ("gygo", "davis2016", "davis2017")
+REPEATABLE = ("--mask",)
+"""Options that may be given several times; of any other one only the last value would hold."""
+
+DATASETS = ("gygo", "davis2016", "davis2017", "youtube-vos", "mose")
 
 _OPTIONAL = ("matplotlib", "pandas", "scipy", "jax")
 """Packages that Keras on TensorFlow imports where they are installed, and works without."""
@@ -63,7 +67,7 @@ class Request:
         for word in words:
             flag = word.partition("=")[0]
             name, key = flag.replace("--online.", "--"), flag.removeprefix("--online.")
-            if word.startswith("--") and name in seen:
+            if word.startswith("--") and name in seen and name not in REPEATABLE:
                 raise UsageError("An option is given once", met=f"{flag} again")
             seen.add(name)
             if not word.startswith("--online.") or key in known:
@@ -142,11 +146,12 @@ def add_run_options(parser: ArgumentParser, request: Request) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of the random number generators"
     )
-    parser.add_argument(
-        "--outputs", type=str, default="masks,overlay", metavar="LIST",
-        help="results to write: masks, overlay, cutout, soft",
-    )  # fmt: skip
+    add_output_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
+    parser.add_argument(
+        "--json-progress", action="store_true", dest="json_progress",
+        help="progress as lines of JSON on standard error, for programs",
+    )  # fmt: skip
     title = f"online options of {method} (the defaults are those without a preset)"
     online = parser.add_argument_group(title)
     kind = find_method(method).resolve("options")
@@ -197,9 +202,11 @@ def run_settings(options: Namespace) -> RunSettings:
         precision=options.precision,
         engine=options.engine,
         seed=options.seed,
-        outputs=tuple(name.strip() for name in options.outputs.split(",") if name.strip()),
+        outputs=output_kinds(options),
+        output_options=output_options(options),
         overwrite=options.overwrite,
         progress=not options.quiet,
+        json_progress=options.json_progress,
     )
 
 

@@ -16,6 +16,8 @@ from deeplab_gygo.cli.options import (
     start_runner,
 )
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.listing import shorten
+from deeplab_gygo.io.masks import MASK_FORMATS
 from deeplab_gygo.io.names import expanded
 
 if TYPE_CHECKING:
@@ -52,13 +54,16 @@ def add_clip_options(parser: ArgumentParser, request: Request) -> None:
         "input", type=str, nargs="?", metavar="INPUT", help="video, or folder of frames"
     )
     parser.add_argument(
-        "--mask", type=str, metavar="MASK",
-        help="mask of the first frame: picture or labelme JSON; --mode zero-shot needs none",
+        "--mask", type=str, metavar="MASK", action="append",
+        help="mask of the first frame, or FRAME=MASK for another one, several times; or a folder "
+        "of masks named as their frames; --mode zero-shot needs none",
     )  # fmt: skip
     parser.add_argument(
-        "--frame", type=str,
-        help="name or index of the frame of the mask, if not the first; earlier frames are not "
-        "segmented",
+        "--frame", type=str, help="name or index of the frame of the mask, if not the first"
+    )
+    parser.add_argument(
+        "--mask-format", type=str, choices=MASK_FORMATS, default="auto", dest="mask_format",
+        help="encoding of the masks, where it is not told from the file",
     )  # fmt: skip
     purpose = "kind of dataset, for a sequence of it instead of INPUT"
     add_dataset_options(parser, request, required=False, purpose=purpose)
@@ -91,6 +96,7 @@ def clip_from_options(options: Namespace, settings: RunSettings) -> Clip:
         "mask": options.mask,
         "frame": options.frame,
         "needs_mask": settings.online.mode != "zero-shot",
+        "mask_format": options.mask_format,
     }
     if options.input:
         return open_clip(options.input, **mask, keep_going=options.get("keep_going", False))
@@ -113,6 +119,9 @@ def run(options: Namespace) -> int:
             "%s: %d frames from %s on%s", clip.sequence.source, len(clip.sequence) - clip.start,
             clip.sequence.frame_names[clip.start], skipped,
         )  # fmt: skip
+        if len(clip.annotations) > 1:
+            names = (clip.sequence.frame_names[index] for index in clip.annotations)
+            logger.info("annotated frames: %s", shorten(names))
         record = start_runner(settings, options.debug).run(clip, folder)
     network = record.network_seconds
     summary = {

@@ -15,25 +15,29 @@ from deeplab_gygo.io.sequence import Sequence
 from deeplab_gygo.methods import MethodName
 from deeplab_gygo.models.config import Precision
 from deeplab_gygo.runs.clip import open_clip
+from deeplab_gygo.runs.given_masks import GivenMasks
 from deeplab_gygo.runs.output_directory import claim
+from deeplab_gygo.runs.output_kinds import DEFAULT_OPTIONS, DEFAULT_OUTPUTS, OutputOptions
 from deeplab_gygo.runs.run_record import RunRecord
-from deeplab_gygo.runs.settings import DEFAULT_OUTPUTS, make_settings
+from deeplab_gygo.runs.settings import make_settings
 
 
 def segment(
     source: str | Path | Sequence | list[np.ndarray],
-    mask: str | Path | np.ndarray | None = None,
+    mask: GivenMasks | None = None,
     *,
     out: str | Path,
     preset: str | None = None,
     mode: Mode | None = None,
     frame: str | None = None,
+    mask_format: str = "auto",
     method: MethodName = "deeplab",
     weights: str | Path | None = None,
     precision: Precision = "auto",
     engine: Engine = "keras",
     seed: int = 0,
     outputs: Collection[str] = DEFAULT_OUTPUTS,
+    output_options: OutputOptions = DEFAULT_OPTIONS,
     overwrite: bool = False,
     keep_going: bool = False,
     progress: bool = False,
@@ -44,18 +48,21 @@ def segment(
     Args:
         source: Video, folder of frames, open sequence, or list of uint8 [H, W, 3] RGB images.
         mask: Mask of the annotated frame: a file in any supported encoding, or uint8 [H, W] of
-            object ids. None in the mode `zero-shot` only.
+            object ids; or {frame index or name: mask} of several frames; or a list of files
+            `FRAME=FILE`; or a folder of masks named as their frames. None in the mode `zero-shot`
+            only.
         out: Folder to make. It appears when it is complete.
         preset: Preset of the method, such as `fast`, `balanced` or `best`; None takes its default.
         mode: `zero-shot`, `one-shot` or `fine-tune`; None takes the default of the method.
-        frame: Name or index of the annotated frame; None is the first. Earlier frames are not
-            segmented.
+        frame: Name or index of the frame of a single mask; None is the first.
+        mask_format: Encoding of mask files, as in `read_mask`.
         method: Name of the segmentation method.
         weights: Parent file; None takes the shipped one.
         precision: Numeric policy; the Keras policy of the caller is restored afterwards.
         engine: Runtime of the encoder.
         seed: Seed of every random number generator.
-        outputs: Kinds of results: `masks`, `overlay`, `cutout`, `soft`.
+        outputs: Kinds of results, of `runs.output_kinds.OUTPUTS`.
+        output_options: Options of the kinds.
         overwrite: Whether an existing result in `out` is replaced; with other files in it, it
             never is.
         keep_going: Whether the frames that can be decoded are taken of a damaged video.
@@ -84,13 +91,16 @@ def segment(
     settings = make_settings(
         method=method, preset_name=preset, mode=mode, online=online, weights=weights,
         precision=precision, engine=engine, seed=seed, outputs=tuple(outputs),
-        overwrite=overwrite, progress=progress,
+        output_options=output_options, overwrite=overwrite, progress=progress,
     )  # fmt: skip
     with claim(expanded(out), overwrite) as folder:
         if isinstance(source, (list, np.ndarray)):
             source = ArraySequence(source)
         needs_mask = settings.online.mode != "zero-shot"
-        clip = open_clip(source, mask, frame=frame, needs_mask=needs_mask, keep_going=keep_going)
+        clip = open_clip(
+            source, mask, frame=frame, needs_mask=needs_mask, keep_going=keep_going,
+            mask_format=mask_format,
+        )  # fmt: skip
         # Imported here because both load Keras, which bad input need not wait for.
         from deeplab_gygo import backend
         from deeplab_gygo.runs.runner import SequenceRunner

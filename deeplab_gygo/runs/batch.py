@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
-from tqdm import tqdm
 
-from deeplab_gygo.errors import DeepLabGygoError, InputError, StorageError
+from deeplab_gygo._version import __version__
+from deeplab_gygo.errors import DeepLabGygoError, InputError, StorageError, UsageError
 from deeplab_gygo.evaluation import SequenceScore, evaluate_sequence
 from deeplab_gygo.io.atomic import FULL, replacing, storage_error
 from deeplab_gygo.io.escaping import printable
@@ -23,9 +23,12 @@ from deeplab_gygo.io.locking import InUse
 from deeplab_gygo.io.masks import VOID, read_mask
 from deeplab_gygo.io.names import path_inside, safe_relative
 from deeplab_gygo.io.output_folder import claimed
+from deeplab_gygo.runs.batch_report import write_batch_report
 from deeplab_gygo.runs.batch_result import BatchResult, Outcome, Status
 from deeplab_gygo.runs.clip import Clip
 from deeplab_gygo.runs.plan import Item
+from deeplab_gygo.runs.progress import BatchProgress
+from deeplab_gygo.runs.report_page import REPORT_NAME, check_place
 from deeplab_gygo.runs.result_files import MASK_FOLDER, RECORD_NAME, inspect_files
 from deeplab_gygo.runs.run_record import RunRecord, is_complete
 from deeplab_gygo.runs.settings import RunSettings
@@ -88,6 +91,8 @@ class Batch:
         started = time.monotonic()
         summary_file = self.out / f"summary{self.label}.json"
         self._failed.clear()
+        if "report" in self.settings.outputs:
+            check_place(self.out / REPORT_NAME)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             # Files of an earlier run would be taken for those of this one.
@@ -96,11 +101,10 @@ class Batch:
         except OSError as error:
             raise storage_error(self.out, error) from error
         outcomes: dict[int, Outcome] = {}
-        disable = None if self.settings.progress else True  # None: where there is no terminal
-        with tqdm(total=len(self.items), desc="batch", unit="sequence", disable=disable) as bar:
+        with BatchProgress(self.settings.progress_kind, len(self.items)) as progress:
             for index, outcome in self._outcomes():
                 outcomes[index] = outcome
-                bar.update()
+                progress.finished(outcome.name, outcome.status)
         if self._failed:  # once more: another batch on this folder may have begun since
             self._write_failures()
         result = BatchResult(
@@ -119,6 +123,8 @@ class Batch:
         }
         with replacing(summary_file) as side:
             side.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        if "report" in self.settings.outputs:
+            write_batch_report(self.out)
         return result
 
     @property
@@ -224,18 +230,28 @@ class Batch:
         if record is None:
             return None, ""
         damaged, corrected = inspect_files(folder, record.files)
-        reason = ""
-        if damaged or not is_complete(record):
-            reason = f"files are damaged: {shorten(damaged) or 'the record lists too few masks'}"
-        elif not record.matches(clip, self.settings):
-            reason = "its input or settings changed"
+        changed = not record.matches(clip, self.settings, any_version=True)
+        whole = not damaged and is_complete(record)
         if corrected:
+            reason = (
+                f"files are damaged: {shorten(damaged)}" if damaged else "all else is as written"
+            )
+            if changed:
+                reason = "its input or settings changed"
             masks = f"kept, for masks were corrected by hand: {shorten(corrected)}"
-            return record, f"{masks}; {reason or 'all else is as written'}; --overwrite replaces it"
-        if not reason:
-            return record, ""
-        say = logger.warning if damaged else logger.info
-        say("%s: segmented again: %s", item.name, reason)
+            return record, f"{masks}; {reason}; to segment it again, move the folder"
+        if changed and whole:
+            raise UsageError(
+                "Finished results are replaced only where that is asked for",
+                met="its input or settings changed",
+                where=folder,
+                remedy="Give --overwrite to segment it again, or choose another folder",
+            )
+        if whole:
+            is_old = record.version != __version__
+            return record, f"kept, made by version {record.version}" if is_old else ""
+        reason = shorten(damaged) or "the record lists too few masks"
+        logger.warning("%s: segmented again: files are damaged: %s", item.name, reason)
         return None, ""
 
     def _report(self, item: Item, error: DeepLabGygoError) -> Outcome:

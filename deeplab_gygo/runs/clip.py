@@ -1,80 +1,103 @@
-"""One sequence with its annotated frame, checked before anything is computed."""
+"""One sequence with its annotated frames, checked before anything is computed."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deeplab_gygo.errors import InputError, UsageError
-from deeplab_gygo.io.listing import list_images
-from deeplab_gygo.io.masks import as_mask, check_first_mask, read_mask
-from deeplab_gygo.io.names import expanded
+from deeplab_gygo.io.masks import VOID, check_first_mask
 from deeplab_gygo.io.prefetch import prefetched
 from deeplab_gygo.io.reading import check_regular
-from deeplab_gygo.io.sequence import Frame, Sequence
+from deeplab_gygo.io.sequence import Frame, IndexedSequence, Sequence
 from deeplab_gygo.io.video import open_input
+from deeplab_gygo.runs.given_masks import (
+    MEMORY,
+    Annotation,
+    GivenMasks,
+    find_frame,
+    mask_files,
+    read_given_masks,
+)
 
 if TYPE_CHECKING:
     from deeplab_gygo.datasets.dataset import Dataset
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Clip:
-    """A sequence and the mask of one of its frames.
+    """A sequence and the masks of some of its frames.
 
     Attributes:
         sequence: The frames.
-        start: Index of the annotated frame; frames before it are not segmented.
-        mask: uint8 [H, W] of object ids, of the size of the frames; None for zero-shot
-            segmentation without a mask.
-        mask_source: File of the mask, or "<memory>"; None without a mask.
+        annotations: Masks of the annotated frames by index, ascending; empty for zero-shot
+            segmentation.
+        both_ways: Whether masks are propagated to the frames before them too; otherwise the frames
+            before the first annotated one are not segmented.
         truth: Returns the annotation uint8 [H, W] of a frame by index, for scores; None unless
             every frame from `start` on has one.
         multi_object: Whether the ids of the annotations distinguish objects.
     """
 
     sequence: Sequence
-    start: int = 0
-    mask: np.ndarray | None = None
-    mask_source: Path | None = None
+    annotations: Mapping[int, Annotation] = field(default_factory=dict)
+    both_ways: bool = True
     truth: Callable[[int], np.ndarray] | None = None
     multi_object: bool = False
 
     @property
+    def first_annotated(self) -> int:
+        """Index of the first annotated frame; 0 without a mask."""
+        return min(self.annotations, default=0)
+
+    @property
+    def start(self) -> int:
+        """Index of the first frame that is segmented."""
+        return 0 if self.both_ways else self.first_annotated
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """Mask of the first annotated frame, uint8 [H, W] of object ids; None without a mask."""
+        return self.annotations[self.first_annotated].mask if self.annotations else None
+
+    @property
+    def mask_source(self) -> Path | None:
+        """File of that mask, or `given_masks.MEMORY`; None without a mask."""
+        return self.annotations[self.first_annotated].source if self.annotations else None
+
+    @property
     def object_ids(self) -> list[int]:
-        """Ids of the objects in the mask; `[1]` without a mask."""
-        return [1] if self.mask is None else [int(i) for i in np.unique(self.mask) if i]
+        """Ids of the objects in the masks; `[1]` without a mask."""
+        found = {int(i) for each in self.annotations.values() for i in np.unique(each.mask)}
+        return sorted(found - {0, VOID}) if self.annotations else [1]
 
     def hashes(self) -> dict[str, str]:
         """Returns the SHA-256 of `input` and `mask`, hexadecimal.
 
         That of the input is of a video file, of the names and contents of a folder's frames, or of
-        frames in memory; that of the mask includes the index of its frame.
+        frames in memory; that of the masks includes the indices of their frames.
 
         Raises:
             InputError: The input cannot be read.
         """
         source, frames, mask = Path(self.sequence.source), hashlib.sha256(), hashlib.sha256()
-        if self.mask is not None:
-            mask.update(np.array(self.mask.shape, np.int64).tobytes())
-            mask.update(np.ascontiguousarray(self.mask).tobytes())
+        for index, each in self.annotations.items():
+            mask.update(np.array([index, *each.mask.shape], np.int64).tobytes())
+            mask.update(np.ascontiguousarray(each.mask).tobytes())
         mask.update(np.array([self.start], np.int64).tobytes())
         if not source.exists():
             for frame in self.sequence:
                 frames.update(frame.name.encode() + b"\0" + frame.image.tobytes())
             return {"input": frames.hexdigest(), "mask": mask.hexdigest()}
         try:
-            for path in list_images(source) if source.is_dir() else [source]:
+            for path in self.sequence.files or [source]:
                 check_regular(path)
                 with open(path, "rb") as file:
                     content = hashlib.file_digest(file, "sha256").digest()
@@ -89,32 +112,37 @@ class Clip:
 
 def open_clip(
     source: str | Path | Sequence,
-    mask: str | Path | np.ndarray | None,
+    mask: GivenMasks | None,
     *,
     frame: str | None = None,
     name: str | None = None,
     needs_mask: bool = True,
     keep_going: bool = False,
+    mask_format: str = "auto",
+    both_ways: bool = True,
 ) -> Clip:
-    """Opens a video or a folder of frames with the mask of one frame.
+    """Opens a video or a folder of frames with masks of some frames.
 
     Args:
         source: The video or folder, or an open sequence.
-        mask: Mask file in any encoding that `io.masks` reads, or bool or uint8 [H, W] of object
-            ids; None for zero-shot segmentation.
-        frame: Name or index of the annotated frame; None is the first.
+        mask: Masks in any encoding that `io.masks` reads; None for zero-shot segmentation without
+            a mask. Files of masks that lie in the folder of the frames are no frames.
+        frame: Name or index of the frame of a single mask; None is the first.
         name: Name of the sequence; by default that of the source.
         needs_mask: Whether a clip without a mask is an error.
         keep_going: Whether the frames that can be decoded are taken of a damaged video.
+        mask_format: Encoding of the masks, as in `read_mask`.
+        both_ways: As in `Clip`.
 
     Raises:
-        InputError: The source or the mask is unusable, or their sizes differ.
+        InputError: The source or a mask is unusable, or their sizes differ.
         UsageError: The mask is missing, there is no such frame, or a frame is named without a mask.
     """
     if isinstance(source, Sequence):
         sequence = source
     else:
-        sequence = open_input(source, name=name, keep_going=keep_going)
+        exclude = mask_files(mask)
+        sequence = open_input(source, name=name, keep_going=keep_going, exclude=exclude)
     if sequence.read_once:
         raise UsageError(
             "The frames of a run are read twice, for their hash and for their masks",
@@ -125,7 +153,7 @@ def open_clip(
     if mask is None:
         if needs_mask:
             raise UsageError(
-                "A clip starts from a mask of its first frame", met="no --mask",
+                "A clip starts from a mask of one of its frames", met="no --mask",
                 where=sequence.source,
                 remedy="Give --mask: a picture that is white where the object is, or labelme JSON; "
                 "or --mode zero-shot, which finds the most salient object",
@@ -138,39 +166,30 @@ def open_clip(
                 remedy="Give --mask, or leave --frame out",
             )
         return Clip(sequence)
-    start = 0 if frame is None else find_frame(sequence, frame)
-    if isinstance(mask, np.ndarray):
-        ids = as_mask(mask, size=sequence.size, where="mask")
-        check_first_mask(ids, sequence.size, "mask")
-        return Clip(sequence, start, ids, Path("<memory>"))
-    path = expanded(mask)
-    ids = read_mask(path, size=sequence.size)
-    if frame is None and path.stem in sequence.frame_names[1:]:
-        logger.warning(
-            "%s is named as frame %s but is used for the first one, %s; give --frame %s if it is "
-            "the mask of that frame", path, path.stem, sequence.frame_names[0], path.stem,
-        )  # fmt: skip
-    check_first_mask(ids, sequence.size, path)
-    return Clip(sequence, start, ids, path)
+    given = read_given_masks(mask, sequence, frame, mask_format)
+    # In zero-shot a mask only says where to start, for scores.
+    return Clip(sequence, given, both_ways and needs_mask)
 
 
 def open_dataset_clip(
     dataset: Dataset,
     name: str,
     *,
-    mask: str | Path | None = None,
+    mask: GivenMasks | None = None,
     frame: str | None = None,
     needs_mask: bool = True,
+    mask_format: str = "auto",
 ) -> Clip:
-    """Opens a sequence of a dataset.
+    """Opens a sequence of a dataset, whose objects exist from their first annotation on.
 
     Args:
         dataset: The dataset.
         name: Name of the sequence.
-        mask: Mask to start from instead of the first annotation of the dataset.
+        mask: Masks to start from instead of the annotations of the dataset.
         frame: Name or index of the frame to start from; None is the first annotated one, or the
             first where a mask is given.
         needs_mask: Whether a sequence without any annotation is an error; else it has no mask.
+        mask_format: Encoding of the given masks, as in `read_mask`.
 
     Returns:
         The clip, with annotations for scores if every frame has one.
@@ -181,12 +200,13 @@ def open_dataset_clip(
     """
     sequence = dataset.sequence(name)
     if mask is not None or not (needs_mask or sequence.annotations):
-        clip = open_clip(sequence, mask, frame=frame, needs_mask=needs_mask)
+        clip = open_clip(
+            sequence, mask, frame=frame, needs_mask=needs_mask, mask_format=mask_format,
+            both_ways=False,
+        )  # fmt: skip
     else:
         start = sequence.first_annotated if frame is None else find_frame(sequence, frame)
-        annotation, source = sequence.annotation(start), sequence.annotations[start]
-        check_first_mask(annotation, sequence.size, source)
-        clip = Clip(sequence, start, annotation, source)
+        clip = Clip(sequence, _joining(sequence, start, dataset.multi_object), both_ways=False)
     if any(index not in sequence.annotations for index in range(clip.start, len(sequence))):
         return clip
     return replace(
@@ -196,23 +216,25 @@ def open_dataset_clip(
     )
 
 
-def find_frame(sequence: Sequence, frame: str) -> int:
-    """Returns the index of a frame by its name, or else by its index as text.
+def _joining(sequence: Sequence, start: int, multi_object: bool) -> dict[int, Annotation]:
+    """Returns the first annotation, and of later ones the objects that no earlier one shows."""
+    first = sequence.annotation(start)
+    check_first_mask(first, sequence.size, sequence.annotations[start])
+    masks = {start: Annotation(first, _source(sequence, start))}
+    known = np.unique(first)
+    for index in sorted(sequence.annotations) if multi_object else ():
+        if index > start:
+            mask = sequence.annotation(index)
+            new = np.setdiff1d(np.unique(mask), [*known, 0, VOID])
+            if new.size:
+                masks[index] = Annotation(mask * np.isin(mask, new), _source(sequence, index))
+                known = np.union1d(known, new)
+    return masks
 
-    Raises:
-        UsageError: There is no such frame.
-    """
-    names = sequence.frame_names
-    if frame in names:
-        return names.index(frame)
-    if frame.isdecimal() and int(frame) < len(names):
-        return int(frame)
-    raise UsageError(
-        f"A frame is a name from {names[0]} to {names[-1]}, or an index from 0 to {len(names) - 1}",
-        met=frame,
-        where=sequence.source,
-        remedy="Give the frame that the mask was drawn on",
-    )
+
+def _source(sequence: Sequence, index: int) -> Path:
+    mask = sequence.annotations[index]
+    return mask if isinstance(mask, Path) else MEMORY
 
 
 class ClipStream(Sequence):
@@ -225,9 +247,9 @@ class ClipStream(Sequence):
 
     def __init__(self, clip: Clip, ahead: int):
         source = clip.sequence
-        # Without a mask the sequence has no annotation, and segmentation starts at frame 0.
-        masks = None if clip.mask is None else {clip.start: clip.mask}
+        masks = {index: each.mask for index, each in clip.annotations.items()}
         super().__init__(source.name, source.source, source.size, source.frame_names, masks)
+        self.random_access = isinstance(source, IndexedSequence)
         self._clip, self._ahead = clip, ahead
         self._frames: Generator[Frame] | None = None
         self._pending: deque[Frame] = deque()

@@ -61,32 +61,34 @@ def plan_dataset(dataset: Dataset, split: str | Path) -> list[Item]:
 
 
 def plan_videos(manifest: str | Path, *, keep_going: bool = False) -> list[Item]:
-    """Plans the videos of a list: JSON lines, or CSV with a header.
+    """Plans the videos of a list, JSON lines or CSV with a header, or those of a folder.
 
-    A row has `video` and `mask`, and optionally `id`, the name of the output folder (by default
-    that of the video without suffix), and `frame`, the frame of the mask. Relative paths start at
-    the folder of the list. A row that is unusable is planned too: it fails when it is opened, and
-    the others are segmented.
+    Videos of a folder have their masks beside them, see `read_video_list`. A row of a list has
+    `video` and `mask`, and optionally `id`, the name of the output folder (by default that of the
+    video without suffix), and `frame`, the frame of the mask. Relative paths start at the folder of
+    the list. A row that is unusable is planned too: it fails when it is opened, and the others are
+    segmented.
 
     Args:
-        manifest: File ending in .jsonl or .csv.
+        manifest: File ending in .jsonl, .csv or .tsv, or a folder.
         keep_going: Whether the frames that can be decoded are taken of a damaged video.
 
     Returns:
         The videos in the order of the list.
 
     Raises:
-        InputError: The list is absent, of another kind, too large, or has no usable row.
+        InputError: The list is absent, of another kind, too large, or has no header or no usable
+            row.
     """
     manifest = expanded(manifest)
     names, items, errors = _Names(), [], []
-    for number, row in read_video_list(manifest):
-        where = f"{manifest}, row {number}"
+    folder = manifest if manifest.is_dir() else manifest.parent
+    for label, row in read_video_list(manifest):
         try:
-            items.append(_plan_row(row, manifest.parent, names, where, keep_going))
+            items.append(_plan_row(row, folder, names, f"{manifest}, {label}", keep_going))
         except InputError as error:
             errors.append(error)
-            items.append(Item(f"row {number}", partial(_fail, error)))
+            items.append(Item(printable(label[:100]), partial(_fail, error)))
     if not items:
         raise InputError("A list of videos names at least one", met="none", where=manifest)
     if len(errors) == len(items):
@@ -106,6 +108,14 @@ def _plan_row(
                 "A row of a list of videos has video and mask",
                 met=f"no {key}; there is {shorten(printable(k)[:40] for k in row) or 'nothing'}",
                 where=where,
+                remedy="Name both files in every row",
+            )
+        if "\\" in str(values[key]) and not os.path.exists(folder / str(values[key])):
+            raise InputError(
+                "A path in a list of videos has slashes",
+                met=values[key],
+                where=where,
+                remedy="Write / instead of \\",
             )
     video, mask = folder / str(values["video"]), folder / str(values["mask"])
     name = names.take(values["id"] or video.stem, where)
@@ -129,6 +139,7 @@ def _value(row: Row, key: str, where: str) -> str | None:
             f"{_MAX_PATH_BYTES} bytes",
             met=f"{key} is '{printable(text[:100])}'",
             where=where,
+            remedy="Save the list in UTF-8, or rename the file",
         )
     return text or None
 
@@ -167,7 +178,7 @@ def _fail(error: InputError) -> Clip:
 
 
 def _open_listed(dataset: Dataset, name: str, listed: Path) -> Clip:
-    folder = dataset.image_folder / name
+    folder = dataset.frames_folder(name)
     if not os.path.isdir(folder):
         raise InputError(
             "Every sequence that a list names must be on disk",

@@ -12,6 +12,7 @@ from deeplab_gygo.io.atomic import files_below
 from deeplab_gygo.io.listing import shorten
 from deeplab_gygo.io.masks import read_mask
 from deeplab_gygo.io.reading import check_regular
+from deeplab_gygo.runs.output_kinds import ANNOTATIONS, DEFAULT_OPTIONS, OutputOptions
 
 RECORD_NAME = "run.json"
 """Name of the record in a folder of results, which marks the folder as written by this package."""
@@ -22,6 +23,33 @@ MASK_FOLDER = "masks"
 OVERLAY_NAME = "overlay.mp4"
 CUTOUT_FOLDER = "cutouts"
 SOFT_FOLDER = "soft"
+
+SINGLE_FILES = {
+    "overlay": OVERLAY_NAME,
+    "webm": "cutout.webm",
+    "prores": "cutout.mov",
+    "gif": "cutout.gif",
+    "webp-animation": "cutout.webp",
+    "background": "composite.mp4",
+    "matte": "matte.mp4",
+    "report": "report.html",
+}
+"""Name of the file by the kind of result that is one file."""
+
+PICTURE_FILES = {
+    "masks": (MASK_FOLDER, ".png"),
+    "cutout": (CUTOUT_FOLDER, ".png"),
+    "soft": (SOFT_FOLDER, ".png"),
+    "webp": ("webp", ".webp"),
+    "crop": ("crops", ".png"),
+    "spin": ("spin", ".png"),
+}
+"""Folder and suffix by the kind of result that is a folder of pictures."""
+
+_ANNOTATION_SUFFIXES = (".json", ".xml", ".txt", ".yaml", ".png", ".npz")
+
+SCRATCH_FOLDER = ".scratch"
+"""Name of the folder of what a run needs until its end."""
 
 Files = dict[str, list]
 """Size in bytes and SHA-256, hexadecimal, by path relative to the folder of the result."""
@@ -40,30 +68,42 @@ class FileState(NamedTuple):
 
 
 def check_written(
-    folder: Path, outputs: Collection[str], names: Sequence[str], object_ids: Sequence[int]
+    folder: Path,
+    outputs: Collection[str],
+    names: Sequence[str],
+    object_ids: Sequence[int],
+    *,
+    clip: str = "",
+    options: OutputOptions = DEFAULT_OPTIONS,
 ) -> None:
     """Checks that exactly the files of a run are in its folder.
 
     Args:
         folder: The folder, before the record is written.
-        outputs: Kinds of results, of `settings.OUTPUTS`.
+        outputs: Kinds of results, of `OUTPUTS`.
         names: Names of the frames.
         object_ids: Ids of the objects.
+        clip: Name of the clip.
+        options: Options of the kinds.
 
     Raises:
         StorageError: A file is missing, or another one is there.
     """
-    soft = [f"{SOFT_FOLDER}/{label}" for label in object_ids if len(object_ids) > 1]
-    folders = {"masks": [MASK_FOLDER], "cutout": [CUTOUT_FOLDER], "soft": soft or [SOFT_FOLDER]}
-    written = {
-        f"{place}/{name}.png"
-        for kind, places in folders.items()
-        if kind in outputs
-        for place in places
-        for name in names
-    }
-    if "overlay" in outputs:
-        written.add(OVERLAY_NAME)
+    written = {SINGLE_FILES[kind] for kind in outputs if kind in SINGLE_FILES}
+    for kind in outputs:
+        if kind in PICTURE_FILES:
+            place, suffix = PICTURE_FILES[kind]
+            places, files = [place], names
+            if kind == "soft" and len(object_ids) > 1:
+                places = [f"{place}/{label}" for label in object_ids]
+            if kind == "spin":
+                files = spin_names(len(names), options.spin)
+            written |= {f"{place}/{name}{suffix}" for place in places for name in files}
+        elif kind in ANNOTATIONS:
+            from deeplab_gygo.io.annotations.writers import annotation_files
+
+            files = annotation_files(kind, clip, names, object_ids)
+            written |= {f"{kind}/{name}" for name in files}
     differing = sorted(written.symmetric_difference(files_below(folder)))
     if differing:
         raise StorageError(
@@ -72,6 +112,30 @@ def check_written(
             where=folder,
             remedy="Run the command again",
         )
+
+
+def spin_frames(frames: int, wanted: int) -> list[int]:
+    """Returns the frames of a spin: evenly spaced from the first, all where there are fewer.
+
+    The last one is a step before the end, since a full turn ends where it begins.
+
+    Example:
+        >>> spin_frames(50, 4)
+        [0, 12, 25, 37]
+    """
+    count = min(frames, wanted)
+    return [frames * k // count for k in range(count)]
+
+
+def spin_names(frames: int, wanted: int) -> list[str]:
+    """Returns the names of the pictures of a spin, numbered from 1.
+
+    Example:
+        >>> spin_names(50, 3)
+        ['01', '02', '03']
+    """
+    count = min(frames, wanted)
+    return [f"{k:0{max(2, len(str(count)))}d}" for k in range(1, count + 1)]
 
 
 def hash_files(folder: Path) -> Files:
@@ -114,13 +178,17 @@ def places_of_results(folder: Path) -> set[str]:
 
     For results whose record has no list of files: it is damaged, or of an earlier version.
     """
-    kinds = (MASK_FOLDER, CUTOUT_FOLDER, SOFT_FOLDER)
-    return {
-        name
-        for name in files_below(folder)
-        if name in (RECORD_NAME, OVERLAY_NAME)
-        or (name.partition("/")[0] in kinds and name.endswith(".png"))
-    }
+    pictures = {place: suffix for place, suffix in PICTURE_FILES.values()}
+    single = {RECORD_NAME, *SINGLE_FILES.values()}
+
+    def is_result(name: str) -> bool:
+        place, below, _ = name.partition("/")
+        if not below:
+            return name in single
+        suffixes = pictures.get(place) or (_ANNOTATION_SUFFIXES if place in ANNOTATIONS else ())
+        return name.endswith(suffixes)
+
+    return {name for name in files_below(folder) if is_result(name)}
 
 
 def _hash(path: Path) -> list:

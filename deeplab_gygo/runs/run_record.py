@@ -51,8 +51,9 @@ class RunRecord:
         source: The input.
         mask_source: File of the given mask; empty without one.
         first_frame: Name of the first segmented frame.
-        masks: Number of masks written, the given one included.
-        frames: Number of masks made by the network, the given one excluded.
+        annotated: Names of the frames whose masks were given.
+        masks: Number of masks written, the given ones included.
+        frames: Number of masks made by the network, the given ones excluded.
         objects: Number of objects.
         outputs: Kinds of results written.
         method: Name of the segmentation method.
@@ -105,6 +106,7 @@ class RunRecord:
     network_seconds: list[float] = field(default_factory=list)
     confidence: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    annotated: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=versions)
     hardware: dict[str, Any] = field(default_factory=hardware)
@@ -149,14 +151,20 @@ class RunRecord:
         """Mean wall time of a frame without fine-tuning; 0 where nothing was timed."""
         return math.fsum(self.frame_seconds) / max(len(self.frame_seconds), 1)
 
-    def matches(self, clip: Clip, settings: RunSettings) -> bool:
+    @property
+    def version(self) -> str:
+        """Version of the package that made the results; empty if unknown."""
+        return self.versions.get("deeplab-gygo", "")
+
+    def matches(self, clip: Clip, settings: RunSettings, *, any_version: bool = False) -> bool:
         """Checks whether a run would give these results again.
 
-        Input, mask, weights, settings, seed and version of the package must be the same.
+        Input, masks, weights, settings and seed must be the same, and the version of the package
+        unless `any_version`.
         """
         return (
             self.seed == settings.seed
-            and self.versions.get("deeplab-gygo") == deeplab_gygo.__version__
+            and (any_version or self.version == deeplab_gygo.__version__)
             and self.config == settings.identity
             and self.hashes == {**clip.hashes(), "weights": settings.weights_hash}
         )
@@ -256,6 +264,15 @@ def list_files(folder: Path) -> set[str]:
     if record is None or not record.files:
         return places_of_results(folder)
     return {RECORD_NAME, *record.files}
+
+
+def corrected_masks(folder: Path) -> set[str]:
+    """Returns the masks in a folder of results that were corrected by hand, by relative path."""
+    try:
+        record = RunRecord.read(folder)
+    except InputError:
+        return set()
+    return set() if record is None else set(inspect_files(folder, record.files).corrected)
 
 
 def _is_file_entry(entry: object) -> bool:

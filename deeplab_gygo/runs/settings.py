@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from deeplab_gygo.errors import UsageError, WeightsError
+from deeplab_gygo.errors import DependencyError, UsageError, WeightsError
 from deeplab_gygo.inference.config import (
     Engine,
     OnlineConfig,
@@ -22,11 +23,13 @@ from deeplab_gygo.io.plain_values import shown
 from deeplab_gygo.methods import MethodName, find_method, method_of_architecture
 from deeplab_gygo.models.config import Precision
 from deeplab_gygo.models.weight_file import file_hash, read_parent_file, shipped_parent
-
-OUTPUTS = ("masks", "overlay", "cutout", "soft")
-"""Kinds of results: palette PNGs, a video with tinted objects, RGBA PNGs, probabilities."""
-
-DEFAULT_OUTPUTS = ("masks", "overlay")
+from deeplab_gygo.runs.output_kinds import (
+    DEFAULT_OPTIONS,
+    DEFAULT_OUTPUTS,
+    OUTPUTS,
+    OutputOptions,
+)
+from deeplab_gygo.runs.progress_displays import ProgressKind
 
 NO_WEIGHTS = "none"
 """Entry in the hashes of a record for a method without weights."""
@@ -42,8 +45,10 @@ class RunSettings:
         precision: Numeric policy.
         seed: Seed of every random number generator, 0..2**32 - 1.
         outputs: Kinds of results to write, of `OUTPUTS`.
+        output_options: Options of the kinds.
         overwrite: Whether existing results are replaced.
-        progress: Whether progress bars are shown on a terminal.
+        progress: Whether progress is shown: bars on a terminal, lines elsewhere.
+        json_progress: Whether it is shown as JSON lines instead, whatever `progress` is.
         preset: Name of the preset that `online` started from; empty for none. It is recorded, but
             results follow from `online` alone.
         method: Name of the segmentation method.
@@ -63,8 +68,10 @@ class RunSettings:
     precision: Precision = "auto"
     seed: int = 0
     outputs: tuple[str, ...] = DEFAULT_OUTPUTS
+    output_options: OutputOptions = DEFAULT_OPTIONS
     overwrite: bool = False
     progress: bool = True
+    json_progress: bool = False
     preset: str = ""
     method: MethodName = "deeplab"
     engine: Engine = "keras"
@@ -85,6 +92,16 @@ class RunSettings:
         if unknown or not self.outputs:
             met = ", ".join(unknown) or "none"
             raise UsageError(f"Outputs are of {', '.join(OUTPUTS)}", met=met, where="--outputs")
+        if "report" in self.outputs:
+            if find_spec("jinja2") is None:
+                raise DependencyError("jinja2", "report", "A report")
+            if "masks" not in self.outputs:
+                raise UsageError(
+                    "A report shows the masks",
+                    met=", ".join(self.outputs),
+                    where="--outputs",
+                    remedy="Add masks to --outputs",
+                )
         if self.engine != "keras" and self.method != "deeplab":
             raise UsageError(
                 "Another engine than keras runs the encoder of the method deeplab",
@@ -132,6 +149,11 @@ class RunSettings:
         return NO_WEIGHTS if self.weights_path is None else file_hash(self.weights_path)
 
     @property
+    def progress_kind(self) -> ProgressKind:
+        """How progress is shown."""
+        return "json" if self.json_progress else "auto" if self.progress else "none"
+
+    @property
     def identity(self) -> dict[str, Any]:
         """The settings that results follow from, as plain values."""
         return {
@@ -140,6 +162,7 @@ class RunSettings:
             "precision": self.precision,
             "engine": self.engine,
             "outputs": sorted(self.outputs),
+            **self.output_options.identity(self.outputs),
         }
 
 

@@ -209,7 +209,7 @@ def test_a_list_that_names_an_absent_sequence(command, tmp_path, make_dataset, p
         (["--steps", "many"], ["--online.steps", "integer", "many"]),
         (["--stepz", "3"], ["--stepz"]),
         (["--seed", "1", "--seed", "2"], ["given once", "--seed"]),
-        (["--outputs", "masks,film"], ["masks, overlay", "film", "--outputs"]),
+        (["--outputs", "masks,film"], ["masks, cutout", "film", "--outputs"]),
         (["--online.threshold", "1.5"], ["threshold is in 0..1", "1.5"]),
         (["--online.views", "3"], ["--online.views", "Write --online.num_views"]),
         (["--online.passage", "0"], ["--online.passage", "constant of OnlineConfig"]),
@@ -354,7 +354,7 @@ def test_an_interrupted_batch_keeps_what_is_finished(
         preexec_fn=_can_be_interrupted,
     )  # fmt: skip
     deadline = time.monotonic() + 600
-    while not list(out.glob(".long.partial-*/masks/00003.png")):
+    while not list(out.glob("long.partial/masks/00003.png")):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -362,8 +362,11 @@ def test_an_interrupted_batch_keeps_what_is_finished(
     _, message = process.communicate(timeout=600)
     assert process.returncode == INTERRUPTED, message
     assert "Traceback" not in message
-    assert "what was finished is kept" in message
-    assert sorted(path.name for path in out.iterdir()) == ["failures.jsonl", "short"]
+    assert "frames are kept in" in message and "long.partial" in message
+    names = sorted(path.name for path in out.iterdir())
+    assert names == [
+        ".broken.state", ".long.state", "broken.partial", "failures.jsonl", "long.partial", "short"
+    ]  # fmt: skip
     assert len(list((out / "short" / "masks").iterdir())) == 3
     failure = json.loads((out / "failures.jsonl").read_text())
     assert failure["sequence"] == "broken"

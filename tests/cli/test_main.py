@@ -236,7 +236,7 @@ def test_a_second_run_on_a_folder_is_refused_at_once(tmp_path, capsys, parent_he
 def test_damaged_videos_are_opened_as_the_option_says(monkeypatch, settings_of, tmp_path, words):
     asked = []
 
-    def open_input(path, *, name, keep_going):
+    def open_input(path, *, name, keep_going, exclude):
         asked.append(keep_going)
         raise UsageError("opened")
 
@@ -336,7 +336,7 @@ def test_segment_leaves_masks_overlay_and_record(command, tmp_path, make_clip, t
         "--outputs", "masks,overlay,cutout,soft", "--preset", "fast",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    names = [f"{index:05d}.png" for index in range(1, 5)]
+    names = [f"{index:05d}.png" for index in range(5)]
     assert sorted(path.name for path in (out / "masks").iterdir()) == names
     assert sorted(path.name for path in (out / "cutouts").iterdir()) == names
     assert sorted(path.name for path in (out / "soft" / "2").iterdir()) == names
@@ -349,15 +349,15 @@ def test_segment_leaves_masks_overlay_and_record(command, tmp_path, make_clip, t
     assert (out / "overlay.mp4").stat().st_size > 500
     summary = json.loads(result.stdout)
     record = json.loads((out / "run.json").read_text())
-    assert summary["masks"] == 4
+    assert summary["masks"] == 5
     assert summary["objects"] == 2
     assert summary["preset"] == record["preset"] == "fast"
     assert record["config"]["online"]["num_views"] == 2
     assert summary["adaptation_steps"] == record["steps"] == 4  # of each object
-    assert len(record["network_seconds"]) == record["frames"] == 3
+    assert len(record["network_seconds"]) == record["frames"] == 4
     assert summary["amortized_fps"] == pytest.approx(record["amortized_fps"], abs=1e-3)
     # Notes go to standard error, and TensorFlow has no say there.
-    assert "the 1 frames before it are not segmented" in result.stderr
+    assert "5 frames from 00000 on" in result.stderr
     assert all(word not in result.stderr for word in ("cuda", "oneDNN", "WARNING", "I0000"))
 
 

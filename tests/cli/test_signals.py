@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from PIL import Image
 
 from deeplab_gygo.cli import main as cli
 
@@ -85,17 +86,18 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from deeplab_gygo.cli import evaluate, main
-from deeplab_gygo.io.overlay import overlay_writer
+from deeplab_gygo.io.video_writer import VideoWriter
 from deeplab_gygo.io.writers import ThreadedWriter, write_png
 from deeplab_gygo.runs.output_directory import output_directory
 
 def run(options):
-    image, mask = np.zeros((480, 854, 3), np.uint8), np.ones((480, 854), np.uint8)
+    image = np.zeros((480, 854, 3), np.uint8)
     with output_directory(options.results) as folder:
-        with ThreadedWriter(folder) as writer, overlay_writer(folder / "a.mp4", (480, 854)) as draw:
+        video = VideoWriter(folder / "a.mp4", (480, 854))
+        with video, ThreadedWriter(folder) as frames, ThreadedWriter(folder) as writer:
             for index in range(10000):
                 writer.submit(write_png, folder / "masks" / f"{index}.png", image)
-                draw(image, mask)
+                frames.submit(video.write, image)
                 if index == 3:
                     print("ready", flush=True)
 
@@ -106,7 +108,7 @@ sys.exit(main.main())
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGHUP", 129)])
-def test_two_signals_within_a_tenth_of_a_second_leave_nothing(
+def test_two_signals_within_a_tenth_of_a_second_leave_whole_files(
     tmp_path, command_environment, name, status
 ):
     number = getattr(signal, name)
@@ -122,4 +124,9 @@ def test_two_signals_within_a_tenth_of_a_second_leave_nothing(
     _, message = process.communicate(timeout=60)
     assert process.returncode == status, message
     assert len(message.splitlines()) == 1 and "what was finished is kept" in message
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["out.partial"]
+    # No video without an end, no half picture, and no side files.
+    assert [path.name for path in (tmp_path / "out.partial").iterdir()] == ["masks"]
+    for path in (tmp_path / "out.partial" / "masks").iterdir():
+        with Image.open(path) as picture:
+            picture.load()

@@ -140,18 +140,31 @@ def test_a_finished_batch_is_skipped_without_loading_a_network(run):
         {"seed": 1},
         {"outputs": ("masks",)},
         {"precision": "float32"},
-        {"overwrite": True},
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_another_setting_does_everything_anew(run, change):
+def test_results_of_other_settings_are_replaced_only_where_that_is_asked_for(tmp_path, run, change):
     run()
-    _, done = run(**change)
+    result, done = run(**change)
+    assert done == [] and result.count("failed") == 3
+    assert "Give --overwrite" in _failures(tmp_path)[0]["remedy"]
+    _, done = run(**change, overwrite=True)
     assert done == list(SEQUENCES)
 
 
+def test_results_of_an_earlier_version_are_kept_and_named(tmp_path, run):
+    run()
+    path = tmp_path / "out" / "bag" / "run.json"
+    record = json.loads(path.read_text())
+    record["versions"]["deeplab-gygo"] = "0.0.1"
+    path.write_text(json.dumps(record))
+    result, done = run()
+    assert done == [] and result.count("skipped") == 3
+    assert "made by version 0.0.1" in result.outcomes[1].warnings[0]
+
+
 @pytest.mark.parametrize("changed", ["JPEGImages", "Annotations"])
-def test_a_changed_input_does_its_sequence_anew(dataset, run, changed):
+def test_a_changed_input_does_its_sequence_anew_with_overwrite(tmp_path, dataset, run, changed):
     run()
     folder = dataset.root / changed / "480p" / "bag"
     path = sorted(folder.iterdir())[0]
@@ -162,7 +175,9 @@ def test_a_changed_input_does_its_sequence_anew(dataset, run, changed):
     else:
         picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
     _, done = run()
-    assert done == ["bag"]
+    assert done == [] and [failure["sequence"] for failure in _failures(tmp_path)] == ["bag"]
+    _, done = run(overwrite=True)
+    assert "bag" in done
 
 
 def test_a_damaged_frame_is_listed_and_the_rest_is_done(tmp_path, dataset, run):
@@ -279,7 +294,7 @@ def test_a_mask_corrected_by_hand_is_kept_and_reported(tmp_path, run, caplog):
     write_mask(_mask(tmp_path), corrected)
     for config in (None, OnlineConfig(steps=3)):  # whatever the settings are by now
         caplog.clear()
-        result, done = run(config=config)
+        result, done = run(shift=7, config=config)
         assert "bag" not in done
         assert (read_mask(_mask(tmp_path)) == corrected).all()
         assert "bag: kept, for masks were corrected by hand: masks/00002.png" in caplog.text
@@ -287,8 +302,8 @@ def test_a_mask_corrected_by_hand_is_kept_and_reported(tmp_path, run, caplog):
         assert "corrected by hand" in summary["sequences"][1]["warnings"][0]
         assert result.outcomes[1].row()["J"] > 21 / 35
     _, done = run(shift=7, overwrite=True)
-    assert "bag" in done
-    assert (read_mask(_mask(tmp_path)) != corrected).any()
+    assert "bag" not in done and "masks/00002.png" in _failures(tmp_path)[0]["met"]
+    assert (read_mask(_mask(tmp_path)) == corrected).all()
 
 
 def test_a_corrected_mask_is_not_deleted_for_another_that_is_missing(tmp_path, run, caplog):
@@ -301,7 +316,7 @@ def test_a_corrected_mask_is_not_deleted_for_another_that_is_missing(tmp_path, r
         result, done = run()
         assert done == [] and result.count("failed") == 0
         assert not read_mask(_mask(tmp_path)).any()
-        assert "masks/00003.png" in caplog.text and "--overwrite replaces it" in caplog.text
+        assert "masks/00003.png" in caplog.text and "move the folder" in caplog.text
         assert "not measured" in result.outcomes[1].warnings[1]
 
 

@@ -1,5 +1,7 @@
 """Contact sheets: layout, outlines, J of a tile."""
 
+import base64
+
 import cv2
 import numpy as np
 
@@ -8,6 +10,7 @@ from deeplab_gygo.runs.contact_sheet import (
     PREDICTION_COLOR,
     TRUTH_COLOR,
     contact_sheet,
+    jpeg_url,
     mean_jaccard,
 )
 
@@ -52,3 +55,12 @@ class TestContactSheet:
         void = truth.copy()
         void[truth == 2] = 255
         assert mean_jaccard(truth, void) == 1
+
+    def test_a_picture_as_a_url_keeps_its_colors(self):
+        drawn = picture()
+        drawn[20] = PREDICTION_COLOR
+        head, _, text = jpeg_url(drawn).partition(",")
+        data = np.frombuffer(base64.b64decode(text), np.uint8)
+        decoded = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        assert head == "data:image/jpeg;base64"
+        assert np.abs(decoded.astype(int) - drawn).max() < 40

@@ -37,17 +37,22 @@ class TestOutputDirectory:
         with output_directory(target) as folder:
             (folder / "run.json").write_text("{}")
             assert not target.exists()
-            assert folder.parent == target.parent and folder.name.startswith(".result.partial-")
+            assert folder == target.parent / "result.partial"
         assert names_in(target) == ["run.json"]
         assert names_in(target.parent) == ["result"]
 
     @pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), SystemExit(3)])
-    def test_an_error_leaves_nothing(self, tmp_path, error):
-        with pytest.raises(type(error)):
-            with output_directory(tmp_path / "deep" / "result") as folder:
-                (folder / "half.png").write_bytes(b"x")
-                raise error
-        assert names_in(tmp_path) == []
+    def test_an_error_leaves_what_was_written_beside_the_result(self, tmp_path, error):
+        for names in ([], ["half.png"]):
+            with pytest.raises(type(error)):
+                with output_directory(tmp_path / "result") as folder:
+                    for name in names:
+                        (folder / name).write_bytes(b"x")
+                    raise error
+            assert names_in(tmp_path) == (["result.partial"] if names else [])
+        with output_directory(tmp_path / "result") as folder:
+            assert names_in(folder) == ["half.png"]
+        assert names_in(tmp_path) == ["result"]
 
     def test_an_error_leaves_the_former_result(self, tmp_path):
         target = tmp_path / "result"
@@ -56,7 +61,7 @@ class TestOutputDirectory:
             (folder / "run.json").write_text("2")
             raise ValueError
         assert (target / "masks" / "00000.png").read_text() == "1"
-        assert names_in(tmp_path) == ["result"]
+        assert names_in(tmp_path) == ["result", "result.partial"]
 
     def test_own_result_is_replaced_whole(self, tmp_path):
         target = tmp_path / "result"
@@ -247,7 +252,7 @@ class TestWhatIsReplaced:
         write_result(target, names=("masks/0.png", "soft/2/0.png", "overlay.mp4"))
         (target / "run.json").write_text(record)
         (target / "notes.txt").write_text("mine")
-        with pytest.raises(UsageError, match="met: notes.txt"), output_directory(target):
+        with pytest.raises(UsageError, match="changed since: notes.txt"), output_directory(target):
             pass
         (target / "notes.txt").unlink()
         write_result(target)

@@ -66,7 +66,7 @@ def test_a_list_of_videos_starts_at_its_own_folder(tmp_path, make_clip, kind):
     items = plan_videos(manifest)
     assert [item.name for item in items] == ["one", "shop/2"]
     clips = [item.open() for item in items]
-    assert [(clip.sequence.name, clip.start, len(clip.sequence)) for clip in clips] == [
+    assert [(clip.sequence.name, clip.first_annotated, len(clip.sequence)) for clip in clips] == [
         ("one", 0, 2),
         ("shop/2", 1, 3),
     ]
@@ -75,9 +75,14 @@ def test_a_list_of_videos_starts_at_its_own_folder(tmp_path, make_clip, kind):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("list.txt", "a,b", "jsonl or .csv"),
+        ("list.txt", "a,b", "jsonl, .csv or .tsv"),
         ("list.csv", "video,mask\n", "at least one"),
-        ("list.csv", "film,mask\na.mp4,a.png\n", "no video; there is film, mask.*row 1|row 1.*"),
+        ("list.csv", "", "at least one"),
+        ("list.csv", "film,mask\na.mp4,a.png\n", "met: film,mask.*Write the line video,mask"),
+        ("list.csv", "a.mp4,a.png\n", "header.*met: a.mp4,a.png.*Write the line video,mask"),
+        ("list.csv", "video,mask,Mask\na.mp4,a.png,b.png\n", "mask once"),
+        ("list.csv", "\ufeffvideo|mask\na.mp4|a.png\n", "header.*met: video.mask"),
+        ("list.csv", "video,mask\nb\\a.mp4,a.png\n", "Write / instead"),
         ("list.jsonl", '{"video": "a.mp4"}', "no mask"),
         ("list.jsonl", "{oops", "JSON lines"),
         ("list.jsonl", "[1]", "no object"),
@@ -158,7 +163,7 @@ def test_an_id_above_another_is_refused_too(tmp_path):
         ('"a.mp4"x,m.png', "expected after"),
         ("a,b.mp4,m.png,", "4 cells, the header has 3"),
         ("a.mp4", "no mask"),
-        (",m.png", "no video"),
+        (",m.png", "no video.*Name both"),
         ('"a\nb.mp4",m.png', r"a\\nb"),
         ("a\0.mp4,m.png", r"a\\x00"),
         ("x" * 140_000 + ",m.png", "more than 65536"),
@@ -175,6 +180,76 @@ def test_a_bad_row_of_csv_does_not_hide_the_next_ones(tmp_path, row, message):
     assert "list.csv, row 2" in str(caught.value)
 
 
+ROWS = [("a.mp4", "a.png"), ("b, c.mp4", "b.png")]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "header", ["video,mask", "Video,MASK", " video , mask ", "note,Mask,video"]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_csv_of_every_program_is_read(tmp_path, delimiter, header, encoding, end):
+    columns = [name.strip().casefold() for name in header.split(",")]
+    lines = [header.replace(",", delimiter), delimiter]
+    for row in ROWS:
+        cells = [dict(zip(("video", "mask"), row, strict=True)).get(name, "") for name in columns]
+        lines.append(delimiter.join(f'"{cell}" ' if "," in cell else f" {cell} " for cell in cells))
+    text = "\ufeff" + end.join(lines) if encoding == "utf-16-be" else end.join(lines)
+    if any('" ' in line for line in lines):
+        text = text.replace('" ', '"')
+    (tmp_path / "list.csv").write_bytes(text.encode(encoding))
+    assert [item.name for item in plan_videos(tmp_path / "list.csv")] == ["a", "b, c"]
+    (tmp_path / "list.csv").rename(tmp_path / "list.TSV")
+    assert len(plan_videos(tmp_path / "list.TSV")) == 2
+
+
+def test_the_delimiter_may_be_stated_as_for_excel(tmp_path):
+    (tmp_path / "list.csv").write_text("sep=|\r\nvideo|mask\r\na.mp4|a.png\r\n")
+    assert [item.name for item in plan_videos(tmp_path / "list.csv")] == ["a"]
+
+
+def test_spaces_around_values_do_not_count(tmp_path, make_clip):
+    make_clip(tmp_path / "one", 2)
+    row = "shop/1 , one , one-masks/00001.png ,1 "
+    (tmp_path / "list.csv").write_text(f"id,video,mask,frame\n{row}\n")
+    (item,) = plan_videos(tmp_path / "list.csv")
+    assert (item.name, item.open().first_annotated) == ("shop/1", 1)
+
+
+def test_a_damaged_utf_16_is_refused(tmp_path):
+    (tmp_path / "list.csv").write_bytes("video,mask\na,b\n".encode("utf-16") + b"\0")
+    with pytest.raises(InputError, match="UTF-8 or UTF-16"):
+        plan_videos(tmp_path / "list.csv")
+
+
+def test_a_folder_of_videos_has_masks_beside_them(tmp_path):
+    for name in (
+        "clip10.mp4", "clip10.png", "clip2.MOV", "clip2_mask.png", "c d.webm", "c d.json", "x.avi",
+        "x/first.png", "none.mkv", "two.mp4", "two.png", "two_mask.png", "._clip2.MOV", "notes.txt",
+    ):  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    items = {item.name: item for item in plan_videos(tmp_path)}
+    assert list(items) == ["c d", "clip2", "clip10", "none.mkv", "two.mp4", "x"]
+    with pytest.raises(
+        InputError, match=r"met: none of none\.png, none_mask\.png.*Name its mask so"
+    ):
+        items["none.mkv"].open()
+    with pytest.raises(InputError, match=r"met: two\.png and two_mask\.png"):
+        items["two.mp4"].open()
+    masks = {name: item.open.args[1].name for name, item in items.items() if "." not in name}
+    assert masks == {
+        "c d": "c d.json", "clip2": "clip2_mask.png", "clip10": "clip10.png", "x": "first.png",
+    }  # fmt: skip
+
+
+def test_a_folder_without_videos_is_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(InputError, match="met: a.png.*Give a list"):
+        plan_videos(tmp_path)
+
+
 def test_text_in_quotes_may_have_commas_and_lines(tmp_path):
     (tmp_path / "list.csv").write_text('note,video,mask\n"red,\n""big""", "a,b.mp4",m.png\n')
     assert [item.name for item in plan_videos(tmp_path / "list.csv")] == ["a,b"]
@@ -185,7 +260,7 @@ def test_ids_and_frames_may_be_numbers(tmp_path, make_clip):
     row = {"video": "one", "mask": "one-masks/00001.png", "id": 0, "frame": 1}
     (tmp_path / "list.jsonl").write_text(json.dumps(row))
     (item,) = plan_videos(tmp_path / "list.jsonl")
-    assert item.name == "0" and item.open().start == 1
+    assert item.name == "0" and item.open().first_annotated == 1
 
 
 def test_nothing_in_a_row_is_expanded(tmp_path, make_clip, monkeypatch):
@@ -200,7 +275,7 @@ def test_nothing_in_a_row_is_expanded(tmp_path, make_clip, monkeypatch):
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
 def test_a_list_has_limits(tmp_path, monkeypatch, suffix):
     path = tmp_path / f"list{suffix}"
-    path.write_text("{}\n" * 30)
+    path.write_text("video,mask\n" * 30 if suffix == ".csv" else "{}\n" * 30)
     monkeypatch.setattr(video_list, "MAX_ROWS", 20)
     with pytest.raises(InputError, match="at most 20 rows"):
         plan_videos(path)

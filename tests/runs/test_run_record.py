@@ -17,7 +17,7 @@ from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.io.array_sequence import ArraySequence
 from deeplab_gygo.io.palette import write_mask
 from deeplab_gygo.runs import environment
-from deeplab_gygo.runs.clip import Clip
+from deeplab_gygo.runs.clip import open_clip
 from deeplab_gygo.runs.run_record import RECORD_NAME, RunRecord, finished_record
 from deeplab_gygo.runs.settings import RunSettings
 
@@ -87,9 +87,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 @pytest.fixture
-def clip() -> Clip:
+def clip():
     frames = np.random.default_rng(0).integers(0, 255, (3, 16, 24, 3)).astype(np.uint8)
-    return Clip(ArraySequence(frames), 0, np.eye(16, 24, dtype=np.uint8))
+    return open_clip(ArraySequence(frames), np.eye(16, 24, dtype=np.uint8))
 
 
 @pytest.fixture
@@ -128,9 +128,12 @@ def test_another_input_mask_weight_or_version_does_not_match(clip, settings, tmp
     )
     others = np.zeros((3, 16, 24, 3), np.uint8)
     assert not made.matches(dataclasses.replace(clip, sequence=ArraySequence(others)), settings)
-    assert not made.matches(dataclasses.replace(clip, mask=clip.mask[::-1]), settings)
-    assert not made.matches(dataclasses.replace(clip, mask=None), settings)
-    assert not made.matches(dataclasses.replace(clip, start=1), settings)
+    other = open_clip(clip.sequence, clip.mask[::-1])
+    assert not made.matches(other, settings)
+    assert not made.matches(dataclasses.replace(clip, annotations={}), settings)
+    assert not made.matches(open_clip(clip.sequence, clip.mask, frame="1"), settings)
+    two = {0: clip.mask, 2: clip.mask}
+    assert not made.matches(open_clip(clip.sequence, two), settings)
     weights = tmp_path / "other.npz"
     weights.write_bytes(settings.weights_path.read_bytes() + b" ")
     assert settings.weights_hash != dataclasses.replace(settings, weights=weights).weights_hash

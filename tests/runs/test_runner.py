@@ -14,8 +14,8 @@ from PIL import Image
 from deeplab_gygo.errors import InputError, StorageError, UsageError
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.io.array_sequence import ArraySequence
-from deeplab_gygo.io.masks import read_mask
-from deeplab_gygo.runs.clip import Clip, open_clip
+from deeplab_gygo.io.masks import read_mask, write_mask
+from deeplab_gygo.runs.clip import open_clip
 from deeplab_gygo.runs.run_record import RunRecord
 from deeplab_gygo.runs.settings import RunSettings
 
@@ -37,6 +37,12 @@ def _clip(tmp_path, make_clip, name="clip", count=5, seed=0, **options):
 
 def _masks(folder):
     return np.stack([read_mask(path) for path in sorted((folder / "masks").iterdir())])
+
+
+def _corrected(mask):
+    mask = mask.copy()
+    mask[20:30, 30:40] = 1 - mask[20:30, 30:40]
+    return mask
 
 
 def test_a_clip_gives_the_same_masks_whatever_came_before_it(tmp_path, make_clip, runner):
@@ -71,19 +77,23 @@ def test_wall_time_is_split_among_the_frames_of_a_batch():
     from deeplab_gygo.runs.runner import _frame_seconds
 
     moments = [5.0, 6.0, 6.5, 9.0, 12.0]
-    assert _frame_seconds(moments, 3) == [pytest.approx(4 / 3, abs=1e-4)] * 3 + [3.0]
-    assert _frame_seconds(moments, 1) == [1.0, 0.5, 2.5, 3.0]
-    assert _frame_seconds(moments[:1], 4) == []
+    every = [0, 1, 2, 3]
+    assert _frame_seconds(moments, every, 3, 0.0) == [pytest.approx(4 / 3, abs=1e-4)] * 3 + [3.0]
+    assert _frame_seconds(moments, every, 1, 0.0) == [1.0, 0.5, 2.5, 3.0]
+    # The annotated frames are not made by the network, and fine-tuning is not part of a frame.
+    assert _frame_seconds(moments, [1, 2, 3], 1, 0.25) == [0.5, 2.5, 3.0]
+    assert _frame_seconds(moments, every, 1, 0.25) == [0.75, 0.5, 2.5, 3.0]
+    assert _frame_seconds(moments[:1], [], 4, 0.0) == []
 
 
-def test_a_run_without_all_masks_is_an_error_and_leaves_nothing(
+def test_a_run_without_all_masks_is_an_error_and_makes_no_result(
     tmp_path, make_clip, runner, monkeypatch
 ):
     run = runner._segmenter.run
     clip = _clip(tmp_path, make_clip)
     for count in (0, 3):
         monkeypatch.setattr(
-            runner._segmenter, "run", lambda *given, n=count: itertools.islice(run(*given), n)
+            runner._segmenter, "run", lambda *a, n=count, **k: itertools.islice(run(*a, **k), n)
         )
         with pytest.raises(InputError, match=f"{count} masks of 5"):
             runner.run(clip, tmp_path / "out")
@@ -100,12 +110,136 @@ def test_zero_shot_makes_the_first_mask_too(tmp_path, make_clip, tiny_parent):
     assert len(record.frame_seconds) == 5
 
 
-def test_propagation_starts_at_the_annotated_frame(tmp_path, make_clip, runner):
+def test_a_later_mask_is_propagated_backwards_unless_the_clip_is_of_a_dataset(
+    tmp_path, make_clip, runner
+):
     clip = _clip(tmp_path, make_clip, frame="2")
     record = runner.run(clip, tmp_path / "out")
     names = sorted(path.stem for path in (tmp_path / "out" / "masks").iterdir())
-    assert names == ["00002", "00003", "00004"]
-    assert record.first_frame == "00002"
+    assert names == [f"0000{k}" for k in range(5)]
+    assert (record.first_frame, record.annotated, record.frames) == ("00000", ["00002"], 4)
+    assert len(record.frame_seconds) == len(record.network_seconds) == len(record.confidence) == 4
+    record = runner.run(dataclasses.replace(clip, both_ways=False), tmp_path / "forward")
+    assert (record.first_frame, record.masks, record.frames) == ("00002", 3, 2)
+    assert (_masks(tmp_path / "forward") == _masks(tmp_path / "out")[2:]).all()
+
+
+def test_going_on_from_a_frame_keeps_the_masks_before_it(tmp_path, make_clip, runner, monkeypatch):
+    clip = _clip(tmp_path, make_clip)
+    runner.run(clip, tmp_path / "out")
+    before = _masks(tmp_path / "out")
+    corrected = _corrected(before[3])
+    path = tmp_path / "out" / "masks" / "00003.png"
+    write_mask(path, corrected)
+    # The corrected mask is not lost: it is given.
+    clip = open_clip(tmp_path / "clip", path, frame="00003")
+    monkeypatch.setattr(runner, "settings", dataclasses.replace(runner.settings, overwrite=True))
+    record = runner.run(clip, tmp_path / "out")
+    after = _masks(tmp_path / "out")
+    assert (after[:3] == before[:3]).all() and (after[3] == corrected).all()
+    assert record.masks == 5 and record.annotated == ["00003"]
+
+
+def test_masks_that_were_corrected_by_hand_are_not_replaced(
+    tmp_path, make_clip, runner, monkeypatch
+):
+    clip = _clip(tmp_path, make_clip)
+    runner.run(clip, tmp_path / "out")
+    path = tmp_path / "out" / "masks" / "00003.png"
+    write_mask(path, _corrected(read_mask(path)))
+    content = path.read_bytes()
+    monkeypatch.setattr(runner, "settings", dataclasses.replace(runner.settings, overwrite=True))
+    with pytest.raises(UsageError, match="masks/00003.png.*--mask FRAME=FILE"):
+        runner.run(clip, tmp_path / "out")
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 4, 5])
+@pytest.mark.parametrize("frame", [None, "3"])
+def test_an_interrupted_run_goes_on_with_the_same_masks(
+    tmp_path, make_clip, tiny_parent, monkeypatch, stop_after, frame
+):
+    from deeplab_gygo.inference.frame_store import FrameStore
+    from deeplab_gygo.runs.runner import SequenceRunner
+
+    outputs = ("masks", "cutout", "soft")
+    settings = RunSettings(CONFIG, weights=tiny_parent, outputs=outputs, progress=False)
+    clip = _clip(tmp_path, make_clip, count=8, frame=frame)
+    expected = SequenceRunner(settings).run(clip, tmp_path / "whole")
+    put, segmented = FrameStore.put, []
+
+    def stopping(store, prediction, state):
+        if len(segmented) == stop_after:
+            raise KeyboardInterrupt
+        segmented.append(prediction.index)
+        put(store, prediction, state)
+
+    runner = SequenceRunner(settings)
+    with monkeypatch.context() as patched:
+        patched.setattr(FrameStore, "put", stopping)
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            runner.run(clip, tmp_path / "out")
+    partial = tmp_path / "out.partial"
+    assert f"{stop_after} frames are kept" in stopped.value.__notes__[0]
+    again = []
+    monkeypatch.setattr(
+        FrameStore, "put", lambda s, p, state: (again.append(p.index), put(s, p, state))
+    )
+    steps = []
+    monkeypatch.setattr(runner._segmenter._tuner, "adapt", lambda *a, **k: steps.append(1))
+    record = runner.run(clip, tmp_path / "out")
+    assert record.files == expected.files and record.losses == expected.losses
+    assert not steps and not partial.exists() and not list(tmp_path.glob(".out*"))
+    given = 0 if frame is None else 3
+    assert sorted(segmented + again).count(given) <= 2
+    assert len(segmented) + len(again) == 8 + (1 if frame else 0)
+
+
+def test_an_interrupted_run_of_other_settings_is_not_lost(
+    tmp_path, make_clip, tiny_parent, monkeypatch
+):
+    from deeplab_gygo.runs.runner import SequenceRunner
+
+    settings = RunSettings(CONFIG, weights=tiny_parent, progress=False)
+    runner, clip = SequenceRunner(settings), _clip(tmp_path, make_clip)
+    frame = tmp_path / "clip" / "00004.jpg"
+    content = frame.read_bytes()
+    frame.write_bytes(content[:-300])
+    with pytest.raises(InputError) as damaged:
+        runner.run(clip, tmp_path / "out")
+    partial = tmp_path / "out.partial"
+    assert damaged.value.__notes__ and list((partial / "masks").iterdir())
+    frame.write_bytes(content)  # another input than that of the interrupted run
+    with pytest.raises(UsageError, match="--overwrite to discard"):
+        runner.run(clip, tmp_path / "out")
+    assert list((partial / "masks").iterdir())
+    monkeypatch.setattr(runner, "settings", dataclasses.replace(settings, overwrite=True))
+    assert runner.run(clip, tmp_path / "out").masks == 5
+    assert not partial.exists()
+
+
+def test_masks_of_an_interrupted_run_that_were_corrected_are_not_replaced(
+    tmp_path, make_clip, runner, monkeypatch
+):
+    clip = _clip(tmp_path, make_clip)
+    run = runner._segmenter.run
+
+    def stopping(*given, **options):
+        for prediction in run(*given, **options):
+            if prediction.index == 4:
+                raise KeyboardInterrupt
+            yield prediction
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runner._segmenter, "run", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(clip, tmp_path / "out")
+    path = tmp_path / "out.partial" / "masks" / "00001.png"
+    corrected = _corrected(read_mask(path))
+    write_mask(path, corrected)
+    with pytest.raises(UsageError, match="00001.png"):
+        runner.run(clip, tmp_path / "out")
+    assert (read_mask(path) == corrected).all()
 
 
 def test_an_earlier_result_is_replaced_as_a_whole(tmp_path, make_clip, runner):
@@ -122,7 +256,6 @@ def test_a_frame_that_is_damaged_late_leaves_the_earlier_result(tmp_path, make_c
     with pytest.raises(InputError, match="00004.jpg"):
         runner.run(clip, tmp_path / "out")
     assert len(_masks(tmp_path / "out")) == 5
-    assert not list(tmp_path.glob(".out.partial*"))
     # The network is as before, and serves the next clip.
     assert runner.run(_clip(tmp_path, make_clip, "next", 3), tmp_path / "next-out").masks == 3
 
@@ -144,11 +277,11 @@ def test_every_object_keeps_its_id(tmp_path, make_clip, runner):
 def test_files_that_change_during_a_run_end_it(tmp_path, make_clip, runner, monkeypatch, change):
     run = runner._segmenter.run
 
-    def changing(*given):
-        for prediction in run(*given):
+    def changing(*given, **options):
+        for prediction in run(*given, **options):
             yield prediction
             if prediction.name == "00003":
-                (folder,) = tmp_path.glob(".out.partial-*")
+                (folder,) = tmp_path.glob("out.partial")
                 while not (mask := folder / "masks" / "00001.png").exists():
                     time.sleep(0.01)  # written in a thread
                 if change == "mask removed":
@@ -161,7 +294,7 @@ def test_files_that_change_during_a_run_end_it(tmp_path, make_clip, runner, monk
     monkeypatch.setattr(runner._segmenter, "run", changing)
     with pytest.raises(StorageError, match="00001.png|note.txt|removed"):
         runner.run(_clip(tmp_path, make_clip, count=6), tmp_path / "out")
-    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_record_lists_the_files_of_all_outputs(tmp_path, make_clip, tiny_parent):
@@ -184,8 +317,9 @@ def test_the_record_lists_the_files_of_all_outputs(tmp_path, make_clip, tiny_par
 
 
 def test_frames_that_no_overlay_can_have_are_refused_before_the_work(tmp_path, runner):
-    wide = Clip(ArraySequence(np.zeros((2, 16, 16386, 3), np.uint8)), 0, np.eye(16, 16386))
-    with pytest.raises(UsageError, match="16386x16.*Leave overlay out"):
+    frames = ArraySequence(np.zeros((2, 16, 16386, 3), np.uint8))
+    wide = open_clip(frames, np.eye(16, 16386, dtype=np.uint8))
+    with pytest.raises(InputError, match="16386x16.*Leave out the video"):
         runner.run(wide, tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
@@ -197,7 +331,7 @@ def test_values_that_are_not_finite_do_not_lose_the_result(
     monkeypatch.setattr(
         runner._segmenter,
         "run",
-        lambda *given: (dataclasses.replace(p, confidence=math.nan) for p in run(*given)),
+        lambda *a, **k: (dataclasses.replace(p, confidence=math.nan) for p in run(*a, **k)),
     )
     runner.run(_clip(tmp_path, make_clip, count=3), tmp_path / "out")
     assert math.isnan(RunRecord.read(tmp_path / "out").confidence["00001"])
