@@ -29,11 +29,11 @@ def timed(*arguments):
     marks = [time.time()]
     runner = start(*arguments)
     marks.append(time.time())
-    from deeplab_gygo.runs.runner import ProgressBars
+    from deeplab_gygo.runs.progress import ClipProgress
     def stop(bars, *step):
         print(*marks, time.time(), file=sys.__stdout__, flush=True)
         os._exit(0)
-    ProgressBars.tuned = stop
+    ClipProgress.tuned = stop
     return runner
 
 segment.start_runner = timed
