@@ -1,7 +1,7 @@
 """Stores measured results in `experiments/results` and writes the tables of the documentation.
 
     python tools/update_results.py add NAME OUT/summary.json   # stores the summary of a batch
-    python tools/update_results.py render                      # README.md and docs/results.md
+    python tools/update_results.py render                      # README.md, results.md, outputs.md
 
 No number of these tables is typed: they are made of the stored summaries and of the published
 values in `deeplab_gygo/evaluation/quoted.yaml`. J decay is that of the
@@ -16,6 +16,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from small_tables import corrections_table, matte_table
 from tabulate import tabulate
 
 from deeplab_gygo.benchmark.plan import BenchmarkConfig
@@ -32,6 +33,10 @@ PEERS = ("<!-- peers: made by tools/update_results.py -->", "<!-- end of peers -
 SEQUENCES = ("<!-- sequences: made by tools/update_results.py -->", "<!-- end of sequences -->")
 PUBLISHED = ("<!-- published: made by tools/update_results.py -->", "<!-- end of published -->")
 GPU = ("<!-- gpu: made by tools/update_results.py -->", "<!-- end of gpu -->")
+MATTE = ("<!-- matte: made by tools/update_results.py -->", "<!-- end of matte -->")
+CORRECTIONS = (
+    "<!-- corrections: made by tools/update_results.py -->", "<!-- end of corrections -->"
+)  # fmt: skip
 PEER_SET, PEER_RESULT = "davis2016-val_dev", "davis-val_dev"
 PACKAGE = "this package"
 BENCHMARK = ROOT / "experiments" / "benchmark.yaml"
@@ -125,7 +130,7 @@ def table() -> str:
     rows, hardware = [], set()
     for path in sorted(RESULTS.glob("*.json")):
         data = json.loads(path.read_text(encoding="utf-8"))
-        if "mean" not in data:
+        if "worst" not in data:
             continue
         mean, worst = data["mean"], data["worst"]
         rows.append(
@@ -197,9 +202,14 @@ def published_table() -> str:
     return "\n".join([markdown(header, rows), "", *sources])
 
 
+def read(name: str) -> Any:
+    """Returns the content of a file of results."""
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
 def gpu_table() -> str:
     """Returns the figures of a GPU."""
-    data = json.loads((RESULTS / "gpu.json").read_text(encoding="utf-8"))
+    data = read("gpu.json")
     rows = [[r["measure"], f"{r['value']:.3g} {r['unit']}".strip(), r["wanted"] or ABSENT]
             for r in data["rows"]]  # fmt: skip
     return "\n".join([markdown(("measure", "value", "aim"), rows), "", data["about"]])
@@ -285,7 +295,7 @@ def main() -> None:
     adding = commands.add_parser("add", help="store the summary of a batch")
     adding.add_argument("name", help="such as davis-val_dev--zero-shot")
     adding.add_argument("summary", type=Path)
-    commands.add_parser("render", help="write the tables of README.md and docs/results.md")
+    commands.add_parser("render", help="write the tables of README.md and docs/")
     options = parser.parse_args()
     if options.command == "add":
         add(options.name, options.summary)
@@ -296,6 +306,9 @@ def main() -> None:
         write_block(page, *SEQUENCES, sequences_table())
         write_block(page, *PUBLISHED, published_table())
         write_block(page, *GPU, gpu_table())
+        write_block(page, *CORRECTIONS, corrections_table(read("corrections.json"), markdown))
+        outputs = ROOT / "docs" / "outputs.md"
+        write_block(outputs, *MATTE, matte_table(read("matte.json"), markdown))
 
 
 if __name__ == "__main__":

@@ -124,23 +124,34 @@ def test_only_the_text_between_the_markers_is_replaced(update_results, tmp_path,
             update_results.SEQUENCES,
             update_results.PUBLISHED,
             update_results.GPU,
+            update_results.CORRECTIONS,
         ),
+        page(tmp_path / "docs" / "outputs.md", update_results.MATTE),
     ]
     gpu = {
         "rows": [{"measure": "copy", "value": 3.17, "unit": "TB/s", "wanted": ""}],
         "about": "One.",
     }
     (update_results.RESULTS / "gpu.json").write_text(json.dumps(gpu))
+    rows = [{"J": 0.7, "J_of_others": 0.65}, {"J": 0.75, "J_of_others": 0.6512}]
+    corrections = {"command": "measure", "mean_J": [0.7, 0.75], "sequences": {"dog": rows}}
+    (update_results.RESULTS / "corrections.json").write_text(json.dumps(corrections))
+    kinds = ("color, true alpha", "color, alpha of the network", "alpha", "alpha, smoothed")
+    matte = {"clips": 2, "frames": 3, "preset": "fast"}
+    matte["mean"] = {kind: [30.0 + k, 0.5] for k, kind in enumerate(kinds)}
+    (update_results.RESULTS / "matte.json").write_text(json.dumps(matte))
     update_results.add("davis--fine-tune", _batch(tmp_path / "out"))
     monkeypatch.setattr("sys.argv", ["update_results.py", "render"])
     update_results.main()
-    readme, docs = once = [path.read_text() for path in pages]
+    readme, docs, outputs = once = [path.read_text() for path in pages]
     assert readme.startswith(f"before\n{results[0]}\n| dataset ")
     assert f"\n{results[1]}\nbetween\n{update_results.PEERS[0]}\n| method " in readme
     assert readme.endswith(f"{update_results.PEERS[1]}\n") and "| STM " in readme
     assert docs.startswith(f"before\n{update_results.SEQUENCES[0]}\n| sequence ")
     assert "| XMem " in docs and "\n1. GyGO" in docs
     assert "3.17 TB/s | -" in docs and "\nOne.\n" in docs
+    assert "| dog " in docs and "| 0.700 " in docs and "0.651" in docs
+    assert "2 composed clips of 3 frames, preset fast." in outputs and "| 30.0 " in outputs
     assert "old" not in "".join(once)
     update_results.main()
     assert [path.read_text() for path in pages] == once

@@ -1,0 +1,43 @@
+"""Tables of single measurements for `tools/update_results.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Markdown = Callable[[tuple[str, ...], list[list[str]]], str]
+
+
+def corrections_table(data: dict[str, Any], markdown: Markdown) -> str:
+    """Returns J by the number of annotated frames, of the file of `measure_corrections.py`."""
+    count = len(data["mean_J"])
+    rows = [
+        [name, *(f"{row['J']:.3f}" for row in rows)] for name, rows in data["sequences"].items()
+    ]
+    rows.append(["mean", *(f"{value:.3f}" for value in data["mean_J"])])
+    others = [
+        sum(each[k]["J_of_others"] for each in data["sequences"].values()) / len(data["sequences"])
+        for k in range(count)
+    ]
+    rows.append(["mean of the frames without a mask", *(f"{value:.3f}" for value in others)])
+    header = ("sequence", *(f"{k} annotated" for k in range(1, count + 1)))
+    return f"{markdown(header, rows)}\n\n`{data['command']}`"
+
+
+def matte_table(data: dict[str, Any], markdown: Markdown) -> str:
+    """Returns errors of colors and alpha at edges, of the file of `measure_matte.py`."""
+    mean = data["mean"]
+    plain, smooth = mean["alpha"], mean["alpha, smoothed"]
+    rows = [
+        [f"color error at edges, {kind}, `--foreground`", *(f"{value:.1f}" for value in values)]
+        for kind, values in (
+            ("true alpha", mean["color, true alpha"]),
+            ("alpha of the network", mean["color, alpha of the network"]),
+        )
+    ]
+    rows += [
+        [f"{name}, `--smooth`", f"{plain[k]:.3f}", f"{smooth[k]:.3f}"]
+        for k, name in enumerate(("error of alpha at edges", "flicker against the true change"))
+    ]
+    about = f"{data['clips']} composed clips of {data['frames']} frames, preset {data['preset']}."
+    return f"{markdown(('measure', 'as it is', 'with the option'), rows)}\n\n{about}"
