@@ -20,6 +20,7 @@ from deeplab_gygo.evaluation import DatasetScore, Statistics
 from deeplab_gygo.io.sequence import IndexedSequence, Sequence
 from deeplab_gygo.runs.batch import Batch, BatchResult
 from deeplab_gygo.runs.clip import Clip
+from deeplab_gygo.runs.given_masks import Annotation
 from deeplab_gygo.runs.plan import Item
 from deeplab_gygo.runs.settings import RunSettings
 
@@ -50,11 +51,10 @@ def open_subsampled(dataset: Dataset, name: str, stride: int) -> Clip:
     """Opens every n-th frame of a sequence with its first mask and all annotations."""
     whole = dataset.sequence(name)
     subsampled = SubsampledSequence(whole, stride)
+    first = subsampled.indices[0]
     return Clip(
         subsampled,
-        0,
-        whole.annotation(subsampled.indices[0]),
-        whole.annotations[subsampled.indices[0]],
+        {0: Annotation(whole.annotation(first), whole.annotations[first])},
         truth=lambda index: dataset.annotation(name, subsampled.indices[index]),
         multi_object=dataset.multi_object,
     )

@@ -118,7 +118,7 @@ class Stages:
 
     def _adaptation(self) -> tuple[float, float]:
         """Returns the median seconds of a step, and of the preparation before the first one."""
-        frame, ends = self.clip.sequence.frame(self.clip.start), []
+        frame, ends = self.clip.sequence.frame(self.clip.first_annotated), []
         for _ in range(2):  # the first one compiles
             ends = [time.perf_counter()]
             self.segmenter.begin(frame, self.clip.mask, partial(_note, ends))

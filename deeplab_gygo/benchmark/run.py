@@ -112,7 +112,8 @@ def _run_cell(
         logger.info("%s: finished before", cell.name)
         return "", False
     logger.info("%s: %d sequences", cell.name, len(items))
-    result = Batch(items, settings, cell.folder, make_runner=make_runner).run()
+    batch = Batch(items, settings, cell.folder, make_runner=make_runner, replace_changed=True)
+    result = batch.run()
     # Frees its network before the next one is built: the original ones take hundreds of megabytes.
     gc.collect()
     if result.failures_file is not None:

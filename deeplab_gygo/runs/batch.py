@@ -66,6 +66,8 @@ class Batch:
         label: Appended to the names of the two files, so that parts of a batch can share a folder.
         make_runner: Creates the runner; by default a `SequenceRunner`. It is called for the first
             sequence that needs it: a finished batch loads no network.
+        replace_changed: Whether finished results of other input, settings or version are replaced
+            without `overwrite`: in a folder that only such batches write to.
         patience: Seconds to wait for a sequence that another process works on.
     """
 
@@ -74,6 +76,7 @@ class Batch:
     out: Path
     label: str = ""
     make_runner: Callable[[RunSettings], Runner] | None = None
+    replace_changed: bool = False
     patience: float = _PATIENCE_SECONDS
     _runner: Runner | None = field(default=None, init=False, repr=False)
     _failed: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
@@ -230,7 +233,8 @@ class Batch:
         if record is None:
             return None, ""
         damaged, corrected = inspect_files(folder, record.files)
-        changed = not record.matches(clip, self.settings, any_version=True)
+        any_version = not self.replace_changed
+        changed = not record.matches(clip, self.settings, any_version=any_version)
         whole = not damaged and is_complete(record)
         if corrected:
             reason = (
@@ -241,6 +245,8 @@ class Batch:
             masks = f"kept, for masks were corrected by hand: {shorten(corrected)}"
             return record, f"{masks}; {reason}; to segment it again, move the folder"
         if changed and whole:
+            if self.replace_changed:
+                return None, ""
             raise UsageError(
                 "Finished results are replaced only where that is asked for",
                 met="its input or settings changed",

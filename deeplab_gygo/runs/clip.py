@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io.listing import list_images
 from deeplab_gygo.io.masks import VOID, check_first_mask
 from deeplab_gygo.io.prefetch import prefetched
 from deeplab_gygo.io.reading import check_regular
@@ -97,7 +98,8 @@ class Clip:
                 frames.update(frame.name.encode() + b"\0" + frame.image.tobytes())
             return {"input": frames.hexdigest(), "mask": mask.hexdigest()}
         try:
-            for path in self.sequence.files or [source]:
+            of_folder = list_images(source) if source.is_dir() else [source]
+            for path in self.sequence.files or of_folder:
                 check_regular(path)
                 with open(path, "rb") as file:
                     content = hashlib.file_digest(file, "sha256").digest()

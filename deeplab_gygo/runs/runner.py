@@ -163,7 +163,7 @@ class SequenceRunner:
         Returns:
             Sequence, steps and seconds, for the card of the model.
         """
-        frame = clip.sequence.frame(clip.start)
+        frame = clip.sequence.frame(clip.first_annotated)
         # The exported model sees whole frames.
         self._segmenter.enlarges = False
         with self._progress(clip, True) as progress:

@@ -138,7 +138,7 @@ class UnfinishedRun:
                 met=met if found is not None else "other files",
                 where=folder,
                 remedy="Give the settings of that run to go on with it, or --overwrite to discard "
-                "it"
+                "it, or move it elsewhere"
                 if found is not None
                 else "Move it elsewhere",
             )
