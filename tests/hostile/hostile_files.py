@@ -157,11 +157,6 @@ def _tiff_of_gigapixels(path: Path) -> bytes:
     return _tiff(100_000, 100_000, 0)
 
 
-@_hostile("animation")
-def _tiff_of_pages_in_a_circle(path: Path) -> bytes:
-    return _tiff(64, 1, 72)
-
-
 @_hostile("animation", "picture")
 def _jpeg_2000_of_gigapixels(path: Path) -> bytes:
     file = io.BytesIO()

@@ -7,6 +7,7 @@ and every file that is opened outside of FOLDER and the installation.
 """
 
 import json
+import logging
 import os
 import random
 import resource
@@ -21,6 +22,9 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "tools")]
 from fuzz_examples import EXAMPLES, WORDS  # noqa: E402
 from fuzz_targets import TARGETS, run_target  # noqa: E402
 from hostile_files import HOSTILE  # noqa: E402
+
+# The package's own notes are no noise of a library.
+logging.getLogger("deeplab_gygo").addHandler(logging.NullHandler())
 
 STARTS = ("subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.")
 LIMIT_SECONDS = 20

@@ -110,6 +110,16 @@ def test_smaller_copies_in_a_tiff_are_no_pages(tmp_path):
     assert len(open_input(tmp_path / "a.tif")) == 2
 
 
+def test_pages_in_a_circle_are_read_once(tmp_path):
+    Image.new("L", (64, 48)).save(tmp_path / "a.tif")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    first = int.from_bytes(data[4:8], "little")
+    following = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+    data[following : following + 4] = first.to_bytes(4, "little")
+    (tmp_path / "a.tif").write_bytes(data)
+    assert len(open_input(tmp_path / "a.tif")) == 1
+
+
 def test_pages_of_several_sizes_are_refused(tmp_path):
     images = [*pictures(2), pictures(1)[0][:12]]
     with pytest.raises(InputError, match="one size; met: 36x12.*frame 2"):
