@@ -70,6 +70,8 @@ class ClipRun:
         self._backwards = backwards and any(index not in self._masks for index in before)
         self._start, self._stop = span.start if self._backwards else self._first, span.stop
         self._store = store if segmenter.resumable else None
+        # That of an earlier result, whatever the method.
+        self._kept = None if store is None else store.backward()
 
     def run(self) -> Iterator[Prediction]:
         """Yields one prediction per frame, in order."""
@@ -83,9 +85,7 @@ class ClipRun:
             yield from self._pass(frames, self._store)
             return
         with tempfile.TemporaryDirectory(prefix="deeplab_gygo-") as scratch:
-            kept = FrameStore(scratch, descending=True)
-            if self._store is not None:
-                kept = self._store.backward()
+            kept = self._kept or FrameStore(scratch, descending=True)
             reverse = reversed_frames(self._sequence, self._last, self._start)
             for _ in self._pass(reverse, kept):
                 pass
