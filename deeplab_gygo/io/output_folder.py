@@ -139,10 +139,11 @@ def _check_nothing_else(target: Path, listed: Collection[str]) -> None:
         if name not in listed and os.path.basename(name) not in _OF_SYSTEMS
     ]
     if others:
+        given = "; a mask that was corrected by hand can be given by --mask FRAME=FILE"
+        of_masks = any(name.startswith("masks/") for name in others)
         raise UsageError(
             "Only files that this program wrote are replaced, and as it wrote them",
             met=f"others, or changed since: {shorten(others)}",
             where=target,
-            remedy="Move these files elsewhere, or choose another folder; a mask that was "
-            "corrected by hand can be given by --mask FRAME=FILE",
+            remedy="Move these files elsewhere, or choose another folder" + given * of_masks,
         )

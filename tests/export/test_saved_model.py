@@ -362,12 +362,12 @@ def test_export_is_replaced_only_when_asked_for(parent, tmp_path, quick):
 def test_files_that_the_card_does_not_list_are_never_removed(parent, tmp_path, quick):
     export_model(parent, tmp_path / "a", card={})
     (tmp_path / "a" / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="met: notes.txt"):
+    with pytest.raises(UsageError, match="changed since: notes.txt"):
         export_model(parent, tmp_path / "a", card={}, overwrite=True)
     # The export of another program has no card of this one.
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "saved_model.pb").write_bytes(b"other")
-    with pytest.raises(UsageError, match="met: saved_model.pb"):
+    with pytest.raises(UsageError, match="changed since: saved_model.pb"):
         export_model(parent, tmp_path / "b", card={}, overwrite=True)
     assert (tmp_path / "a" / "notes.txt").read_text() == "mine"
     assert (tmp_path / "b" / "saved_model.pb").read_bytes() == b"other"
