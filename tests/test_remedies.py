@@ -37,21 +37,18 @@ def options():
     """The options of all commands and methods."""
     from jsonargparse import ArgumentParser
 
-    found = {"--help", "--help-all", "--version"}
+    found = set()
     for name in COMMANDS:
-        for method in METHODS if name in ("segment", "batch", "train") else ("deeplab",):
+        for method in METHODS:
             parser = ArgumentParser()
             _module(name).add_arguments(parser, Request(method, show_all=True))
             parsers = [parser]
-            for action in parser._actions:
-                parsers += (
-                    list((getattr(action, "choices", None) or {}).values())
-                    if isinstance(getattr(action, "choices", None), dict)
-                    else []
-                )
-            for each in parsers:
-                for action in getattr(each, "_actions", []):
+            for each in parsers:  # those of subcommands are added on the way
+                for action in each._actions:
                     found.update(action.option_strings)
+                    choices = getattr(action, "choices", None)
+                    if isinstance(choices, dict):
+                        parsers += [c for c in choices.values() if hasattr(c, "_actions")]
     return found
 
 
@@ -64,7 +61,7 @@ def test_every_option_that_a_remedy_names_exists(options):
         (place, option)
         for place, text in REMEDIES
         for option in _OPTION.findall(text)
-        if option not in options and f"{option}s" not in options
+        if option not in options
     }
     assert not unknown
 

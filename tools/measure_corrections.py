@@ -1,8 +1,7 @@
 """Measures what further annotated frames gain: each on the frame of the lowest confidence.
 
 Every sequence is segmented from its first mask, then from this and the true mask of the frame of
-the lowest confidence, and so on, as a person corrects a clip; or, for comparison, of a frame chosen
-at random.
+the lowest confidence, and so on, as a person corrects a clip.
 """
 
 from __future__ import annotations
@@ -15,22 +14,21 @@ import numpy as np
 
 from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.evaluation import evaluate_sequence
+from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.config import preset
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
+from deeplab_gygo.inference.segmenter_base import SegmenterBase
 from deeplab_gygo.io.sequence import Sequence
 from deeplab_gygo.models.weight_file import load_parent
 
 
-def measure(
-    segmenter: DeepLabSegmenter, sequence: Sequence, count: int, rng: np.random.Generator | None
-) -> list[dict[str, float]]:
+def measure(segmenter: SegmenterBase, sequence: Sequence, count: int) -> list[dict[str, float]]:
     """Segments a sequence from 1 to `count` annotated frames.
 
     Args:
         segmenter: The segmenter.
         sequence: A sequence with one object and a mask of every frame.
         count: Largest number of annotated frames.
-        rng: Chooses further frames; None takes those of the lowest confidence.
 
     Returns:
         For each number of annotated frames: J and F by the DAVIS protocol, J of the frames that
@@ -43,10 +41,7 @@ def measure(
         predictions = list(segmenter.run(given, backwards=True))
         runs.append((chosen[-1], [prediction.mask for prediction in predictions]))
         others = [p for p in predictions if p.index not in chosen]
-        if rng is None:
-            chosen.append(min(others, key=lambda p: p.confidence).index)
-        else:
-            chosen.append(int(rng.choice([p.index for p in others])))
+        chosen.append(min(others, key=lambda p: p.confidence).index)
     rows = []
     for added, masks in runs:
         score = evaluate_sequence(
@@ -54,7 +49,7 @@ def measure(
         )
         (row,) = score.objects()
         left = [index for index in truth if index not in chosen[:count]]
-        jaccards = [_jaccard(masks[index] > 0, truth[index] > 0) for index in left]
+        jaccards = [jaccard(masks[index] > 0, truth[index] > 0) for index in left]
         rows.append(
             {
                 "J": row.region.mean,
@@ -66,11 +61,6 @@ def measure(
     return rows
 
 
-def _jaccard(mask: np.ndarray, truth: np.ndarray) -> float:
-    union = np.count_nonzero(mask | truth)
-    return np.count_nonzero(mask & truth) / union if union else 1.0
-
-
 def main() -> None:
     """Runs the measurement."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -79,7 +69,6 @@ def main() -> None:
     parser.add_argument("--split", default="val_dev")
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--count", type=int, default=3, help="annotated frames")
-    parser.add_argument("--random", action="store_true", help="choose further frames at random")
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     options = parser.parse_args()
     parent, _ = load_parent(None)
@@ -87,8 +76,7 @@ def main() -> None:
     dataset = open_dataset(options.dataset, options.root)
     rows = {}
     for name in dataset.names(options.split):
-        rng = np.random.default_rng(0) if options.random else None
-        rows[name] = measure(segmenter, dataset.sequence(name), options.count, rng)
+        rows[name] = measure(segmenter, dataset.sequence(name), options.count)
         segmenter.release()
         print(name, *(f"{row['J']:.3f}" for row in rows[name]), flush=True)
         values = np.array([[row["J"] for row in each] for each in rows.values()])
@@ -96,9 +84,7 @@ def main() -> None:
             json.dumps(
                 {
                     "command": f"tools/measure_corrections.py --dataset {options.dataset} --split "
-                    f"{options.split} --preset {options.preset} --count {options.count}"
-                    + " --random"
-                    * options.random,
+                    f"{options.split} --preset {options.preset} --count {options.count}",
                     "mean_J": values.mean(axis=0).round(4).tolist(),
                     "sequences": rows,
                 },

@@ -8,7 +8,6 @@ import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from deeplab_gygo.benchmark.results import CellResult, load_cell, sequence_order
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import DependencyError
 from deeplab_gygo.io.atomic import replacing
+from deeplab_gygo.runs.report_page import page_environment
 
 
 @dataclass(frozen=True)
@@ -108,15 +108,7 @@ def make_page(
     config_text: str,
 ) -> str:
     """Returns the HTML page of the results of all cells, a section per dataset."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(str(resources.files(__package__) / "templates")),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = page_environment(str(__package__))
     environment.filters |= {"number": _number, "tint": _tint}
     # Machines, versions and weights, each with the cells that ran with them.
     origins: dict[str, dict[str, None]] = {}

@@ -31,21 +31,15 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
 
 def run(options: Namespace) -> int:
     """Converts, and prints what was written."""
-    from tqdm import tqdm
-
     from deeplab_gygo.runs.convert import convert
+    from deeplab_gygo.runs.progress_displays import Count, make_progress
 
-    disable = True if options.quiet else None  # None: where there is no terminal
-    with tqdm(desc="convert", unit="frame", leave=False, disable=disable) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        files = convert(
-            options.result, options.to, options.out,
-            overwrite=options.overwrite, progress=progress,
-        )  # fmt: skip
+    files = convert(
+        options.result, options.to, options.out, overwrite=options.overwrite,
+        progress=lambda total: make_progress(
+            "none" if options.quiet else "auto", Count("convert", "frame", total, keep=False)
+        ),
+    )  # fmt: skip
     noun = "file" if len(files) == 1 else "files"
     print(printable(f"{expanded(options.out)}: {options.to}, {len(files)} {noun}"))
     return 0

@@ -63,7 +63,7 @@ def add_clip_options(parser: ArgumentParser, request: Request) -> None:
     )
     parser.add_argument(
         "--mask-format", type=str, choices=MASK_FORMATS, default="auto", dest="mask_format",
-        help="encoding of the masks, where it is not told from the file",
+        help="encoding of the masks, where it cannot be detected from the file",
     )  # fmt: skip
     purpose = "kind of dataset, for a sequence of it instead of INPUT"
     add_dataset_options(parser, request, required=False, purpose=purpose)

@@ -1,6 +1,6 @@
 """Evaluates masks on disk against a dataset split or against a folder of ground-truth masks.
 
-`result_files` knows the layouts of the folders, `sequence_masks` the encodings of the masks.
+`result_files` has the layouts of the folders, `sequence_masks` the encodings of the masks.
 """
 
 from __future__ import annotations

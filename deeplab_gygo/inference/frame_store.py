@@ -12,6 +12,7 @@ import numpy as np
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.inference.prediction import Prediction
 from deeplab_gygo.io.arrays import open_npz
+from deeplab_gygo.io.writers import as_bytes
 
 _STATE, _INITIAL = "state.npz", "initial.npz"
 
@@ -59,8 +60,8 @@ class FrameStore:
 
     def put(self, prediction: Prediction, state: Mapping[str, np.ndarray] | None) -> None:
         """Keeps a prediction, its probability in 8 bits, and the state that it left."""
-        planes = np.atleast_3d(prediction.probability.T).T
-        levels = quantized(planes)
+        # As they are written, so that a resumed run writes the same bytes.
+        levels = as_bytes(np.atleast_3d(prediction.probability.T).T, self.folder)
         self._write(
             f"{prediction.index:06d}.npz",
             {
@@ -116,11 +117,6 @@ class FrameStore:
         with open(side, "wb") as file:
             np.savez(file, **values)
         os.replace(side, path)
-
-
-def quantized(probability: np.ndarray) -> np.ndarray:
-    """Rounds probabilities 0..1 to uint8 0..255, as they are kept and written."""
-    return np.clip(probability * np.float32(255) + np.float32(0.5), 0, 255).astype(np.uint8)
 
 
 def _packed(plane: np.ndarray) -> np.ndarray:

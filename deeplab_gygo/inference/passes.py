@@ -15,16 +15,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain, groupby, islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.inference.confidence import expected_jaccard
-from deeplab_gygo.inference.frame_store import FrameStore, quantized
-from deeplab_gygo.inference.prediction import Prediction, ProgressCallback
-from deeplab_gygo.io.masks import VOID
-from deeplab_gygo.io.sequence import Frame, IndexedSequence, Sequence
+from deeplab_gygo.inference.frame_store import FrameStore
+from deeplab_gygo.inference.prediction import Prediction, ProgressCallback, Resumable
+from deeplab_gygo.io.masks import object_ids
+from deeplab_gygo.io.sequence import Frame, Sequence
+from deeplab_gygo.io.writers import as_bytes
 
 if TYPE_CHECKING:
     from deeplab_gygo.inference.segmenter_base import SegmenterBase
@@ -60,16 +62,15 @@ class ClipRun:
         span: range | None = None,
     ):
         self._segmenter, self._sequence, self._progress = segmenter, sequence, progress
+        _ = sequence.first_annotated  # An error where there is none.
         self._all = {index: sequence.annotation(index) for index in sequence.annotations}
         span = range(sys.maxsize) if span is None else span  # A stream has no length.
         self._masks = {index: mask for index, mask in self._all.items() if index in span}
-        if not self._masks:
-            _ = sequence.first_annotated  # which raises an error
         self._first, self._last = min(self._masks), max(self._masks)
         before = range(span.start, self._last)
         self._backwards = backwards and any(index not in self._masks for index in before)
         self._start, self._stop = span.start if self._backwards else self._first, span.stop
-        self._store = store if segmenter.resumable else None
+        self._store = store if isinstance(segmenter, Resumable) else None
         # That of an earlier result, whatever the method.
         self._kept = None if store is None else store.backward()
 
@@ -118,14 +119,14 @@ class ClipRun:
 
     def _pass(self, frames: Iterator[Frame], store: FrameStore | None) -> Iterator[Prediction]:
         """Propagates along frames, the first of which is annotated."""
-        segmenter = self._segmenter
+        segmenter, resumable = self._segmenter, isinstance(self._segmenter, Resumable)
         done = set() if store is None else store.indices()
         size = 1 if self._sequence.read_once else segmenter.batch_size
         begun, replayed, before = False, False, None
 
         def keep(prediction: Prediction) -> Prediction:
             if store is not None:
-                store.put(prediction, segmenter.state() if segmenter.resumable else None)
+                store.put(prediction, segmenter.state() if resumable else None)
             return prediction
 
         def kept(frame: Frame) -> Prediction:
@@ -165,7 +166,7 @@ class ClipRun:
     def _annotated(self, frame: Frame, *, anew: bool) -> Prediction:
         """Returns the given mask, and around it the objects that it does not show."""
         segmenter, mask = self._segmenter, self._masks[frame.index]
-        shown = {int(i) for i in np.unique(mask)} - {0, VOID}
+        shown = object_ids(mask)
         others = [] if anew or not shown else [i for i in segmenter.active if i not in shown]
         found = next(iter(segmenter.predict([frame]))) if others else None
         segmenter.place(frame.image, mask, anew=anew)
@@ -186,7 +187,7 @@ class ClipRun:
         labels, threshold = self._segmenter.labels, self._segmenter.threshold
         sides = []
         for side in (forward, backward):
-            levels = quantized(side.probability).astype(np.float32) / 255
+            levels = as_bytes(side.probability, Path(side.name)).astype(np.float32) / 255
             sides.append(levels.reshape(len(labels), *forward.mask.shape))
         planes, confidence = [], 1.0
         for label, *both in zip(labels, *sides, strict=True):
@@ -237,14 +238,24 @@ def resolved(
     if len(labels) == 1:
         return planes[0], (planes[0] > threshold).astype(np.uint8) * np.uint8(labels[0])
     planes = planes / np.maximum(planes.sum(axis=0, keepdims=True), 1)
+    return planes, most_probable(planes, labels)
+
+
+def most_probable(planes: np.ndarray, labels: list[int]) -> np.ndarray:
+    """Returns the id of the most probable object or of the background, uint8 [H, W].
+
+    Args:
+        planes: float32 [N, H, W] in 0..1, whose sum is at most 1; the rest is background.
+        labels: Id of every object.
+    """
     background = 1 - planes.sum(axis=0, keepdims=True)
     ids = np.array([0, *labels], np.uint8)
-    return planes, ids[np.argmax(np.concatenate([background, planes]), axis=0)]
+    return ids[np.argmax(np.concatenate([background, planes]), axis=0)]
 
 
 def reversed_frames(sequence: Sequence, last: int, first: int = 0) -> Iterator[Frame]:
     """Yields the frames from index `last` to `first`; a video in parts of bounded memory."""
-    if getattr(sequence, "random_access", isinstance(sequence, IndexedSequence)):
+    if sequence.random_access:
         for index in range(last, first - 1, -1):
             yield sequence.frame(index)
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -77,4 +77,34 @@ class Segmenter(Protocol):
         self, sequence: Sequence, progress: ProgressCallback | None = None
     ) -> Iterator[Prediction]:
         """Segments a sequence from its first annotated frame on, as a stream."""
+        ...
+
+
+State = dict[str, np.ndarray]
+"""State of a segmenter as named arrays."""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A segmenter whose interrupted run can be resumed, with the same masks."""
+
+    def initial_state(self) -> State:
+        """Returns what the beginning of the sequence computed, for `resume`."""
+        ...
+
+    def state(self) -> State:
+        """Returns the state that the newest frame left, for `restore`."""
+        ...
+
+    def resume(self, state: State) -> None:
+        """Makes the next beginning of the sequence take what an interrupted run computed."""
+        ...
+
+    def restore(self, state: State, image: np.ndarray) -> None:
+        """Restores the state that a frame left.
+
+        Args:
+            state: Of `state`.
+            image: uint8 [H, W, 3] RGB, the frame before the next batch.
+        """
         ...

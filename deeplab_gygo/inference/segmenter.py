@@ -23,9 +23,9 @@ from deeplab_gygo.inference.initializer import ObjectInitializer
 from deeplab_gygo.inference.motion import OpticalFlow, moved
 from deeplab_gygo.inference.network import EncoderFn, Features, ForwardPass
 from deeplab_gygo.inference.object_state import MemoryBank, ObjectState, joined, of_object
-from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
+from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback, State
 from deeplab_gygo.inference.propagation import Propagation
-from deeplab_gygo.inference.segmenter_base import Annotated, SegmenterBase, State
+from deeplab_gygo.inference.segmenter_base import Annotated, SegmenterBase
 from deeplab_gygo.inference.zero_shot import TwoPassSegmenter
 from deeplab_gygo.inference.zoom import Window
 from deeplab_gygo.io.masks import VOID
@@ -73,7 +73,6 @@ class DeepLabSegmenter(SegmenterBase):
     """
 
     batch_size = OnlineConfig.ENCODE_BATCH
-    resumable = True
 
     def __init__(
         self,

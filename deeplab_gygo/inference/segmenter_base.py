@@ -14,16 +14,13 @@ import numpy as np
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.inference.confidence import expected_jaccard
 from deeplab_gygo.inference.frame_store import FrameStore
-from deeplab_gygo.inference.passes import ClipRun, first_of
+from deeplab_gygo.inference.passes import ClipRun, first_of, most_probable
 from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
-from deeplab_gygo.io.masks import VOID, check_first_mask
+from deeplab_gygo.io.masks import VOID, check_first_mask, object_ids
 from deeplab_gygo.io.sequence import Frame, Sequence
 
 Annotated = tuple[np.ndarray, np.ndarray | None]
 """An annotated frame: image uint8 [H, W, 3] RGB and mask uint8 [H, W]."""
-
-State = dict[str, np.ndarray]
-"""State of a segmenter as named arrays."""
 
 
 @dataclass
@@ -65,8 +62,6 @@ class SegmenterBase(ABC):
     """
 
     batch_size: ClassVar[int] = 1
-    resumable: ClassVar[bool] = False
-    """Whether an interrupted run can be resumed: by `state`, `initial_state` and their reverse."""
 
     def __init__(self, threshold: float = 0.5, *, needs_mask: bool = True):
         self.threshold, self._needs_mask = threshold, needs_mask
@@ -165,8 +160,8 @@ class SegmenterBase(ABC):
 
         Args:
             annotated: Images and masks of the annotated frames by index, uint8 [H, W, 3] RGB and
-                uint8 [H, W] of object ids, 0 background, 255 void. A mask speaks for the objects
-                in it; an empty one says that all are absent, and not all are empty. Where the
+                uint8 [H, W] of object ids, 0 background, 255 void. A mask annotates the objects
+                in it; an empty one is of absent objects, and not all are empty. Where the
                 segmenter needs no mask, the first frame and anything.
             name: What the first of them is called in messages.
             progress: Called after every fine-tuning step.
@@ -195,7 +190,8 @@ class SegmenterBase(ABC):
         self._start(image)
         seen = self._seen_as(frames) if self._needs_mask else [(image, None)]
         done = []
-        for label in object_ids(*(mask for _, mask in seen)) if self._needs_mask else [1]:
+        masks = [mask for _, mask in seen if mask is not None]
+        for label in object_ids(*masks) if self._needs_mask else [1]:
             tracked, adaptation = self._add_object(_views_of(label, seen), label, progress)
             self._known.append(tracked)
             done.append(adaptation)
@@ -305,6 +301,9 @@ class SegmenterBase(ABC):
             encoded: Their features, if they were computed before.
             skip: Number of frames that were segmented already, by an interrupted run.
 
+        Yields:
+            One prediction per frame, after those that are skipped.
+
         Raises:
             UsageError: No sequence was begun.
             InputError: A frame has another size.
@@ -327,27 +326,6 @@ class SegmenterBase(ABC):
             confidence = min(tracked.confidence for tracked in self._objects)
             yield Prediction(frame.index, frame.name, probability, mask, seconds, confidence)
 
-    def initial_state(self) -> State:
-        """Returns what `begin_all` computed, for `resume`."""
-        raise NotImplementedError
-
-    def state(self) -> State:
-        """Returns the state that the newest frame left, for `restore`."""
-        raise NotImplementedError
-
-    def resume(self, state: State) -> None:
-        """Makes the next `begin_all` take what an interrupted run computed."""
-        raise NotImplementedError
-
-    def restore(self, state: State, image: np.ndarray) -> None:
-        """Restores the state that a frame left.
-
-        Args:
-            state: Of `state`.
-            image: uint8 [H, W, 3] RGB, the frame before the next batch.
-        """
-        raise NotImplementedError
-
     def _checked_image(self, frame: Frame) -> np.ndarray:
         image, size = frame.image, self._size
         if image.shape[:2] != size:
@@ -367,13 +345,10 @@ class SegmenterBase(ABC):
             mask = (probability > self.threshold).astype(np.uint8) * np.uint8(tracked.label)
             return self.of_all(probability[None]), mask
         merged = soft_aggregate(np.stack(planes))
-        labels = np.array([0] + [tracked.label for tracked in self._objects], np.uint8)
         for tracked, plane in zip(self._objects, merged[1:], strict=True):
             tracked.update(plane, self.threshold)
         whole = np.stack([self._whole(plane) for plane in merged[1:]])
-        background = 1 - whole.sum(axis=0, keepdims=True)
-        mask = labels[np.argmax(np.concatenate([background, whole]), axis=0)]
-        return self.of_all(whole), mask
+        return self.of_all(whole), most_probable(whole, self.active)
 
     def of_all(self, planes: np.ndarray) -> np.ndarray:
         """Returns the probability of a prediction: [H, W] of a single object, else [N, H, W].
@@ -388,12 +363,6 @@ class SegmenterBase(ABC):
         at = {tracked.label: plane for tracked, plane in zip(self._objects, planes, strict=True)}
         blank = np.zeros(planes.shape[1:], np.float32)
         return np.stack([at.get(tracked.label, blank) for tracked in self._known])
-
-
-def object_ids(*masks: np.ndarray | None) -> list[int]:
-    """Returns the ids in masks, uint8 [H, W], ascending, without background and void."""
-    found = {int(i) for mask in masks if mask is not None for i in np.unique(mask)}
-    return sorted(found - {0, VOID})
 
 
 def _views_of(label: int, seen: list[Annotated]) -> list[Annotated]:

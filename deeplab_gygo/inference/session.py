@@ -12,7 +12,7 @@ from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.frame_store import FrameStore
 from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
-from deeplab_gygo.io.masks import VOID, check_first_mask
+from deeplab_gygo.io.masks import check_first_mask, object_ids
 from deeplab_gygo.io.sequence import MaskSource, Sequence
 
 
@@ -80,9 +80,9 @@ class Session:
 
         Args:
             frame: Index of the frame, from 0.
-            mask: File, or bool or uint8 [H, W] of object ids, of the size of the frames. It speaks
-                for the objects in it; an empty one says that all objects are absent. None removes
-                the mask of the frame.
+            mask: File, or bool or uint8 [H, W] of object ids, of the size of the frames. It
+                annotates the objects in it; an empty one is of absent objects. None removes the
+                mask of the frame.
 
         Raises:
             InputError: The mask is absent, damaged, full, or does not fit the frames.
@@ -141,11 +141,11 @@ class Session:
         frames = len(self.sequence)
         if not all(self._results.holds(index) for index in range(frames)):
             return range(frames)
-        labels = {int(i) for mask in self._masks.values() for i in np.unique(mask)} - {0, VOID}
+        labels = object_ids(*self._masks.values())
 
         def bounds(index: int) -> bool:
-            shown = {int(i) for i in np.unique(self._masks[index])} - {0, VOID}
-            return index not in self._changed and (not shown or shown == labels)
+            shown = object_ids(self._masks[index])
+            return index not in self._changed and shown in ([], labels)
 
         fixed = [index for index in sorted(self._masks) if bounds(index)]
         if not self._changed:

@@ -84,7 +84,7 @@ def sequence_from_folder(
         folder: The folder.
         name: Name of the sequence; by default that of the folder.
         annotations: Masks by frame index, or a folder of masks named as the frames.
-        exclude: Files that are no frames, as a mask that lies among them; so are those of
+        exclude: Files that are no frames, such as a mask in their folder; so are those of
             `annotations` by index.
 
     Returns:

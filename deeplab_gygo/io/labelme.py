@@ -37,12 +37,12 @@ _NO_AREA = frozenset({"line", "linestrip", "point", "points"})
 
 
 def is_labelme(path: str | Path) -> bool:
-    """Checks whether a JSON file may have the shapes of labelme: it is not parsed.
+    """Checks whether a JSON file has a list of `shapes`, as those of labelme; it is not parsed.
 
     Raises:
         InputError: The file is absent or too large.
     """
-    return b'"shapes"' in read_bytes(Path(path))
+    return re.search(rb'"shapes"\s*:\s*\[', read_bytes(Path(path))) is not None
 
 
 def read_labelme(
@@ -214,7 +214,7 @@ def _objects(shapes: list[dict[str, Any]]) -> list[_Object]:
 
 
 def _notes_of_objects(objects: list[_Object], ids: dict[_Object, int]) -> list[str]:
-    """Describes the ids, and labels whose shapes were merged because no group tells them apart."""
+    """Describes the ids, and labels whose shapes were merged because they have no group."""
     notes = []
     shown = {}
     for label, group in ids:

@@ -33,6 +33,7 @@ __all__ = [
     "check_first_mask",
     "davis_palette",
     "fit_mask",
+    "object_ids",
     "read_mask",
     "write_mask",
 ]
@@ -173,6 +174,17 @@ class MaskReader:
         for note in notes:
             logger.info("%s: %s", path, note)
         return analyze_picture(picture, self.mask_format, path, lossy=lossy)
+
+
+def object_ids(*masks: np.ndarray) -> list[int]:
+    """Returns the ids in masks, uint8 [H, W], ascending, without background and void.
+
+    Example:
+        >>> object_ids(np.array([[0, 2], [1, 255]], np.uint8))
+        [1, 2]
+    """
+    found = {int(label) for mask in masks for label in np.unique(mask)}
+    return sorted(found - {0, VOID})
 
 
 def read_mask(

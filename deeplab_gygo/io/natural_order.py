@@ -111,7 +111,7 @@ def _meanings_of_signs(stems: list[str]) -> list[Set[str]]:
         for place, signs in places.items()
         if "+" in signs or any(text.startswith(f"{place}0") for text in skeletons)
     }
-    # After a letter or a digit a dash separates; in a_-1 and a_-2 nothing tells.
+    # After a letter or a digit a dash separates; a_-1 and a_-2 are ambiguous.
     doubtful = {place for place in places if not place[-1:].isalnum()} - signed
     return [signed, signed | doubtful] if doubtful else [signed]
 

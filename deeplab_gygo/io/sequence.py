@@ -79,6 +79,9 @@ class Sequence(ABC):
     read_once: ClassVar[bool] = False
     """Whether the frames can be iterated only once."""
 
+    random_access: bool = False
+    """Whether any frame costs one decoding."""
+
     pixel_aspect: Fraction = Fraction(1)
 
     def __init__(
@@ -199,6 +202,8 @@ class Sequence(ABC):
 
 class IndexedSequence(Sequence):
     """A sequence whose frames are read one by one, in any order, by `_read`."""
+
+    random_access = True
 
     def __iter__(self) -> Iterator[Frame]:
         return (self.frame(index) for index in range(len(self)))

@@ -242,15 +242,15 @@ def open_input(
 ) -> Sequence:
     """Opens a video, a folder of frames, an animation, or an image as a clip of one frame.
 
-    An animated WebP or PNG, or a TIFF file of several pages, is told from a single image by its
-    content. A folder that holds nothing but an animation is opened as that.
+    An animated WebP or PNG, or a TIFF file of several pages, is distinguished from a single image
+    by its content. A folder that holds nothing but an animation is opened as that.
 
     Args:
         path: The file or folder.
         name: Name of the sequence; by default that of the folder, or of the file without suffix.
         annotations: Masks by frame index, or a folder of masks named as the frames.
         keep_going: As in `open_video`; images must be intact.
-        exclude: Files in the folder that are no frames, as a mask that lies among them; so are
+        exclude: Files in the folder that are no frames, such as a mask in their folder; so are
             those of `annotations` by index.
 
     Returns:

@@ -14,10 +14,10 @@ import numpy as np
 
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.io.listing import list_images
-from deeplab_gygo.io.masks import VOID, check_first_mask
+from deeplab_gygo.io.masks import check_first_mask, object_ids
 from deeplab_gygo.io.prefetch import prefetched
 from deeplab_gygo.io.reading import check_regular
-from deeplab_gygo.io.sequence import Frame, IndexedSequence, Sequence
+from deeplab_gygo.io.sequence import Frame, Sequence
 from deeplab_gygo.io.video import open_input
 from deeplab_gygo.runs.given_masks import (
     MEMORY,
@@ -76,8 +76,8 @@ class Clip:
     @property
     def object_ids(self) -> list[int]:
         """Ids of the objects in the masks; `[1]` without a mask."""
-        found = {int(i) for each in self.annotations.values() for i in np.unique(each.mask)}
-        return sorted(found - {0, VOID}) if self.annotations else [1]
+        masks = [each.mask for each in self.annotations.values()]
+        return object_ids(*masks) if masks else [1]
 
     def hashes(self) -> dict[str, str]:
         """Returns the SHA-256 of `input` and `mask`, hexadecimal.
@@ -169,7 +169,7 @@ def open_clip(
             )
         return Clip(sequence)
     given = read_given_masks(mask, sequence, frame, mask_format)
-    # In zero-shot a mask only says where to start, for scores.
+    # In zero-shot a mask only sets where to start, for scores.
     return Clip(sequence, given, both_ways and needs_mask)
 
 
@@ -223,14 +223,15 @@ def _joining(sequence: Sequence, start: int, multi_object: bool) -> dict[int, An
     first = sequence.annotation(start)
     check_first_mask(first, sequence.size, sequence.annotations[start])
     masks = {start: Annotation(first, _source(sequence, start))}
-    known = np.unique(first)
+    known = set(object_ids(first))
     for index in sorted(sequence.annotations) if multi_object else ():
         if index > start:
             mask = sequence.annotation(index)
-            new = np.setdiff1d(np.unique(mask), [*known, 0, VOID])
-            if new.size:
-                masks[index] = Annotation(mask * np.isin(mask, new), _source(sequence, index))
-                known = np.union1d(known, new)
+            new = set(object_ids(mask)) - known
+            if new:
+                shown = mask * np.isin(mask, list(new))
+                masks[index] = Annotation(shown, _source(sequence, index))
+                known |= new
     return masks
 
 
@@ -251,7 +252,7 @@ class ClipStream(Sequence):
         source = clip.sequence
         masks = {index: each.mask for index, each in clip.annotations.items()}
         super().__init__(source.name, source.source, source.size, source.frame_names, masks)
-        self.random_access = isinstance(source, IndexedSequence)
+        self.random_access = source.random_access
         self._clip, self._ahead = clip, ahead
         self._frames: Generator[Frame] | None = None
         self._pending: deque[Frame] = deque()

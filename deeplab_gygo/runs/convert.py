@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from deeplab_gygo.io.masks import VOID, read_mask
 from deeplab_gygo.io.names import expanded, safe_relative
 from deeplab_gygo.io.output_folder import check_new_folder, resolved
 from deeplab_gygo.io.reading import read_json
+from deeplab_gygo.runs.progress_displays import NoProgress, Progress
 from deeplab_gygo.runs.result_files import (
     MASK_FOLDER,
     RECORD_NAME,
@@ -63,7 +65,7 @@ def convert(
     out: str | Path,
     *,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int], Progress] = lambda total: NoProgress(),
 ) -> list[Path]:
     """Converts the masks of a result to another format.
 
@@ -73,7 +75,7 @@ def convert(
             `DATASET_KINDS`, and a folder each in the others.
         out: Folder to make. It appears when it is complete.
         overwrite: Replace what an earlier conversion wrote there; other files never are.
-        progress: Called with the number of written frames and that of all.
+        progress: Makes what shows the progress, from the number of frames.
 
     Returns:
         The files.
@@ -95,7 +97,7 @@ def convert(
     total, done = sum(len(found.masks) for found in results), 0
     clips = [_inspect_masks(found) for found in results]
     together = to in DATASET_KINDS or len(clips) == 1
-    with replacing_folder(target, check=check) as side:
+    with replacing_folder(target, check=check) as side, closing(progress(total)) as shown:
         for group in [clips] if together else [[clip] for clip in clips]:
             place = side if together else side / group[0].clip
             with DatasetWriter(to, place, group) as writer:
@@ -104,8 +106,7 @@ def convert(
                     for name, mask in _read_masks(found, clip.size):
                         writer.write(clip.clip, name, mask)
                         done += 1
-                        if progress is not None:
-                            progress(done, total)
+                        shown.update(done)
         files = hash_files(side)
         _write_list(side, to, source, files)
     return [target / name for name in files]

@@ -28,7 +28,6 @@ class ClipProgress:
         name: Name of the clip.
         frames: Number of frames that get a mask.
         objects: Number of objects.
-        start: Number of those frames that an earlier run has segmented.
         keep: Whether full bars, or lines at the end, remain.
         stream: As in `make_progress`.
         clock: As in `make_progress`.
@@ -41,11 +40,11 @@ class ClipProgress:
     """
 
     def __init__(
-        self, kind: ProgressKind, name: str, frames: int, *, objects: int = 1, start: int = 0,
+        self, kind: ProgressKind, name: str, frames: int, *, objects: int = 1,
         keep: bool = True, stream: TextIO | None = None, clock: Clock = time.monotonic,
     ):  # fmt: skip
         self._kind, self._name, self._frames, self._objects = kind, name, frames, objects
-        self._done, self._object, self._keep = start, 0, keep
+        self._done, self._object, self._keep = 0, 0, keep
         self._stream, self._clock = stream, clock
         self._begun = self._before = clock()
         self._tuning: Progress | None = None
@@ -68,7 +67,7 @@ class ClipProgress:
     def segmented(self) -> None:
         """Counts a frame."""
         if self._running is None:
-            count = Count("segment", "frame", self._frames, self._done, self._keep, self._name)
+            count = Count("segment", "frame", self._frames, 0, self._keep, self._name)
             count.values["clip"] = self._name
             self._running = self._begin(count)
         self._done += 1

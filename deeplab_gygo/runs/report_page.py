@@ -7,13 +7,16 @@ import os
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deeplab_gygo.errors import DependencyError, UsageError
 from deeplab_gygo.inference.confidence import DOUBTFUL
 from deeplab_gygo.io.atomic import replacing, storage_error
 from deeplab_gygo.io.escaping import printable
 from deeplab_gygo.runs.progress_displays import duration
+
+if TYPE_CHECKING:
+    import jinja2
 
 REPORT_NAME = "report.html"
 
@@ -29,6 +32,19 @@ def require_packages() -> None:
         raise DependencyError("jinja2", "report", "A report")
 
 
+def page_environment(package: str) -> jinja2.Environment:
+    """Returns the environment of the HTML templates of a package: every text is escaped."""
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(str(resources.files(package) / "templates")),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+
+
 def render(template: str, **values: Any) -> str:
     """Fills a template; every text is escaped, control characters are made visible.
 
@@ -36,17 +52,9 @@ def render(template: str, **values: Any) -> str:
         DependencyError: Jinja2 is not installed.
     """
     require_packages()
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(str(resources.files(__package__) / "templates")),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        # Not what a macro made, which is of a subclass.
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
+    environment = page_environment(str(__package__))
+    # Not what a macro made, which is of a subclass.
+    environment.finalize = lambda value: printable(value) if type(value) is str else value
     environment.filters |= {"number": _number, "duration": duration, "bytes": _bytes}
     return environment.get_template(template).render(
         generator=GENERATOR, threshold=DOUBTFUL, **values

@@ -1,4 +1,4 @@
-"""Kinds of files and formats of masks that are told apart by rule: palettes, layers, named ones."""
+"""Kinds of files and formats of masks that a rule distinguishes: palettes, layers, named ones."""
 
 from __future__ import annotations
 

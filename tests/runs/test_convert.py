@@ -13,6 +13,7 @@ from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.io.annotations import ANNOTATION_KINDS, DATASET_KINDS, read_annotation
 from deeplab_gygo.io.masks import read_mask, write_mask
 from deeplab_gygo.runs.convert import LIST_NAME, convert
+from deeplab_gygo.runs.progress_displays import NoProgress
 from deeplab_gygo.runs.run_record import RunRecord
 
 SIZE = (24, 32)
@@ -165,13 +166,16 @@ def test_only_an_earlier_conversion_is_replaced(tmp_path):
 def test_an_error_leaves_nothing_behind(tmp_path):
     _result(tmp_path / "res")
 
-    def stop(done, total):
-        assert total == 3
-        if done == 2:
-            raise KeyboardInterrupt
+    class Stop(NoProgress):
+        def __init__(self, total):
+            assert total == 3
+
+        def update(self, done):
+            if done == 2:
+                raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        convert(tmp_path / "res", "yolo", tmp_path / "out", progress=stop)
+        convert(tmp_path / "res", "yolo", tmp_path / "out", progress=Stop)
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == ["res"]
 
 

@@ -106,7 +106,7 @@ class Yolo:
         for object_id, rows, columns in object_boxes(mask):
             outline = joined(outlines(mask[rows, columns] == object_id))
             points = (outline + (columns.start, rows.start)) / (mask.shape[1], mask.shape[0])
-            # A thousandth of a pixel of the largest image, and pixels are told by their centers.
+            # A thousandth of a pixel of the largest image, and pixels are decided by their centers.
             lines.append(" ".join([str(object_id - 1), *(f"{v:.8g}" for v in points.ravel())]))
         text = "".join(f"{line}\n" for line in lines)
         (self._folder / f"{name}.txt").write_text(text, encoding="ascii")
