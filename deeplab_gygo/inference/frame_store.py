@@ -40,10 +40,9 @@ class FrameStore:
         """Returns what was kept by `begin`; None for nothing."""
         return self._read(_INITIAL)
 
-    def begin(self, state: Mapping[str, np.ndarray] | None) -> None:
+    def begin(self, state: Mapping[str, np.ndarray]) -> None:
         """Keeps what a segmenter computed at the annotated frames."""
-        if state is not None:
-            self._write(_INITIAL, state)
+        self._write(_INITIAL, state)
 
     def state(self) -> dict[str, np.ndarray]:
         """Returns the state that the last frame of `indices` left."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 from deeplab_gygo.io.sequence import Frame, Sequence
+
+if TYPE_CHECKING:
+    from deeplab_gygo.inference.frame_store import FrameStore
 
 ProgressCallback = Callable[[int, int, float], None]
 """`progress(step, steps, loss)`, called after every fine-tuning step."""
@@ -74,9 +77,26 @@ class Segmenter(Protocol):
         ...
 
     def run(
-        self, sequence: Sequence, progress: ProgressCallback | None = None
+        self,
+        sequence: Sequence,
+        progress: ProgressCallback | None = None,
+        *,
+        backwards: bool = False,
+        store: FrameStore | None = None,
+        span: range | None = None,
     ) -> Iterator[Prediction]:
-        """Segments a sequence from its first annotated frame on, as a stream."""
+        """Segments a sequence from its annotated frames, as a stream.
+
+        Args:
+            sequence: Frames and annotations.
+            progress: Called after every fine-tuning step.
+            backwards: Whether annotations are propagated to the frames before them too.
+            store: Results and state of a run that may be resumed; None for none.
+            span: Indices of the frames to segment; None for all.
+
+        Yields:
+            One prediction per frame, in order.
+        """
         ...
 
 
