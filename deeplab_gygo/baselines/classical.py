@@ -5,6 +5,7 @@ They have no estimate of their uncertainty: their confidence only reflects how s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 
 from deeplab_gygo.inference.motion import OpticalFlow, moved
-from deeplab_gygo.inference.prediction import Adaptation, ProgressCallback
+from deeplab_gygo.inference.prediction import Adaptation, ProgressCallback, State
 from deeplab_gygo.inference.segmenter_base import Annotated, SegmenterBase, TrackedObject
 from deeplab_gygo.io.config_file import check_choices, check_range
 
@@ -121,6 +122,10 @@ class FlowSegmenter(CopySegmenter):
         self._flow = OpticalFlow(image, 0, _FLOW_PRESETS[self.config.flow_preset])
         return image, mask
 
+    def restore(self, state: State, image: np.ndarray) -> None:
+        super().restore(state, image)
+        self._flow = OpticalFlow(image, 0, _FLOW_PRESETS[self.config.flow_preset])
+
     def _encode(self, images: list[np.ndarray]) -> np.ndarray:
         return self._flow.advance(images[0])
 
@@ -130,8 +135,7 @@ class FlowSegmenter(CopySegmenter):
         return moved(tracked.probability, features)
 
 
-@dataclass
-class _GrabCutState:
+class _GrabCutObject(TrackedObject):
     """GrabCut state of one object.
 
     Attributes:
@@ -141,10 +145,17 @@ class _GrabCutState:
         area: Its number of pixels in the annotated frame.
     """
 
-    background: np.ndarray
-    foreground: np.ndarray
-    mask: np.ndarray
-    area: int
+    def __init__(self, label: int, mask: np.ndarray):
+        super().__init__(label, mask.astype(np.float32))
+        self.mask, self.area = mask, np.count_nonzero(mask)
+        self.background, self.foreground = np.zeros((2, 1, GMM_SIZE))
+
+    def arrays(self) -> State:
+        return {**super().arrays(), "mask": self.mask}
+
+    def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        super().set_arrays(arrays)
+        self.mask = arrays["mask"]
 
 
 class GrabCutSegmenter(CopySegmenter):
@@ -164,50 +175,45 @@ class GrabCutSegmenter(CopySegmenter):
     def _add_object(
         self, seen: list[Annotated], label: int, progress: ProgressCallback | None
     ) -> tuple[TrackedObject, Adaptation]:
-        tracked, adaptation = super()._add_object(seen, label, progress)
         image, mask = seen[0]
-        inside = mask == 1
-        state = _GrabCutState(
-            np.zeros((1, GMM_SIZE)), np.zeros((1, GMM_SIZE)), inside, np.count_nonzero(inside)
-        )
-        trimap = np.where(inside, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
+        tracked = _GrabCutObject(label, mask == 1)
+        trimap = np.where(tracked.mask, cv2.GC_FGD, cv2.GC_BGD).astype(np.uint8)
         # The mixtures are initialized by k-means, which draws from OpenCV's generator.
         cv2.setRNGSeed(0)
         cv2.grabCut(
-            cv2.cvtColor(image, cv2.COLOR_RGB2BGR), trimap, None, state.background,
-            state.foreground, self.config.iterations, cv2.GC_INIT_WITH_MASK,
+            cv2.cvtColor(image, cv2.COLOR_RGB2BGR), trimap, None, tracked.background,
+            tracked.foreground, self.config.iterations, cv2.GC_INIT_WITH_MASK,
         )  # fmt: skip
-        tracked.state = state
-        return tracked, adaptation
+        return tracked, Adaptation()
 
-    def _place(self, tracked: TrackedObject, mask: np.ndarray) -> None:
+    def _place(self, tracked: _GrabCutObject, mask: np.ndarray) -> None:
         super()._place(tracked, mask)
-        tracked.state.mask = mask
+        tracked.mask = mask
 
     def _encode(self, images: list[np.ndarray]) -> np.ndarray:
         return cv2.cvtColor(images[0], cv2.COLOR_RGB2BGR)
 
     def _predict_object(
-        self, features: np.ndarray, position: int, tracked: TrackedObject
+        self, features: np.ndarray, position: int, tracked: _GrabCutObject
     ) -> np.ndarray:
-        state, radius = tracked.state, self.config.search_radius
-        left, top, width, height = cv2.boundingRect(state.mask.astype(np.uint8))
+        radius = self.config.search_radius
+        left, top, width, height = cv2.boundingRect(tracked.mask.astype(np.uint8))
         margin = int(np.ceil(radius)) + 2
         window = (
             slice(max(0, top - margin), top + height + margin),
             slice(max(0, left - margin), left + width + margin),
         )
-        mask = np.ascontiguousarray(state.mask[window], np.uint8)
+        mask = np.ascontiguousarray(tracked.mask[window], np.uint8)
         distance = cv2.distanceTransform(1 - mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         trimap = np.full(mask.shape, cv2.GC_BGD, np.uint8)
         trimap[distance <= radius] = cv2.GC_PR_BGD
         trimap[mask > 0] = cv2.GC_PR_FGD
         cv2.grabCut(
-            np.ascontiguousarray(features[window]), trimap, None, state.background,
-            state.foreground, 1, cv2.GC_EVAL_FREEZE_MODEL,
+            np.ascontiguousarray(features[window]), trimap, None, tracked.background,
+            tracked.foreground, 1, cv2.GC_EVAL_FREEZE_MODEL,
         )  # fmt: skip
-        found = np.zeros(state.mask.shape, np.float32)
+        found = np.zeros(tracked.mask.shape, np.float32)
         found[window] = trimap == cv2.GC_PR_FGD
-        if np.count_nonzero(found) >= MIN_AREA_FRACTION * state.area:
-            state.mask = found > 0
+        if np.count_nonzero(found) >= MIN_AREA_FRACTION * tracked.area:
+            tracked.mask = found > 0
         return found

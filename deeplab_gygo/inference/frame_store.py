@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,35 @@ class FrameStore:
         with open(side, "wb") as file:
             np.savez(file, **values)
         os.replace(side, path)
+
+
+class StoreWriter:
+    """Writes into a store in a thread, while the next frame is segmented.
+
+    Args:
+        store: The store; None where nothing is kept.
+    """
+
+    def __init__(self, store: FrameStore | None):
+        self._store, self._pool = store, ThreadPoolExecutor(1)
+        self._pending: Future[None] | None = None
+
+    def put(self, prediction: Prediction, state: Mapping[str, np.ndarray] | None) -> None:
+        """Keeps a prediction as `FrameStore.put` does; raises the error of the one before."""
+        self._wait()
+        self._pending = self._pool.submit(self._store.put, prediction, state)
+
+    def close(self) -> None:
+        """Waits until all is written."""
+        try:
+            self._wait()
+        finally:
+            self._pool.shutdown()
+
+    def _wait(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
 
 def _packed(plane: np.ndarray) -> np.ndarray:

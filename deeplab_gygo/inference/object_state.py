@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from deeplab_gygo.inference.prediction import State
 from deeplab_gygo.inference.segmenter_base import TrackedObject
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
@@ -66,22 +67,20 @@ class ObjectState(TrackedObject):
     """State of one object of DeepLabV3+.
 
     Attributes:
-        weights: Fine-tuned variables; None for the parent's.
         memory: Memory bank; None where the architecture has none, or nothing is stored yet.
         target_model: Linear target model; None without one, or where the object is too small.
         usual_area: Running area of its mask, pixels.
         age: Frames since the annotated one.
     """
 
-    weights: list[np.ndarray] | None = None
     memory: MemoryBank | None = None
     target_model: TargetModel | None = None
     usual_area: float = 0.0
     age: int = 0
 
-    def initial_arrays(self) -> dict[str, np.ndarray]:
+    def initial_arrays(self) -> State:
         """Returns what the annotated frames gave: weights, target model, memories."""
-        arrays = {f"weights/{i}": np.asarray(value) for i, value in enumerate(self.weights or [])}
+        arrays = super().initial_arrays()
         if self.target_model is not None:
             arrays["target"] = self.target_model.values
         if self.memory is not None:
@@ -90,25 +89,22 @@ class ObjectState(TrackedObject):
 
     def set_initial_arrays(self, arrays: Mapping[str, np.ndarray], capacity: int) -> None:
         """Sets what `initial_arrays` returned; `capacity` is that of the memory."""
-        count = sum(name.startswith("weights/") for name in arrays)
-        self.weights = [arrays[f"weights/{i}"] for i in range(count)] or None
+        self.set_weights(arrays)
         if "target" in arrays:
             values = arrays["target"][0]
             self.target_model = TargetModel(values[:-1], float(values[-1]))
         annotated = _memories("annotated", arrays)
         self.memory = MemoryBank(annotated, capacity) if annotated else None
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> State:
         """Returns what the newest frame left."""
         numbers = np.array([self.confidence, self.usual_area, self.age], np.float64)
         later = [] if self.memory is None else list(self.memory.later)
-        return {
-            "probability": self.probability, "numbers": numbers, **_memory_arrays("later", later)
-        }  # fmt: skip
+        return super().arrays() | {"numbers": numbers} | _memory_arrays("later", later)
 
     def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Sets what `arrays` returned."""
-        self.probability = arrays["probability"]
+        super().set_arrays(arrays)
         self.confidence, self.usual_area = (float(value) for value in arrays["numbers"][:2])
         self.age = int(arrays["numbers"][2])
         if self.memory is not None:
@@ -128,7 +124,7 @@ class ObjectState(TrackedObject):
         return np.count_nonzero(self.probability > threshold) < fraction * self.usual_area
 
 
-def _memory_arrays(name: str, memories: list[Memory]) -> dict[str, np.ndarray]:
+def _memory_arrays(name: str, memories: list[Memory]) -> State:
     """Returns keys and values of memories as named arrays."""
     kinds = ("keys", "values")
     return {
@@ -142,14 +138,3 @@ def _memories(name: str, arrays: Mapping[str, np.ndarray]) -> list[Memory]:
     """Returns the memories of `_memory_arrays`."""
     count = sum(key.startswith(f"{name}/") for key in arrays) // 2
     return [(arrays[f"{name}/{i}/keys"], arrays[f"{name}/{i}/values"]) for i in range(count)]
-
-
-def joined(arrays: Mapping[int, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Joins the arrays of objects, by the id of each."""
-    return {f"{i}/{name}": value for i, of_one in arrays.items() for name, value in of_one.items()}
-
-
-def of_object(label: int, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the arrays of one object."""
-    prefix = f"{label}/"
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

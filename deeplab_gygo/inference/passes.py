@@ -22,8 +22,8 @@ import numpy as np
 
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.inference.confidence import expected_jaccard
-from deeplab_gygo.inference.frame_store import FrameStore
-from deeplab_gygo.inference.prediction import Prediction, ProgressCallback, Resumable
+from deeplab_gygo.inference.frame_store import FrameStore, StoreWriter
+from deeplab_gygo.inference.prediction import Prediction, ProgressCallback
 from deeplab_gygo.io.masks import object_ids
 from deeplab_gygo.io.sequence import Frame, Sequence
 from deeplab_gygo.io.writers import as_bytes
@@ -70,9 +70,7 @@ class ClipRun:
         before = range(span.start, self._last)
         self._backwards = backwards and any(index not in self._masks for index in before)
         self._start, self._stop = span.start if self._backwards else self._first, span.stop
-        self._store = store if isinstance(segmenter, Resumable) else None
-        # That of an earlier result, whatever the method.
-        self._kept = None if store is None else store.backward()
+        self._store = store
 
     def run(self) -> Iterator[Prediction]:
         """Yields one prediction per frame, in order."""
@@ -86,7 +84,7 @@ class ClipRun:
             yield from self._pass(frames, self._store)
             return
         with tempfile.TemporaryDirectory(prefix="deeplab_gygo-") as scratch:
-            kept = self._kept or FrameStore(scratch, descending=True)
+            kept = (self._store or FrameStore(scratch)).backward()
             reverse = reversed_frames(self._sequence, self._last, self._start)
             for _ in self._pass(reverse, kept):
                 pass
@@ -119,14 +117,20 @@ class ClipRun:
 
     def _pass(self, frames: Iterator[Frame], store: FrameStore | None) -> Iterator[Prediction]:
         """Propagates along frames, the first of which is annotated."""
-        segmenter, resumable = self._segmenter, isinstance(self._segmenter, Resumable)
+        with closing(StoreWriter(store)) as writer:
+            yield from self._kept_pass(frames, store, writer)
+
+    def _kept_pass(
+        self, frames: Iterator[Frame], store: FrameStore | None, writer: StoreWriter
+    ) -> Iterator[Prediction]:
+        segmenter = self._segmenter
         done = set() if store is None else store.indices()
         size = 1 if self._sequence.read_once else segmenter.batch_size
         begun, replayed, before = False, False, None
 
         def keep(prediction: Prediction) -> Prediction:
             if store is not None:
-                store.put(prediction, segmenter.state() if resumable else None)
+                writer.put(prediction, segmenter.state())
             return prediction
 
         def kept(frame: Frame) -> Prediction:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class Segmenter(Protocol):
         backwards: bool = False,
         store: FrameStore | None = None,
         span: range | None = None,
-    ) -> Iterator[Prediction]:
+    ) -> Generator[Prediction]:
         """Segments a sequence from its annotated frames, as a stream.
 
         Args:
@@ -104,27 +104,12 @@ State = dict[str, np.ndarray]
 """State of a segmenter as named arrays."""
 
 
-@runtime_checkable
-class Resumable(Protocol):
-    """A segmenter whose interrupted run can be resumed, with the same masks."""
+def joined(arrays: Mapping[int, State]) -> State:
+    """Joins the arrays of objects, by the id of each."""
+    return {f"{i}/{name}": value for i, of_one in arrays.items() for name, value in of_one.items()}
 
-    def initial_state(self) -> State:
-        """Returns what the beginning of the sequence computed, for `resume`."""
-        ...
 
-    def state(self) -> State:
-        """Returns the state that the newest frame left, for `restore`."""
-        ...
-
-    def resume(self, state: State) -> None:
-        """Makes the next beginning of the sequence take what an interrupted run computed."""
-        ...
-
-    def restore(self, state: State, image: np.ndarray) -> None:
-        """Restores the state that a frame left.
-
-        Args:
-            state: Of `state`.
-            image: uint8 [H, W, 3] RGB, the frame before the next batch.
-        """
-        ...
+def of_object(label: int, state: Mapping[str, np.ndarray]) -> State:
+    """Returns the arrays of one object."""
+    prefix = f"{label}/"
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +17,12 @@ from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.adapter import DecoderTuner
 from deeplab_gygo.inference.components import keep_near
 from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.frame_store import FrameStore
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.inference.initializer import ObjectInitializer
 from deeplab_gygo.inference.motion import OpticalFlow, moved
 from deeplab_gygo.inference.network import EncoderFn, Features, ForwardPass
-from deeplab_gygo.inference.object_state import MemoryBank, ObjectState, joined, of_object
+from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
 from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback, State
 from deeplab_gygo.inference.propagation import Propagation
 from deeplab_gygo.inference.segmenter_base import Annotated, SegmenterBase
@@ -106,7 +106,6 @@ class DeepLabSegmenter(SegmenterBase):
         self._initializer = ObjectInitializer(
             parent, config, self._network, self._tuner, self._guide, seed
         )
-        self._resumed: State | None = None
         self._annotated_count = 1
         self._seen: list[tuple[ObjectState, Features]] = []
         self.enlarges = True
@@ -193,44 +192,20 @@ class DeepLabSegmenter(SegmenterBase):
         progress: ProgressCallback | None = None,
     ) -> Adaptation:
         self._annotated_count = min(len(annotated), self.config.num_views)
-        try:
-            done = super().begin_all(annotated, name, progress)
-            if self._resumed is not None:
-                steps, seconds, *losses = (float(value) for value in self._resumed["adaptation"])
-                done = self.adaptation = Adaptation(int(steps), losses, seconds)
-                self.warnings = json.loads(self._resumed["warnings"].tobytes())
-                self._active = None  # The network has the parent's weights.
-        finally:
-            self._resumed = None
-        return done
-
-    def initial_state(self) -> State:
-        done = self.adaptation
-        state = {
-            "adaptation": np.array([done.steps, done.seconds, *done.losses]),
-            "warnings": np.frombuffer(json.dumps(self.warnings).encode(), np.uint8),
-        }
-        return state | joined({t.label: t.initial_arrays() for t in self._known})
+        return super().begin_all(annotated, name, progress)
 
     def state(self) -> State:
-        state = joined({t.label: t.arrays() for t in self._objects})
+        state = super().state()
         if self._window is not None:
             state["window"] = np.array([self._window.left, self._window.top, self._window.zoom])
         return state
-
-    def resume(self, state: State) -> None:
-        self._resumed = state
 
     def restore(self, state: State, image: np.ndarray) -> None:
         if self._window is not None:
             left, top, zoom = (float(value) for value in state["window"])
             self._window = replace(self._window, left=left, top=top, zoom=zoom)
             image = self._window.crop(image)
-        self._objects = []
-        for tracked in self._known:
-            if arrays := of_object(tracked.label, state):
-                tracked.set_arrays(arrays)
-                self._objects.append(tracked)
+        super().restore(state, image)
         if self._flow is not None:
             self._flow = OpticalFlow(image)
 
@@ -304,10 +279,6 @@ class DeepLabSegmenter(SegmenterBase):
         image, mask = seen[0]
         if mask is None:
             return ObjectState(label, np.zeros(image.shape[:2], np.float32)), Adaptation()
-        if self._resumed is not None:
-            tracked = ObjectState(label, np.zeros(mask.shape, np.float32))
-            tracked.set_initial_arrays(of_object(label, self._resumed), self.config.memory_frames)
-            return tracked, Adaptation()
         tracked, adaptation, warnings = self._initializer.initialize(
             seen, label, self._propagation, progress
         )
@@ -315,17 +286,28 @@ class DeepLabSegmenter(SegmenterBase):
         self.warnings += warnings
         return tracked, adaptation
 
+    def _resume_object(
+        self, seen: list[Annotated], label: int, arrays: Mapping[str, np.ndarray]
+    ) -> ObjectState:
+        tracked = ObjectState(label, np.zeros(seen[0][1].shape, np.float32))
+        tracked.set_initial_arrays(arrays, self.config.memory_frames)
+        return tracked
+
     def _without_mask(
-        self, sequence: Sequence, start: int, first: Frame, frames: Iterator[Frame]
+        self,
+        sequence: Sequence,
+        start: int,
+        frames: Iterator[Frame],
+        store: FrameStore | None,
     ) -> Iterator[Prediction]:
         config = self.config
         one_pass = not config.zero_shot_anchor_frames or sequence.read_once
         if one_pass or not self._parent.config.memory:
-            yield from super()._without_mask(sequence, start, first, frames)
+            yield from super()._without_mask(sequence, start, frames, store)
             return
         two_pass = TwoPassSegmenter(self._network, config, self._geometry)
         with closing(sequence.preview(start)) as preview:
-            for prediction in two_pass.run(chain([first], frames), preview, self._checked_image):
+            for prediction in two_pass.run(frames, preview, self._checked_image, store):
                 self.adaptation = Adaptation(seconds=two_pass.seconds)
                 yield prediction
 

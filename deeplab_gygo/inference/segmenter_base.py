@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, ClassVar
 
 import numpy as np
 
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.inference.confidence import expected_jaccard
-from deeplab_gygo.inference.frame_store import FrameStore
+from deeplab_gygo.inference.frame_store import FrameStore, StoreWriter
 from deeplab_gygo.inference.passes import ClipRun, first_of, most_probable
-from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
+from deeplab_gygo.inference.prediction import (
+    Adaptation,
+    Prediction,
+    ProgressCallback,
+    State,
+    joined,
+    of_object,
+)
 from deeplab_gygo.io.masks import VOID, check_first_mask, object_ids
 from deeplab_gygo.io.sequence import Frame, Sequence
 
@@ -32,16 +41,35 @@ class TrackedObject:
         probability: float32 [H, W] in 0..1 of the last frame, after the objects competed.
         confidence: Expected J of the last prediction, 0..1.
         state: State that the method keeps of it.
+        weights: Fine-tuned variables; None for the parent's.
     """
 
     label: int
     probability: np.ndarray
     confidence: float = 1.0
     state: Any = None
+    weights: list[Any] | None = None
 
     def update(self, probability: np.ndarray, threshold: float) -> None:
         """Stores the probability of the newest frame."""
         self.probability = probability
+
+    def initial_arrays(self) -> State:
+        """Returns what the annotated frames gave and is not computed again by a resumed run."""
+        return {f"weights/{i}": np.asarray(value) for i, value in enumerate(self.weights or [])}
+
+    def set_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Sets the weights that `initial_arrays` returned."""
+        count = sum(name.startswith("weights/") for name in arrays)
+        self.weights = [arrays[f"weights/{i}"] for i in range(count)] or None
+
+    def arrays(self) -> State:
+        """Returns what the newest frame left."""
+        return {"probability": self.probability}
+
+    def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Sets what `arrays` returned."""
+        self.probability = arrays["probability"]
 
 
 class SegmenterBase(ABC):
@@ -68,6 +96,7 @@ class SegmenterBase(ABC):
         self._size: tuple[int, int] | None = None
         self._known: list[Any] = []
         self._objects: list[Any] = []
+        self._interrupted: State | None = None
         self.adaptation = Adaptation()
         self.warnings: list[str] = []
 
@@ -98,6 +127,18 @@ class SegmenterBase(ABC):
         Returns:
             The object and a summary of its fine-tuning.
         """
+
+    def _resume_object(
+        self, seen: list[Annotated], label: int, arrays: Mapping[str, np.ndarray]
+    ) -> TrackedObject:
+        """Initializes an object by what an interrupted run computed; here by computing it again.
+
+        Args:
+            seen: As in `_add_object`.
+            label: Id of the object.
+            arrays: Its `initial_arrays`.
+        """
+        return self._add_object(seen, label, None)[0]
 
     def _place(self, tracked: Any, mask: np.ndarray) -> None:
         """Puts an object where a mask, bool [H, W], shows it."""
@@ -177,6 +218,7 @@ class SegmenterBase(ABC):
         image, mask = next(((i, m) for i, m in frames if m is not None and m.any()), frames[0])
         # A sequence that is refused has not begun.
         self._size, self._known, self._objects = None, [], []
+        interrupted, self._interrupted = self._interrupted, None
         self.adaptation, self.warnings = Adaptation(), []
         if self._needs_mask:
             if mask is None:
@@ -192,7 +234,11 @@ class SegmenterBase(ABC):
         done = []
         masks = [mask for _, mask in seen if mask is not None]
         for label in object_ids(*masks) if self._needs_mask else [1]:
-            tracked, adaptation = self._add_object(_views_of(label, seen), label, progress)
+            views = _views_of(label, seen)
+            if interrupted is not None:
+                self._known.append(self._resume_object(views, label, of_object(label, interrupted)))
+                continue
+            tracked, adaptation = self._add_object(views, label, progress)
             self._known.append(tracked)
             done.append(adaptation)
         self._size = image.shape[:2]
@@ -205,7 +251,41 @@ class SegmenterBase(ABC):
             [loss for a in done for loss in a.losses],
             sum(a.seconds for a in done),
         )
+        if interrupted is not None:
+            steps, seconds, *losses = (float(value) for value in interrupted["adaptation"])
+            self.adaptation = Adaptation(int(steps), losses, seconds)
+            self.warnings = json.loads(interrupted["warnings"].tobytes())
         return self.adaptation
+
+    def initial_state(self) -> State:
+        """Returns what the beginning of the sequence computed, for `resume`."""
+        done = self.adaptation
+        state = {
+            "adaptation": np.array([done.steps, done.seconds, *done.losses]),
+            "warnings": np.frombuffer(json.dumps(self.warnings).encode(), np.uint8),
+        }
+        return state | joined({t.label: t.initial_arrays() for t in self._known})
+
+    def resume(self, state: State) -> None:
+        """Makes the next beginning of the sequence take what an interrupted run computed."""
+        self._interrupted = state
+
+    def state(self) -> State:
+        """Returns the state that the newest frame left, for `restore`."""
+        return joined({t.label: t.arrays() for t in self._objects})
+
+    def restore(self, state: State, image: np.ndarray) -> None:
+        """Restores the state that a frame left.
+
+        Args:
+            state: Of `state`.
+            image: uint8 [H, W, 3] RGB, the frame before the next batch.
+        """
+        self._objects = []
+        for tracked in self._known:
+            if arrays := of_object(tracked.label, state):
+                tracked.set_arrays(arrays)
+                self._objects.append(tracked)
 
     def place(self, image: np.ndarray, mask: np.ndarray, *, anew: bool = False) -> None:
         """Puts the objects of a mask where it shows them, and the others nowhere if it is empty.
@@ -251,7 +331,7 @@ class SegmenterBase(ABC):
         backwards: bool = False,
         store: FrameStore | None = None,
         span: range | None = None,
-    ) -> Iterator[Prediction]:
+    ) -> Generator[Prediction]:
         """Segments a sequence, annotated frames included (whose masks are returned unchanged).
 
         Args:
@@ -275,16 +355,36 @@ class SegmenterBase(ABC):
         frames = islice(iter(sequence), start, None)
         first = first_of(frames, sequence)
         self.begin(first, None, progress)
-        yield from self._without_mask(sequence, start, first, frames)
+        yield from self._without_mask(sequence, start, chain([first], frames), store)
 
     def _without_mask(
-        self, sequence: Sequence, start: int, first: Frame, frames: Iterator[Frame]
+        self,
+        sequence: Sequence,
+        start: int,
+        frames: Iterator[Frame],
+        store: FrameStore | None,
     ) -> Iterator[Prediction]:
-        """Yields the predictions of a segmenter that needs no mask."""
-        yield self.step(first)
+        """Yields the predictions of a segmenter that needs no mask, of independent frames."""
+        done = set() if store is None else store.indices()
         # A stream is segmented as its frames arrive.
         size = 1 if sequence.read_once else self.batch_size
-        yield from self.segmented(frames, size)
+
+        with closing(StoreWriter(store)) as writer:
+
+            def keep(prediction: Prediction) -> Prediction:
+                if store is not None:
+                    writer.put(prediction, {})
+                return prediction
+
+            while done and (batch := list(islice(frames, size))):
+                # Segmented by an interrupted run; batches are those of an undisturbed one.
+                known = [frame for frame in batch if frame.index in done]
+                for frame in known:
+                    done.remove(frame.index)
+                    yield store.prediction(frame.index, frame.name)
+                if len(known) < len(batch):
+                    yield from map(keep, self.predict(batch, skip=len(known)))
+            yield from map(keep, self.segmented(frames, size))
 
     def segmented(self, frames: Iterator[Frame], size: int) -> Iterator[Prediction]:
         """Yields the predictions of frames, segmented in batches of a size."""

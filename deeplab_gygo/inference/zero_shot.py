@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -22,10 +23,11 @@ import numpy as np
 from deeplab_gygo.inference.components import main_component
 from deeplab_gygo.inference.confidence import expected_jaccard
 from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.frame_store import FrameStore, StoreWriter
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.inference.network import Features, ForwardPass
 from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
-from deeplab_gygo.inference.prediction import Prediction
+from deeplab_gygo.inference.prediction import Prediction, State, joined, of_object
 from deeplab_gygo.inference.propagation import Propagation, levels_of, probability_of
 from deeplab_gygo.io.sequence import Frame
 
@@ -45,6 +47,9 @@ ANCHOR_SPACING = 4
 """Minimum distance of anchor frames, frames: neighbors are redundant."""
 
 
+Reader = Callable[[Frame], np.ndarray]
+"""Returns the image of a frame, uint8 [H, W, 3] RGB."""
+
 Encoded = tuple[list[Features], int]
 """Features of a window of frames, per view, and the position of a frame in it."""
 
@@ -59,6 +64,10 @@ class Chunk:
         area: Fraction of every frame that the largest component covers, 0..1.
         other_area: Area of the other components relative to the largest one.
         unguided: Probabilities of every frame, compressed by `_pack`.
+        best: Index of the most confident anchor frame.
+        backward: Probabilities, compressed, and confidences of the frames before it, last first.
+        backward_seconds: Time of each of them.
+        tracked: The object in that anchor, then as the newest frame left it.
     """
 
     images: list[list[np.ndarray]] = field(default_factory=list)
@@ -66,6 +75,10 @@ class Chunk:
     area: list[float] = field(default_factory=list)
     other_area: list[float] = field(default_factory=list)
     unguided: list[bytes] = field(default_factory=list)
+    best: int = 0
+    backward: list[tuple[bytes, float]] = field(default_factory=list)
+    backward_seconds: float = 0.0
+    tracked: ObjectState | None = None
 
 
 class TwoPassSegmenter:
@@ -95,7 +108,8 @@ class TwoPassSegmenter:
         self,
         frames: Iterable[Frame],
         preview: Iterable[Frame],
-        read: Callable[[Frame], np.ndarray],
+        read: Reader,
+        store: FrameStore | None = None,
     ) -> Iterator[Prediction]:
         """Segments a clip.
 
@@ -103,22 +117,44 @@ class TwoPassSegmenter:
             frames: The frames, in order.
             preview: The same frames once more, read ahead of the results.
             read: Returns the image uint8 [H, W, 3] of a frame, or raises `InputError`.
+            store: Results and state of a run that may be resumed; None for none.
 
         Yields:
             One prediction per frame, in order.
         """
         frames, preview = iter(frames), iter(preview)
+        done = set() if store is None else store.indices()
+        state = None if store is None else store.initial_state()
+        position = 0 if state is None else int(state["position"])
+        for frame, _ in zip(islice(frames, position), preview, strict=False):
+            yield store.prediction(frame.index, frame.name)
         while True:
-            started = time.monotonic()
-            chunk = self._first_pass(preview, read)
-            self.seconds += time.monotonic() - started
-            if not chunk.images:
-                return
-            yield from self._second_pass(chunk, islice(frames, len(chunk.images)))
+            if state is not None:
+                chunk = self._resumed(state, store.state(), preview, read, done)
+                state = None
+            else:
+                chunk = self._first_pass(preview, read)
+                if not chunk.images:
+                    return
+                self._propagate_backwards(chunk)
+                if store is not None:
+                    store.begin(self._state(chunk, position))
+            position += len(chunk.images)
+            with closing(StoreWriter(store)) as writer:  # All is written before the next `begin`.
+                for index, frame in enumerate(islice(frames, len(chunk.images))):
+                    if frame.index in done:
+                        yield store.prediction(frame.index, frame.name)
+                        continue
+                    prediction = self._second_pass(chunk, index, frame)
+                    if store is not None:
+                        # Its memory stays as it was at the beginning of the chunk.
+                        newest = replace(chunk.tracked, memory=None)
+                        writer.put(prediction, joined({0: newest.arrays()}))
+                    yield prediction
 
-    def _first_pass(self, preview: Iterator[Frame], read: Callable[[Frame], np.ndarray]) -> Chunk:
+    def _first_pass(self, preview: Iterator[Frame], read: Reader) -> Chunk:
         """Segments the frames of a chunk independently."""
-        chunk, tracked = Chunk(), self._new_object()
+        started, chunk, tracked = time.monotonic(), Chunk(), self._new_object()
         threshold = self._config.threshold
         rest = islice(preview, self._config.CHUNK_SIZE)
         while batch := list(islice(rest, self._config.ENCODE_BATCH)):
@@ -133,6 +169,7 @@ class TwoPassSegmenter:
                 other = float(np.mean(probability > threshold)) / max(area, 1e-9) - 1
                 chunk.other_area.append(other)
                 chunk.unguided.append(_pack(probability))
+        self.seconds += time.monotonic() - started
         return chunk
 
     def _new_object(self) -> ObjectState:
@@ -140,34 +177,83 @@ class TwoPassSegmenter:
         memory = self._anchor.memory if self._anchor is not None else None
         return ObjectState(1, np.zeros(self._geometry.frame, np.float32), memory=memory)
 
-    def _second_pass(self, chunk: Chunk, frames: Iterator[Frame]) -> Iterator[Prediction]:
+    def _propagate_backwards(self, chunk: Chunk) -> None:
+        """Finds the object in the anchors, and segments the frames before the best one."""
         anchors = select_anchors(
             chunk.confidence, chunk.area, self._config.zero_shot_anchor_frames, chunk.other_area
         )
         start = time.monotonic()
-        best = anchors[0] if anchors else 0
-        forward = self._anchored_object(chunk, anchors)
-        backward = replace(forward)
-        known = bool(anchors) or forward.memory is not None
-        propagation = self._guided if known else self._unguided
-        results = []
+        chunk.best = anchors[0] if anchors else 0
+        chunk.tracked = self._anchored_object(chunk, anchors)
+        backward = replace(chunk.tracked)
         self._encoded = {}
-        for index in reversed(range(best)):
-            probability = self._predict(propagation, chunk, index, backward, step=-1)
-            results.append((_pack(probability), backward.confidence))
-        # The frames before the best anchor were segmented last to first: they share the time.
-        each = (time.monotonic() - start) / max(1, best)
-        for index, frame in enumerate(frames):
+        for index in reversed(range(chunk.best)):
+            probability = self._predict(chunk, index, backward, step=-1)
+            chunk.backward.append((_pack(probability), backward.confidence))
+        # Segmented last to first: they share the time.
+        chunk.backward_seconds = (time.monotonic() - start) / max(1, chunk.best)
+
+    def _second_pass(self, chunk: Chunk, index: int, frame: Frame) -> Prediction:
+        """Returns the prediction for a frame; that of the frame before it was the newest one."""
+        if index < chunk.best:
+            packed, confidence = chunk.backward[chunk.best - 1 - index]
+            probability, seconds = probability_of(self._levels(packed)), chunk.backward_seconds
+        else:
             clock = time.monotonic()
-            if index < best:
-                packed, confidence = results.pop()
-                probability, seconds = probability_of(self._levels(packed)), each
-            else:
-                probability = self._predict(propagation, chunk, index, forward)
-                confidence, seconds = forward.confidence, time.monotonic() - clock
-            chunk.images[index], chunk.unguided[index] = [], b""  # No longer needed.
-            mask = (probability > self._config.threshold).astype(np.uint8)
-            yield Prediction(frame.index, frame.name, probability, mask, seconds, confidence)
+            probability = self._predict(chunk, index, chunk.tracked)
+            confidence, seconds = chunk.tracked.confidence, time.monotonic() - clock
+        chunk.images[index], chunk.unguided[index] = [], b""  # No longer needed.
+        mask = (probability > self._config.threshold).astype(np.uint8)
+        return Prediction(frame.index, frame.name, probability, mask, seconds, confidence)
+
+    def _state(self, chunk: Chunk, position: int) -> State:
+        """Returns what is known of a chunk, before which the clip has `position` frames."""
+        objects = {0: chunk.tracked, 1: self._anchor or chunk.tracked}
+        planes = {f"unguided/{i}": packed for i, packed in enumerate(chunk.unguided)}
+        planes |= {f"backward/{i}": packed for i, (packed, _) in enumerate(chunk.backward)}
+        return {
+            "position": np.array(position),
+            "seconds": np.array([self.seconds, chunk.backward_seconds]),
+            "confidence": np.array([confidence for _, confidence in chunk.backward]),
+            **{name: np.frombuffer(packed, np.uint8) for name, packed in planes.items()},
+            **joined({i: {**t.initial_arrays(), **t.arrays()} for i, t in objects.items()}),
+        }
+
+    def _resumed(
+        self, state: State, newest: State, preview: Iterator[Frame], read: Reader, done: set[int]
+    ) -> Chunk:
+        """Returns the chunk of `_state`, as the newest frame left it.
+
+        Args:
+            state: Of `_state`.
+            newest: State that the newest frame left, of this chunk or of the one before.
+            preview: The frames from the first one of the chunk on.
+            read: As in `run`.
+            done: Indices of the frames that were segmented.
+        """
+        self.seconds, each = (float(value) for value in state["seconds"])
+        confidence = state["confidence"].tolist()
+        chunk = Chunk(best=len(confidence), backward_seconds=each)
+        for index, value in enumerate(confidence):
+            chunk.backward.append((state[f"backward/{index}"].tobytes(), value))
+        chunk.tracked, first = (self._object_of(of_object(i, state)) for i in range(2))
+        self._anchor = first if first.memory is not None else None
+        count = sum(name.startswith("unguided/") for name in state)
+        for index, frame in enumerate(islice(preview, count)):
+            chunk.unguided.append(state[f"unguided/{index}"].tobytes())
+            is_needed = index >= chunk.best and frame.index not in done
+            views = self._unguided.inputs([read(frame)]) if is_needed else []
+            chunk.images.append([view[0] for view in views])
+            if frame.index == newest.get("index"):
+                chunk.tracked.set_arrays(of_object(0, state) | of_object(0, newest))
+        return chunk
+
+    def _object_of(self, arrays: State) -> ObjectState:
+        """Returns an object of `_state`."""
+        tracked = ObjectState(1, arrays["probability"])
+        tracked.set_initial_arrays(arrays, self._config.zero_shot_anchor_frames)
+        tracked.set_arrays(arrays)
+        return tracked
 
     def _anchored_object(self, chunk: Chunk, anchors: list[int]) -> ObjectState:
         """Returns an object at its place in the best anchor, with all anchors in its memory."""
@@ -210,12 +296,12 @@ class TwoPassSegmenter:
 
     def _predict(
         self,
-        propagation: Propagation,
         chunk: Chunk,
         index: int,
         tracked: ObjectState,
         step: int = 1,
     ) -> np.ndarray:
+        propagation = self._unguided if tracked.memory is None else self._guided
         if index not in self._encoded:
             size = self._network.window if self._network.fused else 1
             ahead = range(index, index + step * size, step)

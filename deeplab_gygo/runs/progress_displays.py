@@ -32,8 +32,8 @@ class Count:
     """What is counted.
 
     Attributes:
-        event: `fine-tune`, `segment` or `batch`.
-        unit: `step`, `frame` or `clip`.
+        event: What is done, such as `fine-tune`, `segment` or `batch`.
+        unit: `step`, `frame`, `clip` or `sequence`.
         total: Number of units; None if it is not known.
         start: Number of units that were done before and took no time.
         keep: Whether the full bar, or a line at the end, remains.

@@ -33,7 +33,8 @@ _MAX_BYTES = 512 << 20  # a frame with all outputs has about 500 bytes
 COUNTED = (
     "total_seconds: wall time of adaptation and of all frames from decoding to the last byte "
     "written, compilation in the first sequence of a process included; importing and loading the "
-    "network excluded. amortized_fps: frames by total_seconds; the given mask is no frame. "
+    "network excluded; of a resumed run in all its processes, each until the last frame that it "
+    "kept. amortized_fps: frames by total_seconds; the given mask is no frame. "
     "network_seconds: network and post-processing alone"
 )
 """Definition of the times of a record, written into it."""

@@ -12,8 +12,9 @@ from deeplab_gygo import backend
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.inference.confidence import doubtful_frames
 from deeplab_gygo.inference.engines import encoder_in
-from deeplab_gygo.inference.frame_store import FrameStore
 from deeplab_gygo.io.atomic import cache_folder
+from deeplab_gygo.io.scratch import shown
+from deeplab_gygo.io.storage import redacted
 from deeplab_gygo.methods import make_segmenter
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.memory import Memory
@@ -28,7 +29,7 @@ from deeplab_gygo.runs.report import write_clip_report
 from deeplab_gygo.runs.result_files import check_written
 from deeplab_gygo.runs.run_record import RunRecord
 from deeplab_gygo.runs.settings import RunSettings
-from deeplab_gygo.runs.unfinished import UnfinishedRun
+from deeplab_gygo.runs.unfinished import TimedStore, UnfinishedRun
 
 
 class SequenceRunner:
@@ -67,8 +68,7 @@ class SequenceRunner:
         """Segments a clip; the folder appears when it is complete.
 
         Until then the results are in `<out>.partial`. If the run is interrupted they stay there,
-        and the same run goes on after the last whole frame, with the same masks; methods and modes
-        that keep no state begin anew.
+        and the same run goes on after the last whole frame, with the same masks.
 
         Args:
             clip: The clip.
@@ -108,24 +108,26 @@ class SequenceRunner:
         self,
         clip: Clip,
         folder: Path,
-        store: FrameStore,
+        store: TimedStore,
         hashes: dict[str, str],
         progress: ClipProgress,
     ) -> RunRecord:
         """Segments a clip into a folder, from the last whole frame of an interrupted run on."""
         settings = self.settings
         ahead = max(4, 2 * self._segmenter.batch_size)
-        moments, predictions = [time.monotonic()], []
+        moments, predictions = [store.began], []
         with (
             result_writers(settings.outputs, folder, clip, settings.output_options) as write,
             closing(ClipStream(clip, ahead)) as stream,
+            # Closed here, since an interrupted run counts what was kept.
+            closing(
+                self._segmenter.run(stream, progress.tuned, backwards=clip.both_ways, store=store)
+            ) as results,
         ):
-            for prediction in self._segmenter.run(
-                stream, progress.tuned, backwards=clip.both_ways, store=store
-            ):
+            for prediction in results:
                 write(stream.take(prediction.index), prediction)
                 progress.segmented()
-                moments.append(time.monotonic())
+                moments.append(max(moments[-1], store.moment(prediction.index)))
                 # Masks and probabilities are not kept.
                 predictions.append((prediction.name, prediction.seconds, prediction.confidence))
             expected = len(clip.sequence) - clip.start
@@ -209,8 +211,8 @@ class SequenceRunner:
             seed=settings.seed,
             hashes=hashes,
             name=clip.sequence.name,
-            source=str(clip.sequence.source),
-            mask_source=str(clip.mask_source or ""),
+            source=shown(clip.sequence.source),
+            mask_source=shown(clip.mask_source or ""),
             first_frame=clip.sequence.frame_names[clip.start],
             annotated=[clip.sequence.frame_names[index] for index in indices],
             masks=len(predictions),
@@ -219,7 +221,7 @@ class SequenceRunner:
             outputs=list(settings.outputs),
             method=settings.method,
             trunk=trunk,
-            weights=str(settings.weights_path or ""),
+            weights=shown(settings.weights_path or ""),
             precision=self.precision,
             preset=settings.preset,
             adaptation_seconds=adaptation.seconds,
@@ -236,7 +238,7 @@ class SequenceRunner:
                 *clip.sequence.warnings,
                 *doubtful_frames(confidence),
             ],
-            command=list(sys.argv),
+            command=[redacted(word) for word in sys.argv],
             hardware=hardware(", ".join(backend.devices()) or None),
         )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,43 @@ from deeplab_gygo.runs.settings import RunSettings
 logger = logging.getLogger(__name__)
 
 _NAME = "run.json"
+
+
+class TimedStore(FrameStore):
+    """A store that also keeps how long the run had taken, in all its processes, at every file.
+
+    Args:
+        folder: As in `FrameStore`.
+        descending: As in `FrameStore`.
+        began: When the run would have begun without interruptions, on the monotonic clock, seconds;
+            by default the time that its files tell before now.
+
+    Attributes:
+        began: As given.
+    """
+
+    def __init__(self, folder: str | Path, *, descending: bool = False, began: float | None = None):
+        super().__init__(folder, descending=descending)
+        self._done = self.indices()
+        self.began = time.monotonic() if began is None else began
+        if began is None:
+            states = self.initial_state() or {}, self.state(), self.backward().state()
+            self.began -= max(float(state.get("elapsed", 0)) for state in states)
+
+    def backward(self) -> TimedStore:
+        return TimedStore(self.folder / "backward", descending=True, began=self.began)
+
+    def moment(self, index: int) -> float:
+        """Returns the moment at which an earlier process had finished a frame, or else now."""
+        if index > max(self._done, default=-1):
+            return time.monotonic()
+        if index in self._done:
+            return self.began + float(self._read(f"{index:06d}.npz")["elapsed"])
+        # Before the annotated frame: all of these were finished when the first of them was.
+        return self.began + float(self.backward().state()["elapsed"])
+
+    def _write(self, name: str, values: Mapping[str, np.ndarray]) -> None:
+        super()._write(name, {**values, "elapsed": np.array(time.monotonic() - self.began)})
 
 
 class UnfinishedRun:
@@ -69,7 +107,7 @@ class UnfinishedRun:
         return record if record is not None and record.matches(self._clip, self._settings) else None
 
     @contextmanager
-    def kept(self, folder: Path) -> Iterator[FrameStore]:
+    def kept(self, folder: Path) -> Iterator[TimedStore]:
         """Yields the state to go on from; after an error it stays if there are masks.
 
         Args:
@@ -79,7 +117,7 @@ class UnfinishedRun:
             UsageError: What is there belongs to another run, or its masks were corrected by hand.
         """
         self._check(folder)
-        store = FrameStore(self._state)
+        store = TimedStore(self._state)
         with replacing(self._state / _NAME) as side:
             side.write_text(json.dumps(self._identity, indent=1) + "\n", encoding="utf-8")
         self._check_masks(folder, store)

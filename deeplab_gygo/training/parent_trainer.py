@@ -35,7 +35,6 @@ class ParentTrainer(Trainer):
         config: Configuration of the training.
         folder: Output folder; an unfinished training in it is resumed.
         backbone_weights: `imagenet`, a path, or None for random ones.
-        progress: Whether to show a progress bar.
 
     Raises:
         InputError: A source is missing, damaged or of another layout.
@@ -49,7 +48,6 @@ class ParentTrainer(Trainer):
         folder: str | Path,
         *,
         backbone_weights: str | None = "imagenet",
-        progress: bool = True,
     ):
         self.root = prepare_training(config, folder)
         self.source = build_source(config.sources, self.root, config.cache_gb)
@@ -64,7 +62,6 @@ class ParentTrainer(Trainer):
             validation=ParentValidation(parent, config.validation, self.root),
             learning_rate=config.head_learning_rate,
             card=_origin(config.init_from),
-            progress=progress,
         )
 
     def batches(self) -> Iterator[Batch]:

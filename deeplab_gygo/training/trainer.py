@@ -16,10 +16,10 @@ from typing import Any, Protocol
 import cv2
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from deeplab_gygo import backend
 from deeplab_gygo.errors import DeepLabGygoError
+from deeplab_gygo.inference.prediction import ProgressCallback
 from deeplab_gygo.io.atomic import replacing
 from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.models.config import Precision
@@ -119,7 +119,6 @@ class Trainer(ABC):
         validation: Measurement of the network.
         learning_rate: Peak learning rate that is logged.
         card: Entries of the parent file beside those of the training.
-        progress: Whether to show a progress bar.
 
     Raises:
         UsageError: The folder contains a training of another configuration, or one that runs.
@@ -136,9 +135,8 @@ class Trainer(ABC):
         validation: Validation,
         learning_rate: float,
         card: dict[str, Any] | None = None,
-        progress: bool = True,
     ):
-        self.config, self.folder, self.progress = config, Path(folder), progress
+        self.config, self.folder, self._loss = config, Path(folder), math.nan
         self.parent, self.validation = parent, validation
         self.train_step, self._peak_learning_rate, self._card = step, learning_rate, card or {}
         self.step, self.seconds, self.best, self._validated = 0, 0.0, -1.0, 0
@@ -172,8 +170,12 @@ class Trainer(ABC):
         by_time = self.seconds / self.config.seconds if self.config.seconds else 0.0
         return min(1.0, max(self.step / self.config.steps, by_time))
 
-    def run(self) -> Path:
+    def run(self, progress: ProgressCallback = lambda step, steps, loss: None) -> Path:
         """Trains until the steps or the seconds of the configuration are used up.
+
+        Args:
+            progress: Called as `progress(step, steps, loss)` after every step, with the loss that
+                was logged last, NaN before.
 
         Returns:
             Path of the parent file.
@@ -185,16 +187,9 @@ class Trainer(ABC):
             stack.enter_context(closing(self._owned))
             log = stack.enter_context(closing(ScalarLog(self.folder, self.step, self._validated)))
             feed = stack.enter_context(closing(self.batches()))
-            bar = tqdm(
-                total=self.config.steps,
-                initial=self.step,
-                unit="step",
-                disable=None if self.progress else True,
-            )
-            stack.enter_context(closing(bar))
             with DeferredInterrupts() as interrupts:
                 try:
-                    self._train(feed, log, bar, interrupts)
+                    self._train(feed, log, progress, interrupts)
                 except KeyboardInterrupt:
                     if self._is_whole:
                         self._checkpoint()
@@ -207,7 +202,11 @@ class Trainer(ABC):
         return self.folder / "parent.npz"
 
     def _train(
-        self, feed: Iterator[Batch], log: ScalarLog, bar: tqdm, interrupts: DeferredInterrupts
+        self,
+        feed: Iterator[Batch],
+        log: ScalarLog,
+        progress: ProgressCallback,
+        interrupts: DeferredInterrupts,
     ) -> None:
         config = self.config
         if self.step % config.validate_every == 0:
@@ -226,9 +225,9 @@ class Trainer(ABC):
             self.seconds += seconds
             self.meter.add_time(seconds, waited, len(targets))
             if self.step % config.log_every == 0:
-                self._log(log, bar)
+                self._log(log)
             self._is_whole = True
-            bar.update()
+            progress(self.step, config.steps, self._loss)
             if self.step % config.validate_every == 0:
                 self._validate(log, interrupts)
             elif self.step % config.checkpoint_every == 0:
@@ -277,12 +276,11 @@ class Trainer(ABC):
         self.average.update(self.step)
         self.meter.add_loss(self.step, loss)
 
-    def _log(self, log: ScalarLog, bar: tqdm) -> None:
+    def _log(self, log: ScalarLog) -> None:
         values = self.meter.summary()
         rate = self.learning_rate_factor() * self._peak_learning_rate
         log.write(self.step, {**values, "rate": rate, "seconds": self.seconds})
-        if "loss" in values:
-            bar.set_postfix(loss=f"{values['loss']:.3f}")
+        self._loss = values.get("loss", self._loss)
 
     def _validate(self, log: ScalarLog, interrupts: DeferredInterrupts) -> None:
         """Measures J with the averaged weights and keeps the best parent, once a step."""

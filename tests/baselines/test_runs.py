@@ -11,6 +11,7 @@ from deeplab_gygo.baselines.osmn.config import OsmnModel, OsmnOnline
 from deeplab_gygo.baselines.osvos.config import OsvosModel, OsvosOnline
 from deeplab_gygo.errors import UsageError, WeightsError
 from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.frame_store import FrameStore
 from deeplab_gygo.io.masks import read_mask
 from deeplab_gygo.methods import METHODS, find_method
 from deeplab_gygo.models.weight_file import save_parent
@@ -132,3 +133,51 @@ def test_osvos_in_zero_shot_segments_the_first_frame_too(
     with thin_trunks():
         record, masks = _run(settings, _clip(tmp_path, make_clip), tmp_path / "out")
     assert (record.frames, masks.shape[0], record.steps) == (4, 4, 0)
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+@pytest.mark.parametrize(
+    ("method", "mode"),
+    [(method, mode) for method in (*CLASSICAL, "osmn", "osvos") for mode in METHODS[method].modes],
+)
+def test_an_interrupted_run_goes_on_with_the_same_masks(
+    tmp_path, make_clip, request, thin_trunks, monkeypatch, method, mode, stop
+):
+    from deeplab_gygo.runs.runner import SequenceRunner
+
+    weights, online = None, {"mode": mode}
+    if method not in CLASSICAL:
+        weights = request.getfixturevalue(f"{method}_file")
+        online |= {"steps": 2, "scales": (1.0,)}
+    options = find_method(method).resolve("options")(**online)
+    settings = RunSettings(
+        method=method, online=options, weights=weights, progress=False, outputs=("masks", "soft")
+    )
+    make_clip(tmp_path / "clip", 5)
+    ids = read_mask(tmp_path / "clip-masks" / "00000.png")
+    ids[:, 34:] *= 3  # two objects
+    needs_mask = mode != "zero-shot"
+    clip = open_clip(tmp_path / "clip", ids if needs_mask else None, needs_mask=needs_mask)
+    put, begin, segmented = FrameStore.put, FrameStore.begin, []
+
+    def counting(store, prediction, state):
+        if len(segmented) == stop:
+            raise KeyboardInterrupt
+        put(store, prediction, state)
+        segmented.append(prediction.index)
+
+    with thin_trunks():
+        expected = SequenceRunner(settings).run(clip, tmp_path / "whole")
+        with monkeypatch.context() as patched:
+            patched.setattr(FrameStore, "put", counting)
+            with pytest.raises(KeyboardInterrupt):
+                SequenceRunner(settings).run(clip, tmp_path / "out")
+        assert segmented == list(range(stop))
+        segmented.clear()
+        stop, begun = 9, []
+        monkeypatch.setattr(FrameStore, "put", counting)
+        monkeypatch.setattr(FrameStore, "begin", lambda *a: (begun.append(1), begin(*a)))
+        record = SequenceRunner(settings).run(clip, tmp_path / "out")
+    assert record.files == expected.files
+    assert (record.losses, record.warnings) == (expected.losses, expected.warnings)
+    assert segmented == list(range(5 - len(segmented), 5)) and not begun

@@ -40,20 +40,6 @@ class _Copying(SegmenterBase):
         self.frames.append((features[position], tracked.label))
         return np.maximum(tracked.probability - np.float32(0.04), 0)
 
-    def initial_state(self):
-        return {"steps": np.array(1)}
-
-    def resume(self, state):
-        assert state["steps"] == 1
-
-    def state(self):
-        return {str(t.label): t.probability for t in self._objects}
-
-    def restore(self, state, image):
-        self._objects = [t for t in self._known if str(t.label) in state]
-        for tracked in self._objects:
-            tracked.probability = state[str(tracked.label)]
-
 
 def _mask(*labels, left=1):
     mask = np.zeros(SIZE, np.uint8)

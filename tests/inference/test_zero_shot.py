@@ -1,5 +1,6 @@
 """Zero-shot in two passes: anchors, chunks, main component."""
 
+from contextlib import suppress
 from types import SimpleNamespace
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.frame_store import FrameStore
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.inference.prediction import Prediction
 from deeplab_gygo.inference.zero_shot import (
@@ -28,7 +30,7 @@ class _Network:
     block, fused = 4, False
 
     def __init__(self):
-        self.encoded, self.remembered = 0, []
+        self.encoded, self.remembered, self.seen = 0, [], []
 
     def encode(self, images):
         self.encoded += len(images)
@@ -66,10 +68,15 @@ def _frames(levels: list[int]) -> list[Frame]:
     return frames
 
 
-def _run(levels: list[int]) -> tuple[list[Prediction], _Network]:
+def _run(levels: list[int], store=None) -> tuple[list[Prediction], _Network]:
     network, frames = _Network(), _frames(levels)
     segmenter = TwoPassSegmenter(network, CONFIG, Geometry.fit(SIZE, 480, 16))
-    return list(segmenter.run(frames, frames, lambda frame: frame.image)), network
+
+    def read(frame: Frame) -> np.ndarray:
+        network.seen.append(frame.index)
+        return frame.image
+
+    return list(segmenter.run(frames, frames, read, store)), network
 
 
 SURE, DOUBTFUL = 220, 116
@@ -102,6 +109,44 @@ def test_a_long_clip_is_segmented_in_chunks_that_remember_the_first(monkeypatch)
     assert all(p.mask[20:28, 20:44].all() for p in predictions)
     # Later chunks have an anchor of their own and that of the first chunk.
     assert max(network.remembered) == 2
+
+
+@pytest.mark.parametrize("interrupted", ["put", "begin"])
+@pytest.mark.parametrize("stop", range(10))
+def test_a_stopped_run_goes_on_where_it_was(tmp_path, monkeypatch, interrupted, stop):
+    monkeypatch.setattr(OnlineConfig, "CHUNK_SIZE", 4)
+    levels = [DOUBTFUL, DOUBTFUL, SURE, *[DOUBTFUL] * 6, SURE]
+    expected, undisturbed = _run(levels)
+    kept = _stop(monkeypatch, interrupted, stop, lambda: _run(levels, FrameStore(tmp_path)))
+    predictions, network = _run(levels, FrameStore(tmp_path))
+    for prediction, whole in zip(predictions, expected, strict=True):
+        assert (prediction.name, prediction.confidence) == (whole.name, whole.confidence)
+        np.testing.assert_array_equal(prediction.mask, whole.mask)
+        if prediction.index not in kept:
+            np.testing.assert_array_equal(prediction.probability, whole.probability)
+    assert not set(network.seen) & set(kept)
+    begun = 4 * -(-len(kept) // 4)  # frames of chunks that were looked at
+    assert network.encoded <= undisturbed.encoded - begun - len(kept) / 2
+
+
+def _stop(monkeypatch, name, count, run) -> list[int]:
+    """Ends a run where it writes by a method of the store, after a number of frames."""
+    put, write, kept = FrameStore.put, getattr(FrameStore, name), []
+
+    def counting(store, prediction, state):
+        put(store, prediction, state)
+        kept.append(prediction.index)
+
+    def stopping(*values):
+        if len(kept) >= count:
+            raise KeyboardInterrupt
+        return (counting if name == "put" else write)(*values)
+
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+        patched.setattr(FrameStore, "put", counting)
+        patched.setattr(FrameStore, name, stopping)
+        run()
+    return kept
 
 
 def test_anchors_are_the_most_confident_frames_at_a_distance():

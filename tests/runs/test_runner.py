@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,9 +93,11 @@ def test_a_run_without_all_masks_is_an_error_and_makes_no_result(
     run = runner._segmenter.run
     clip = _clip(tmp_path, make_clip)
     for count in (0, 3):
-        monkeypatch.setattr(
-            runner._segmenter, "run", lambda *a, n=count, **k: itertools.islice(run(*a, **k), n)
-        )
+
+        def some(*given, number=count, **named):
+            yield from itertools.islice(run(*given, **named), number)
+
+        monkeypatch.setattr(runner._segmenter, "run", some)
         with pytest.raises(InputError, match=f"{count} masks of 5"):
             runner.run(clip, tmp_path / "out")
         assert not (tmp_path / "out").exists()
@@ -193,6 +196,84 @@ def test_an_interrupted_run_goes_on_with_the_same_masks(
     given = 0 if frame is None else 3
     assert sorted(segmented + again).count(given) <= 2
     assert len(segmented) + len(again) == 8 + (1 if frame else 0)
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 6])
+@pytest.mark.parametrize("anchors", [0, 2])
+def test_an_interrupted_zero_shot_run_goes_on_with_the_same_masks(
+    tmp_path, make_clip, tiny_parent, monkeypatch, anchors, stop_after
+):
+    from deeplab_gygo.inference.frame_store import FrameStore
+    from deeplab_gygo.runs.runner import SequenceRunner
+
+    monkeypatch.setattr(OnlineConfig, "CHUNK_SIZE", 4)
+    online = OnlineConfig(mode="zero-shot", size=64, zero_shot_anchor_frames=anchors)
+    settings = RunSettings(online, weights=tiny_parent, outputs=("masks", "soft"), progress=False)
+    make_clip(tmp_path / "clip", 8)
+    clip = open_clip(tmp_path / "clip", None, needs_mask=False)
+    runner = SequenceRunner(settings)
+    expected = runner.run(clip, tmp_path / "whole")
+    put, segmented = FrameStore.put, []
+
+    def counting(store, prediction, state):
+        if len(segmented) == stop_after:
+            raise KeyboardInterrupt
+        segmented.append(prediction.index)
+        put(store, prediction, state)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FrameStore, "put", counting)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(clip, tmp_path / "out")
+        stop_after = 9
+        record = runner.run(clip, tmp_path / "out")
+    assert record.files == expected.files and record.confidence == expected.confidence
+    assert segmented == list(range(8))
+
+
+@pytest.mark.parametrize(
+    ("frame", "stop_after", "frames"), [("0", 3, 200), ("2", 1, 1100), ("2", 5, 1400)]
+)
+def test_the_seconds_of_a_resumed_run_are_those_of_all_its_processes(
+    tmp_path, make_clip, runner, monkeypatch, frame, stop_after, frames
+):
+    from deeplab_gygo.inference.frame_store import FrameStore
+    from deeplab_gygo.runs import runner as module
+    from deeplab_gygo.runs import unfinished
+
+    clip = _clip(tmp_path, make_clip, count=6, frame=frame)
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead)
+    for each in (module, unfinished):
+        monkeypatch.setattr(each, "time", clock)
+    ahead, put, begin = 0, FrameStore.put, FrameStore.begin
+
+    def slow_put(store, prediction, state):
+        nonlocal ahead, stop_after
+        ahead += 100
+        if not stop_after:
+            raise KeyboardInterrupt
+        stop_after -= 1
+        put(store, prediction, state)
+
+    def slow_begin(store, state):
+        nonlocal ahead
+        ahead += 1000
+        begin(store, state)
+
+    kept = stop_after
+    with monkeypatch.context() as patched:
+        patched.setattr(FrameStore, "put", slow_put)
+        patched.setattr(FrameStore, "begin", slow_begin)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(clip, tmp_path / "out")
+    ahead = 50_000  # between the processes
+    record = runner.run(clip, tmp_path / "out")
+    assert record.total_seconds == pytest.approx(1000 + 100 * kept, abs=90)
+    assert record.adaptation_seconds > 0
+    assert len(record.frame_seconds) == 5
+    # The given mask is no frame; the propagation backwards counts for the first frame.
+    assert sum(record.frame_seconds) == pytest.approx(frames, abs=90)
+    assert sum(record.frame_seconds[4:]) < 90
 
 
 def test_an_interrupted_run_of_other_settings_is_not_lost(

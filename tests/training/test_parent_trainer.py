@@ -56,7 +56,7 @@ def _config(stills, **changes) -> TrainConfig:
 
 
 def _trainer(config, folder) -> ParentTrainer:
-    return ParentTrainer(config, folder, backbone_weights=None, progress=False)
+    return ParentTrainer(config, folder, backbone_weights=None)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Trainings that are stopped anywhere, and resumed as if they had not been."""
 
 import contextlib
+import math
 import shutil
 import signal
 import sys
@@ -280,3 +281,11 @@ def test_results_without_a_checkpoint_are_not_replaced(tiny, tmp_path):
     (tmp_path / "run" / "checkpoint.npz").unlink()
     with pytest.raises(UsageError, match="parent.npz and last.npz without checkpoint.npz"):
         check_training(tiny.tiny_config(), tmp_path / "run")
+
+
+def test_progress_is_told_after_every_step(tiny, tmp_path):
+    told = []
+    tiny.TinyTrainer(tiny.tiny_config(), tmp_path / "run").run(lambda *values: told.append(values))
+    assert [values[:2] for values in told] == [(step, 8) for step in range(1, 9)]
+    losses = [loss for *_, loss in told]
+    assert math.isnan(losses[0]) and all(map(math.isfinite, losses[4:]))  # logged every 2 steps

@@ -52,7 +52,7 @@ def _config(root, **changes) -> TrainConfig:
 
 
 def _train(config, folder) -> ParentTrainer:
-    trainer = ParentTrainer(config, folder, backbone_weights=None, progress=False)
+    trainer = ParentTrainer(config, folder, backbone_weights=None)
     trainer.run()
     return trainer
 
@@ -90,9 +90,7 @@ def test_input_wait_is_logged(data, tmp_path):
 
 
 def test_a_dry_run_trains_nothing(data, tmp_path):
-    trainer = ParentTrainer(
-        _config(data, batch=4), tmp_path / "run", backbone_weights=None, progress=False
-    )
+    trainer = ParentTrainer(_config(data, batch=4), tmp_path / "run", backbone_weights=None)
     before = [np.array(v) for part in trainer.parent.parts for v in part.trainable_variables]
     found = trainer.dry_run()
     after = [np.array(v) for part in trainer.parent.parts for v in part.trainable_variables]
@@ -104,8 +102,7 @@ def test_a_dry_run_trains_nothing(data, tmp_path):
 
 def test_a_loss_that_is_not_finite_leaves_no_checkpoint(data, tmp_path):
     trainer = ParentTrainer(
-        _config(data, checkpoint_every=3), tmp_path / "run", backbone_weights=None,
-        progress=False,
+        _config(data, checkpoint_every=3), tmp_path / "run", backbone_weights=None
     )  # fmt: skip
     step = trainer.train_step
 
@@ -122,4 +119,4 @@ def test_a_loss_that_is_not_finite_leaves_no_checkpoint(data, tmp_path):
 
 def test_a_missing_source_is_refused_before_the_first_step(tmp_path):
     with pytest.raises(InputError, match="stills"):
-        ParentTrainer(_config(tmp_path), tmp_path / "run", backbone_weights=None, progress=False)
+        ParentTrainer(_config(tmp_path), tmp_path / "run", backbone_weights=None)

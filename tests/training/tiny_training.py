@@ -72,7 +72,7 @@ class TinyTrainer(Trainer):
         folder.mkdir(exist_ok=True)
         super().__init__(
             config, folder, parent=network, step=TinyStep(network),
-            validation=validation(network), learning_rate=1.0, progress=False,
+            validation=validation(network), learning_rate=1.0
         )  # fmt: skip
 
     def batches(self):

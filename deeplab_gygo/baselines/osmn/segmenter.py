@@ -7,7 +7,7 @@ Gaussian fitted to the predicted mask of the previous frame.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,21 +36,10 @@ ADAPTED_ROLES = {
 """Roles of `osmn.network` by `OsmnOnline.adapt`. The class-agnostic refinement is not adapted."""
 
 
-@dataclass(frozen=True)
-class _Modulation:
-    """State of an object.
-
-    Attributes:
-        scales: Output of the visual modulator, a tensor float32 [1, S].
-        weights: Fine-tuned variables; None for the parent's.
-    """
-
-    scales: Any
-    weights: list[np.ndarray] | None = None
-
-
 class OsmnSegmenter(SegmenterBase):
     """OSMN in its two modes; `SegmenterBase` describes the protocol.
+
+    The state of an object is the output of the visual modulator, a tensor float32 [1, S].
 
     Args:
         parent: Networks with the parent's weights.
@@ -71,7 +60,7 @@ class OsmnSegmenter(SegmenterBase):
             network = parent.segmentation if config.adapt == "decoder" else parent.network
             self._tuner = make_tuner(network, [(config.learning_rate, variables)], config)
         self._geometry: Geometry | None = None
-        self._active: _Modulation | None = None
+        self._active: TrackedObject | None = None
 
     def _start(self, image: np.ndarray) -> None:
         side = self.config.short_side(self._parent.config.trunk)
@@ -84,7 +73,7 @@ class OsmnSegmenter(SegmenterBase):
         inside = mask == 1
         tracked = TrackedObject(label, inside.astype(np.float32))
         if self._tuner is None:
-            tracked.state = _Modulation(self._visual(crop_inputs(image, inside)))
+            tracked.state = self._visual(crop_inputs(image, inside))
             return tracked, Adaptation()
         started = time.monotonic()
         rng = np.random.default_rng([self._seed, label])
@@ -97,11 +86,27 @@ class OsmnSegmenter(SegmenterBase):
             started=started,
             progress=progress,
         )
-        scales = self._visual(crop_inputs(image, inside))
-        tracked.state = self._active = _Modulation(scales, self._tuner.weights())
-        logits = self._logits(self._encode([image]), scales, inside)
+        tracked.state = self._visual(crop_inputs(image, inside))
+        tracked.weights, self._active = self._tuner.weights(), tracked
+        logits = self._logits(self._encode([image]), tracked.state, inside)
         self.warnings += low_jaccard_warning(jaccard(logits > 0, inside), label)
         return tracked, Adaptation(done.steps, done.losses, time.monotonic() - started)
+
+    def _resume_object(
+        self, seen: list[Annotated], label: int, arrays: Mapping[str, np.ndarray]
+    ) -> TrackedObject:
+        image, mask = seen[0]
+        tracked = TrackedObject(label, (mask == 1).astype(np.float32))
+        tracked.set_weights(arrays)
+        self._activate(tracked)
+        tracked.state = self._visual(crop_inputs(image, mask == 1))
+        return tracked
+
+    def _activate(self, tracked: TrackedObject) -> None:
+        """Puts the fine-tuned weights of an object into the networks."""
+        if tracked.weights is not None and self._active is not tracked:
+            self._tuner.set_weights(tracked.weights)
+            self._active = tracked
 
     def _draw(
         self,
@@ -124,12 +129,9 @@ class OsmnSegmenter(SegmenterBase):
         return ops.convert_to_tensor(self._geometry.image(images[0])[None], "float32")
 
     def _predict_object(self, features: Any, position: int, tracked: TrackedObject) -> np.ndarray:
-        state: _Modulation = tracked.state
-        if self._tuner is not None and self._active is not state:
-            self._tuner.set_weights(state.weights)
-            self._active = state
+        self._activate(tracked)
         previous = tracked.probability > self.threshold
-        return sigmoid(self._logits(features, state.scales, previous))
+        return sigmoid(self._logits(features, tracked.state, previous))
 
     def _logits(self, image: Any, scales: Any, previous: np.ndarray) -> np.ndarray:
         """Returns logits float32 [H, W] at the size of the frames.

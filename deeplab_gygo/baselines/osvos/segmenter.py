@@ -7,6 +7,7 @@ TensorFlow and PyTorch code.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import partial
 
 import keras
@@ -58,7 +59,7 @@ class OsvosSegmenter(SegmenterBase):
             optimizer = keras.optimizers.Adam if config.optimizer == "adam" else sgd
             self._tuner = make_tuner(fused, groups, config, optimizer)
         self._geometry: Geometry | None = None
-        self._active: list[np.ndarray] | None = None
+        self._active: TrackedObject | None = None
 
     def _start(self, image: np.ndarray) -> None:
         side = self.config.short_side(self._parent.config.trunk)
@@ -83,11 +84,18 @@ class OsvosSegmenter(SegmenterBase):
             return {"image": sample.image[None].astype(np.float32)}, sample.targets
 
         done = self._tuner.tune(draw, started=started, progress=progress)
-        self._active = self._tuner.weights()
+        tracked = TrackedObject(label, (mask == 1).astype(np.float32))
+        tracked.weights, self._active = self._tuner.weights(), tracked
         predicted = sigmoid(self._logits(self._geometry.image(image))) > self.threshold
         self.warnings += low_jaccard_warning(jaccard(predicted, mask == 1), label)
-        tracked = TrackedObject(label, (mask == 1).astype(np.float32), state=self._active)
         return tracked, Adaptation(done.steps, done.losses, time.monotonic() - started)
+
+    def _resume_object(
+        self, seen: list[Annotated], label: int, arrays: Mapping[str, np.ndarray]
+    ) -> TrackedObject:
+        tracked = TrackedObject(label, (seen[0][1] == 1).astype(np.float32))
+        tracked.set_weights(arrays)
+        return tracked
 
     def _encode(self, images: list[np.ndarray]) -> np.ndarray:
         # Features are not shared: every object has weights of its own.
@@ -96,9 +104,9 @@ class OsvosSegmenter(SegmenterBase):
     def _predict_object(
         self, features: np.ndarray, position: int, tracked: TrackedObject
     ) -> np.ndarray:
-        if self._tuner is not None and self._active is not tracked.state:
-            self._tuner.set_weights(tracked.state)
-            self._active = tracked.state
+        if self._tuner is not None and self._active is not tracked:
+            self._tuner.set_weights(tracked.weights)
+            self._active = tracked
         return sigmoid(self._logits(features))
 
     def _logits(self, image: np.ndarray) -> np.ndarray:

@@ -29,7 +29,6 @@ class BaselineTrainer(Trainer):
     Args:
         config: Configuration of the training, a `BaselineTrainConfig`.
         folder: Output folder; an unfinished training in it is resumed.
-        progress: Whether to show a progress bar.
 
     Raises:
         InputError: Training data or initial weights are missing, damaged or of another layout.
@@ -46,7 +45,7 @@ class BaselineTrainer(Trainer):
     validation_class: Callable[[Any, Any, Path], Validation]
     """Measurement of the network, `validation_class(network, config, root)`."""
 
-    def __init__(self, config: BaselineTrainConfig, folder: str | Path, *, progress: bool = True):
+    def __init__(self, config: BaselineTrainConfig, folder: str | Path):
         self.root = prepare_training(config, folder)
         self._open_source = partial(
             build_source,
@@ -64,7 +63,6 @@ class BaselineTrainer(Trainer):
             step=self._make_step(parent, config),
             validation=self.validation_class(parent, config, self.root),
             learning_rate=config.learning_rate,
-            progress=progress,
         )
 
     @staticmethod

@@ -129,7 +129,7 @@ def test_objects_are_modulated_each_by_itself(light, squares):
         segmenter = OsmnSegmenter(light, OsmnOnline())
         mask = squares.truth(0) * 3 + squares.truth(0, 58) * 7
         segmenter.begin(squares.frame(0), mask)
-        first, second = (np.array(o.state.scales) for o in segmenter._objects)
+        first, second = (np.array(o.state) for o in segmenter._objects)
         assert np.abs(first - second).max() > 1e-3
         prediction = segmenter.step(squares.frame(1))
         assert prediction.probability.shape == (2, *squares.size)
@@ -189,9 +189,9 @@ def test_every_object_has_weights_of_its_own(segmenter, squares):
     segmenter.begin(squares.frame(0), squares.truth(0) * 3 + squares.truth(0, 58) * 7)
     assert segmenter.adaptation.steps == 4
     both = segmenter.step(squares.frame(1)).probability
-    kept = [[np.array(w) for w in o.state.weights] for o in segmenter._objects]
+    kept = [[np.array(w) for w in o.weights] for o in segmenter._objects]
     assert any(not np.array_equal(a, b) for a, b in zip(*kept, strict=True))
-    assert segmenter._active is segmenter._objects[1].state
+    assert segmenter._active is segmenter._objects[1]
     for value, weight in zip(segmenter._tuner.weights(), kept[1], strict=True):
         np.testing.assert_array_equal(value, weight)
     assert both.shape == (2, *squares.size)

@@ -146,5 +146,5 @@ def test_every_object_has_weights_of_its_own(segmenter, squares):
     prediction = segmenter.step(squares.frame(1))
     assert prediction.probability.shape == (2, *squares.size)
     assert set(np.unique(prediction.mask)) <= {0, 3, 7}
-    first, second = (o.state for o in segmenter._objects)
+    first, second = (o.weights for o in segmenter._objects)
     assert any(not np.array_equal(a, b) for a, b in zip(first, second, strict=True))

@@ -102,7 +102,7 @@ def _osvos(root, **changes) -> OsvosTraining:
 
 def _build(config, folder):
     trainer = OsmnTrainer if isinstance(config, OsmnTraining) else OsvosTrainer
-    return trainer(config, folder, progress=False)
+    return trainer(config, folder)
 
 
 def _trained(config, folder):
@@ -275,9 +275,7 @@ def test_the_weight_of_the_sides_follows_its_schedule(single, tmp_path):
 def test_the_learning_rate_follows_its_schedule_or_a_cosine(single, tmp_path):
     schedule = PiecewiseConstant((0.25, 0.5), (1.0, 0.1, 0.5))
     trainer = OsvosTrainer(
-        _osvos(single, steps=100, learning_rate_schedule=schedule, warmup=4),
-        tmp_path / "a",
-        progress=False,
+        _osvos(single, steps=100, learning_rate_schedule=schedule, warmup=4), tmp_path / "a"
     )
     factors = {}
     for step in (0, 3, 24, 25, 50, 99):
