@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeplab_gygo.cli.options import Help, Request, add_common, add_dataset_options
+from deeplab_gygo.cli.progress_options import add_progress_option, shown
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -29,6 +30,7 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
         "--no-decode", action="store_true", dest="no_decode", help="read only the headers of images"
     )
     verify.add_argument("--json", action="store_true", help="print the complete report as JSON")
+    add_progress_option(verify)
     add_common(verify)
     actions.add_subcommand("download", download, help="download and unpack GyGO")
     download.add_argument("dataset", type=str, choices=["gygo"], help="dataset to download")
@@ -49,21 +51,19 @@ def run(options: Namespace) -> int:
 
 
 def _verify(options: Namespace) -> int:
-    from tqdm import tqdm
-
     from deeplab_gygo.datasets.registry import open_dataset
     from deeplab_gygo.datasets.verify import verify_dataset
     from deeplab_gygo.errors import InputError
+    from deeplab_gygo.runs.progress_displays import Count
 
     dataset = open_dataset(options.dataset, options.root, options.resolution)
-    with tqdm(desc="verify", unit="sequence", leave=False,
-              disable=True if options.quiet else None) as bar:  # fmt: skip
-
-        def progress(done: int, total: int, name: str) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        report = verify_dataset(dataset, decode=not options.no_decode, progress=progress)
+    count = Count("verify", "sequence", len(dataset.names_on_disk()), keep=False)
+    with shown(options, count) as progress:
+        report = verify_dataset(
+            dataset,
+            decode=not options.no_decode,
+            progress=lambda done, total, name: progress.update(done),
+        )
     print(report.to_json() if options.json else report.summary())
     return 0 if report.ok else InputError.exit_status
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 from deeplab_gygo.cli.options import (
@@ -10,6 +11,7 @@ from deeplab_gygo.cli.options import (
     add_dataset_options,
     require_together,
 )
+from deeplab_gygo.cli.progress_options import add_progress_option, shown
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.masks import MASK_FORMATS
 from deeplab_gygo.io.names import expanded
@@ -57,6 +59,7 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
     parser.add_argument(
         "--worst-first", action="store_true", dest="worst_first", help="sort the printed table"
     )
+    add_progress_option(parser)
     add_common(parser)
 
 
@@ -69,22 +72,21 @@ def run(options: Namespace) -> int:
             met="both" if options.truth else "neither",
             remedy="Give --dataset and --root, or --truth",
         )
-    from tqdm import tqdm
-
     from deeplab_gygo.datasets.registry import open_dataset
     from deeplab_gygo.evaluation import evaluate, text_table, write_report
+    from deeplab_gygo.runs.progress_displays import Count
 
     truth, split, total = expanded(options.truth or ""), {}, None
     if options.dataset:
         truth = open_dataset(options.dataset, options.root, options.resolution)
         split, total = {"split": options.split}, len(truth.names(options.split))
-    disable = True if options.quiet else None  # None: where there is no terminal
-    with tqdm(total=total, desc="measure", unit="sequence", leave=False, disable=disable) as bar:
+    numbers = count(1)
+    with shown(options, Count("measure", "sequence", total, keep=False)) as progress:
         score = evaluate(
             expanded(options.results), truth, **split, frames=options.frames,
             jobs=options.jobs, ignore_void=options.ignore_void,
             mask_format=options.mask_format, truth_format=options.truth_format,
-            progress=lambda score: bar.update(),
+            progress=lambda score: progress.update(next(numbers)),
         )  # fmt: skip
     files = write_report(score, expanded(options.out or options.results))
     print(text_table(score, worst_first=options.worst_first), end="")

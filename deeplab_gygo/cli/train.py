@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from deeplab_gygo.cli.config_options import add_config_options, given_values, merged
 from deeplab_gygo.cli.options import Request, add_common, import_keras, quiet_start
+from deeplab_gygo.cli.progress_options import add_progress_option, shown
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.config_file import from_dict, to_plain
 from deeplab_gygo.io.names import expanded
 from deeplab_gygo.methods import find_method
+from deeplab_gygo.runs.progress_displays import Count
 from deeplab_gygo.training.checks import check_training
 from deeplab_gygo.training.config import TrainConfig, load_training
 
@@ -46,6 +49,7 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
         "nothing is trained",
     )  # fmt: skip
     add_config_options(parser, TrainConfig, "training")
+    add_progress_option(parser)
     add_common(parser)
 
 
@@ -63,7 +67,13 @@ def run(options: Namespace) -> int:
         if options.dry_run:
             print(json.dumps(trainer.dry_run()))
             return 0
-        path = trainer.run()
+        count = Count("train", "step", config.steps, start=trainer.step)
+        progress = stack.enter_context(shown(options, count))
+
+        def show(step: int, steps: int, loss: float) -> None:
+            progress.update(step, **({} if math.isnan(loss) else {"loss": loss}))
+
+        path = trainer.run(show)
     summary = {
         "parent": str(path),
         "steps": trainer.step,
@@ -107,12 +117,11 @@ def training_config(options: Namespace) -> Any:
 
 
 def _trainer(config: Any, options: Namespace, folder: Path) -> Trainer:
-    progress = not options.quiet
     if not isinstance(config, TrainConfig):
         trainer = find_method(config.method).resolve("trainer")
-        return trainer(config, folder, progress=progress)
+        return trainer(config, folder)
     from deeplab_gygo.training.parent_trainer import ParentTrainer
 
     weights = options.backbone_weights or "imagenet"
     weights = None if weights == "none" else weights
-    return ParentTrainer(config, folder, backbone_weights=weights, progress=progress)
+    return ParentTrainer(config, folder, backbone_weights=weights)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.errors import InputError, UsageError
-from deeplab_gygo.evaluation.result_files import check_names
+from deeplab_gygo.evaluation.result_files import check_names, note_unmeasured
 from deeplab_gygo.evaluation.scores import (
     DatasetScore,
     FramePolicy,
@@ -114,6 +114,7 @@ def evaluate(
     check_complete(tasks, frames)
     for task in tasks:
         check_names(task.name, task.folder, task.frame_names)
+    note_unmeasured(results, [task.folder for task in tasks])
     measure = partial(_measure, frames=frames)
     scores = []
     # PNG decoding and dilation release the interpreter lock, so threads are enough.

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.listing import is_stray, number_gaps, shorten
 from deeplab_gygo.io.masks import MASK_SUFFIXES
-from deeplab_gygo.io.natural_order import natural_sorted
+from deeplab_gygo.io.natural_order import natural_key, natural_sorted
 
 MASK_SUBFOLDER = "masks"
 """Folder of the masks below the folder of a sequence, as the segment command writes them."""
@@ -74,6 +74,32 @@ def folders_with_masks(root: Path) -> Iterator[Path]:
             yield Path(place)
 
 
+def note_unmeasured(results: Path, measured: Iterable[Path]) -> None:
+    """Logs a warning that names the sequences of a result that are not measured, if there are any.
+
+    Args:
+        results: Folder of the results.
+        measured: Folders of the masks that are measured.
+    """
+    root = sequence_root(results)
+    known = {path.parent if path.name == MASK_SUBFOLDER else path for path in measured}
+    if root in known:
+        return
+    extra = []
+    for place, folders, files in os.walk(root):
+        folders[:] = sorted((name for name in folders if not is_stray(name)), key=natural_key)
+        has_masks = MASK_SUBFOLDER in folders or any(map(_is_mask_file, files))
+        if has_masks and Path(place) != root:
+            folders.clear()
+            if Path(place) not in known:
+                extra.append(Path(place).relative_to(root).as_posix())
+    if extra:
+        _logger.warning(
+            "%s: %d sequences have no ground truth and are not measured: %s",
+            results, len(extra), shorten(extra),
+        )  # fmt: skip
+
+
 def list_masks(folder: Path) -> dict[str, Path]:
     """Returns the images of a folder by stem, in natural order, whatever their suffixes.
 
@@ -92,8 +118,7 @@ def list_masks(folder: Path) -> dict[str, Path]:
         raise _unreadable(folder, error) from error
     by_stem: dict[str, list[Path]] = {}
     for path in natural_sorted(files):
-        # A folder of results may also hold the JSON record of a run.
-        if path.suffix.lower() in MASK_SUFFIXES and path.suffix.lower() != ".json":
+        if _is_mask_file(path.name):
             by_stem.setdefault(path.stem, []).append(path)
     numbered = {stem: paths for stem, paths in by_stem.items() if re.search(r"\d", stem)}
     masks = {}
@@ -150,6 +175,12 @@ def check_names(name: str, folder: Path, frame_names: Sequence[str]) -> None:
         "%s: %d results have no ground truth and are not measured: %s",
         name, len(extra), shorten(extra),
     )  # fmt: skip
+
+
+def _is_mask_file(name: str) -> bool:
+    # A folder of results may also hold the JSON record of a run.
+    suffix = Path(name).suffix.lower()
+    return suffix in MASK_SUFFIXES and suffix != ".json"
 
 
 def _numeric(*names: Sequence[str]) -> list[Sequence[str]]:

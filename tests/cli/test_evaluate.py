@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,28 @@ def test_a_result_of_batch_is_measured_as_it_is(tmp_path, capsys, quiet):
     out, err = capsys.readouterr()
     assert "mean of 4 objects" in out and "b_2" in out
     assert not quiet or err == ""
+
+
+@pytest.mark.parametrize("options", [["--json-progress"], ["--json-progress", "-q"], ["-q"], []])
+def test_progress_is_shown_as_that_of_other_commands(tmp_path, capsys, options):
+    for name in ("a", "b"):
+        _write(tmp_path / "truth" / name, [0, 1, 1])
+        _write(tmp_path / "out" / name, [0, 1, 1])
+    words = ["evaluate", "--truth", tmp_path / "truth", "--results", tmp_path / "out", *options]
+    assert main([str(word) for word in words]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    counts = [(e["event"], e["sequence"], e["sequences"]) for e in events]
+    # The number of sequences in a folder is not known before.
+    expected = [("measure", 1, None), ("measure", 2, None)]
+    assert counts == (expected if "--json-progress" in options else [])
+
+
+def test_progress_of_verifying_a_dataset_is_shown_as_that_of_other_commands(
+    tmp_path, capsys, make_dataset
+):
+    root = make_dataset(tmp_path / "data", {"a": 2, "b": 2, "c": 2})
+    main(["data", "verify", "--dataset", "gygo", "--root", str(root), "--json-progress", "-q"])
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [e["event"] for e in events] == ["verify"] * len(events)
+    assert (events[0]["sequence"], events[-1]["sequence"]) == (1, 3)
+    assert events[0]["sequences"] == 3 and events[-1]["eta_seconds"] == 0

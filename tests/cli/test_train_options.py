@@ -1,5 +1,9 @@
 """`train` of another method: its file, and the options that override it."""
 
+import json
+import math
+from types import SimpleNamespace
+
 import pytest
 
 from deeplab_gygo.baselines.osmn.config import OsmnTraining
@@ -84,3 +88,25 @@ def test_a_training_is_checked_before_keras_is_imported(tmp_path, monkeypatch, c
     for name in ("experiment.yaml", "n" * 300):
         assert cli.main(["train", "--config", str(path), "--out", str(tmp_path / name)]) == 2
         assert "into a folder" in capsys.readouterr().err
+
+
+def test_progress_is_shown_as_that_of_other_commands(tmp_path, monkeypatch, capsys):
+    from deeplab_gygo.cli import train
+
+    def run(progress):
+        progress(3, 4, math.nan)
+        progress(4, 4, 0.5)
+
+    meter = SimpleNamespace(examples_per_second=1.0, input_wait=0.0)
+    trainer = SimpleNamespace(run=run, step=2, seconds=1.0, meter=meter, best=-1.0)
+    monkeypatch.setattr(train, "import_keras", lambda: None)
+    monkeypatch.setattr(train, "check_training", lambda *given: None)
+    monkeypatch.setattr(train, "_trainer", lambda *given: trainer)
+    path = tmp_path / "experiment.yaml"
+    path.write_text("steps: 4\n")
+    words = ["train", "--config", str(path), "--out", str(tmp_path / "out")]
+    assert cli.main([*words, "--json-progress"]) == 0
+    first, last = (json.loads(line) for line in capsys.readouterr().err.splitlines())
+    assert (first["event"], first["step"], first["steps"]) == ("train", 3, 4)
+    assert "loss" not in first and last["loss"] == 0.5
+    assert cli.main([*words, "-q"]) == 0 and not capsys.readouterr().err

@@ -124,6 +124,34 @@ def test_results_without_ground_truth_are_noted(tmp_path, truth, caplog):
     assert notes == ["b: 1 results have no ground truth and are not measured: 00003"]
 
 
+@pytest.mark.parametrize("below", ["{}", "{}/masks", "Annotations/480p/{}", "shop/{}/masks"])
+def test_sequences_without_ground_truth_are_noted(tmp_path, truth, below, caplog):
+    others = [f"other{number}" for number in range(14)]
+    for name in ("a", "b"):
+        _write(tmp_path / "found" / (below if "shop" not in below else "{}").format(name))
+    for name in others:
+        (tmp_path / "found" / below.format(name)).mkdir(parents=True)
+        (tmp_path / "found" / below.format(name) / "00000.png").write_bytes(b"never read")
+    (tmp_path / "found" / "a" / "cutouts").mkdir(parents=True)
+    (tmp_path / "found" / "a" / "cutouts" / "00000.png").touch()
+    (tmp_path / "found" / "overview.png").touch()
+    assert evaluate(tmp_path / "found", truth).mean == 1.0
+    (message,) = [record.getMessage() for record in caplog.records]
+    place = "shop/" if "shop" in below else ""
+    assert (
+        f"found: 14 sequences have no ground truth and are not measured: {place}other0" in message
+    )
+    assert message.endswith(f"{place}other11 and 2 more")
+
+
+def test_results_that_are_all_measured_need_no_note(tmp_path, truth, caplog):
+    for name in ("a", "b"):
+        _write(tmp_path / "found" / name / "masks")
+    evaluate(tmp_path / "found", truth)
+    evaluate(_write(tmp_path / "one" / "masks").parent, _write(tmp_path / "true"))
+    assert not caplog.records
+
+
 def test_results_of_every_frame_fit_ground_truth_of_every_fifth(tmp_path, caplog):
     names = [f"{5 * index:05d}" for index in range(COUNT)]
     _write(tmp_path / "truth" / "Annotations" / "clip", names)
