@@ -6,12 +6,12 @@
 # Needs Python 3.11 or later with JAX for CUDA; torch and torchvision for the stage `peer`. Results
 # are appended to $OUT/gpu_check.jsonl as they come, and a table is printed at the end: a stage that
 # hangs or fails costs only its own time. On an H200 the stages versions, cold, cached and training
-# have run; errors, sweep, kernels, best, zero_shot and peer were rehearsed on a CPU alone.
+# have run; the others were rehearsed on a CPU alone.
 #
 # GPU_CHECK_DATA       dataset in the layout of DAVIS 2016; without it two clips are drawn
 # GPU_CHECK_SEQUENCES  names of two of its sequences; the first two by default
 # GPU_CHECK_CPU_MASKS  results of `batch` on a CPU for the same sequences, to compare
-# GPU_CHECK_SECONDS    limit of all stages together, 240 by default
+# GPU_CHECK_SECONDS    limit of all stages together, 480 by default
 # GPU_CHECK_STAGES     stages in their order, each with its limit in seconds
 # GPU_CHECK_PYTHON     interpreter, python3 by default
 # GPU_CHECK_REHEARSE   1: tiny sizes on a CPU; the times mean nothing
@@ -19,8 +19,8 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 
 python=${GPU_CHECK_PYTHON:-python3}
-stages=${GPU_CHECK_STAGES:-"versions:20 errors:35 cold:60 cached:25 training:75 sweep:40
-    kernels:40 best:35 zero_shot:35 peer:20"}
+stages=${GPU_CHECK_STAGES:-"versions:20 cold:60 profile:90 best:60 zero_shot:45 errors:35 kernels:40
+    peer:20 cached:25 training:75 sweep:40"}
 export OUT=${OUT:-$PWD/out/gpu_check}
 export KERAS_BACKEND=jax TF_CPP_MIN_LOG_LEVEL=3 PYTHONUNBUFFERED=1
 export PYTHONPATH=$PWD:$PWD/tools${PYTHONPATH:+:$PYTHONPATH}
@@ -33,7 +33,7 @@ export GPU_CHECK_WORK=$work
 : >"$OUT/gpu_check.log"
 
 "$python" tools/gpu_stages.py missing || exit
-end=$((SECONDS + ${GPU_CHECK_SECONDS:-240}))
+end=$((SECONDS + ${GPU_CHECK_SECONDS:-480}))
 for stage in $stages; do
     name=${stage%%:*} limit=${stage##*:} left=$((end - SECONDS))
     if [ "$left" -lt 8 ]; then

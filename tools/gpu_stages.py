@@ -211,6 +211,18 @@ def training(seconds: float) -> None:
     record("training", "training: command", total, "s", status=status, tail=text[-500:])
 
 
+def profile(seconds: float) -> None:
+    """Records where the time of a frame goes, by a trace of the device."""
+    from gpu_clips import dataset
+
+    root, names = dataset()
+    words = [sys.executable, "tools/gpu_profile.py", str(root), names[-1], "--presets", "fast"]
+    words += ["--seconds", str(seconds / 3), *([] if REHEARSAL else ["best", "fast:zero-shot"])]
+    status, text, _ = run(words, seconds)
+    if status:
+        record("profile", "status", f"{status}: {text[-300:]}")
+
+
 def peer(seconds: float) -> None:
     """Records the frames per second of a network of like cost in torch, and the ratio to ours."""
     if find_spec("torch") is None or find_spec("torchvision") is None:
@@ -234,7 +246,7 @@ def main() -> None:
 
     stages = {"versions": versions, "errors": errors, "kernels": kernels, "training": training}
     stages["sweep"] = sweep
-    stages |= {"peer": peer, "cold": gpu_clips.cold, "cached": gpu_clips.cached}
+    stages |= {"peer": peer, "profile": profile, "cold": gpu_clips.cold, "cached": gpu_clips.cached}
     stages |= {"best": gpu_clips.best, "zero_shot": gpu_clips.zero_shot}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("stage", choices=("missing", *stages))
