@@ -7,6 +7,7 @@ status of the process.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class DeepLabGygoError(Exception):
@@ -72,6 +73,10 @@ class DependencyError(UsageError):
             met="it is not installed",
             remedy=f"Install it with: pip install 'deeplab-gygo[{extra}]'",
         )
+        self._given = package, extra, purpose
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._given, self.__dict__
 
 
 class StorageError(DeepLabGygoError):
