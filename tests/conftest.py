@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-pytest_plugins = ["material", "squares"]
+pytest_plugins = ["material", "squares", "storage_servers"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.listing import shorten
 from deeplab_gygo.io.masks import MASK_FORMATS
 from deeplab_gygo.io.names import expanded
+from deeplab_gygo.io.scratch import DEFAULT_BYTES, configure_scratch, shown
+from deeplab_gygo.io.storage import display, is_url
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -34,8 +37,11 @@ USAGE = "deeplab-gygo segment INPUT --mask MASK --out DIR [OPTIONS]"
 def add_arguments(parser: ArgumentParser, request: Request) -> None:
     """Adds the options of the command."""
     add_clip_options(parser, request)
-    parser.add_argument("--out", type=str, required=True, metavar="DIR", help="folder to make")
+    parser.add_argument(
+        "--out", type=str, required=True, metavar="DIR", help="folder to make, or its URL"
+    )
     add_keep_going(parser)
+    add_scratch_options(parser, request)
     add_run_options(parser, request)
     add_common(parser)
 
@@ -48,10 +54,38 @@ def add_keep_going(parser: ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_scratch_options(parser: ArgumentParser, request: Request) -> None:
+    """Adds the place and size of local copies of what URLs lead to; see `use_scratch`."""
+    parser.add_argument(
+        "--scratch", type=str, metavar="DIR",
+        help="folder for local copies of what URLs lead to, on a fast disk"
+        if request.show_all else argparse.SUPPRESS,
+    )  # fmt: skip
+    parser.add_argument(
+        "--scratch-gb", type=float, metavar="GB", dest="scratch_gb",
+        help=f"largest size of it (default {DEFAULT_BYTES / 1e9:g})"
+        if request.show_all else argparse.SUPPRESS,
+    )  # fmt: skip
+
+
+def use_scratch(options: Namespace) -> None:
+    """Sets the scratch folder of the process by the options of `add_scratch_options`.
+
+    Raises:
+        UsageError: The size is none.
+    """
+    size = options.scratch_gb
+    configure_scratch(options.scratch, None if size is None else size * 1e9)
+
+
 def add_clip_options(parser: ArgumentParser, request: Request) -> None:
     """Adds the choice of a clip and of its mask."""
     parser.add_argument(
-        "input", type=str, nargs="?", metavar="INPUT", help="video, or folder of frames"
+        "input",
+        type=str,
+        nargs="?",
+        metavar="INPUT",
+        help="video, or folder of frames; a path or URL, as the following",
     )
     parser.add_argument(
         "--mask", type=str, metavar="MASK", action="append",
@@ -83,7 +117,8 @@ def clip_from_options(options: Namespace, settings: RunSettings) -> Clip:
         UsageError: The clip is named twice, or not at all.
         InputError: The clip or its mask is unusable.
     """
-    from deeplab_gygo.runs.clip import open_clip, open_dataset_clip
+    from deeplab_gygo.runs.clip import open_dataset_clip
+    from deeplab_gygo.runs.staging import local_masks, open_staged_clip
 
     require_together(options, "dataset", "root", "sequence")
     if (options.input is None) == (options.dataset is None):
@@ -99,33 +134,38 @@ def clip_from_options(options: Namespace, settings: RunSettings) -> Clip:
         "mask_format": options.mask_format,
     }
     if options.input:
-        return open_clip(options.input, **mask, keep_going=options.get("keep_going", False))
+        return open_staged_clip(options.input, **mask, keep_going=options.get("keep_going", False))
     from deeplab_gygo.datasets.registry import open_dataset
 
     dataset = open_dataset(options.dataset, options.root, options.resolution)
-    return open_dataset_clip(dataset, options.sequence, **mask)
+    with local_masks(options.mask) as mask["mask"]:
+        return open_dataset_clip(dataset, options.sequence, **mask)
 
 
 def run(options: Namespace) -> int:
     """Segments the clip and prints a summary as one line of JSON."""
-    from deeplab_gygo.runs.output_directory import claim
+    from deeplab_gygo.runs.remote_results import claimed_output, kept_result
 
+    use_scratch(options)
     settings = run_settings(options)
-    out = expanded(options.out)
-    with claim(out, settings.overwrite) as folder:
+    out = options.out if is_url(options.out) else expanded(options.out)
+    with claimed_output(out, settings.overwrite) as folder:
         clip = clip_from_options(options, settings)
         skipped = f"; the {clip.start} frames before it are not segmented" if clip.start else ""
         logger.info(
-            "%s: %d frames from %s on%s", clip.sequence.source, len(clip.sequence) - clip.start,
+            "%s: %d frames from %s on%s",
+            shown(clip.sequence.source), len(clip.sequence) - clip.start,
             clip.sequence.frame_names[clip.start], skipped,
         )  # fmt: skip
         if len(clip.annotations) > 1:
             names = (clip.sequence.frame_names[index] for index in clip.annotations)
             logger.info("annotated frames: %s", shorten(names))
-        record = start_runner(settings, options.debug).run(clip, folder)
+        record = kept_result(out, folder, clip, settings)
+        if record is None:
+            record = start_runner(settings, options.debug).run(clip, folder)
     network = record.network_seconds
     summary = {
-        "out": str(out),
+        "out": display(out),
         "masks": record.masks,
         "first_frame": record.first_frame,
         "objects": record.objects,

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import ClassVar
+from weakref import WeakValueDictionary, finalize
 
 import numpy as np
 
@@ -25,11 +26,13 @@ from deeplab_gygo.datasets.layout import (
     require_dataset_root,
     subfolders,
 )
+from deeplab_gygo.datasets.remote import RemoteRoot, remote_root
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.frame_folder import FolderSequence
 from deeplab_gygo.io.images import image_size, read_header
 from deeplab_gygo.io.listing import is_stray, list_images, shorten
 from deeplab_gygo.io.names import expanded, safe_relative
+from deeplab_gygo.io.storage import is_url
 
 
 class Dataset(ABC):
@@ -37,12 +40,15 @@ class Dataset(ABC):
 
     Args:
         root: Folder with `JPEGImages`, `Annotations` and `ImageSets`, or a folder with one
-            sub-folder that holds them, as an unpacked archive leaves it.
+            sub-folder that holds them, as an unpacked archive leaves it. Of a URL the lists are
+            read; the files of a sequence are copied to the scratch folder when it is opened, and
+            stay as long as it is referred to.
         resolution: Folder below `JPEGImages` and `Annotations`, e.g. "480p" or "original".
 
     Attributes:
         kind: One of `KINDS`.
-        root: The folder that holds `JPEGImages`.
+        location: The root as given: a path, or a URL.
+        root: The folder that holds `JPEGImages`; of a URL one on the local disk without pictures.
         resolution: As given; empty where the layout has none.
         multi_object: True if masks hold several object ids; else they hold 0 and 1 only.
         joining_objects: True if objects may join after the first frame: the mask of a later frame
@@ -72,10 +78,20 @@ class Dataset(ABC):
 
     def __init__(self, root: str | Path, resolution: str = "480p"):
         self.resolution = resolution
-        self.root = self._find_root(expanded(root))
+        self.location = root
+        self._remote = remote_root(str(root), self._below(resolution)) if is_url(root) else None
+        self.root = self._find_root(self._remote.folder if self._remote else expanded(root))
         self._lists = self._find_lists(self.root / LIST_FOLDER)
         self._names: dict[str, list[str]] = {}
-        self._sequences: dict[str, FolderSequence] = {}
+        # Of a remote dataset what nobody refers to gives its copy up, but for the latest.
+        self._latest: FolderSequence | None = None
+        self._sequences: MutableMapping[str, FolderSequence] = (
+            WeakValueDictionary() if self._remote else {}
+        )
+
+    def _below(self, resolution: str) -> str:
+        """Returns the folder between `JPEGImages` and the sequences; empty where there is none."""
+        return resolution
 
     def _find_root(self, root: Path) -> Path:
         """Returns the folder that holds `JPEGImages`; finds the folders of images and masks."""
@@ -220,13 +236,36 @@ class Dataset(ABC):
             rule="A sequence is named by its folder below that of the images",
             result=False,
         )
-        if name not in self._sequences:
-            with listing_errors(self.frames_folder(name)):
-                self._sequences[name] = self._open(name)
-        return self._sequences[name]
+        sequence = self._sequences.get(name)
+        if sequence is None:
+            folders = self.frames_folder(name), self.masks_folder(name)
+            with listing_errors(folders[0]):
+                if self._remote is None:
+                    sequence = self._open(name, *folders)
+                else:
+                    self._latest = None  # gives its copy up
+                    self._latest = sequence = self._open_remote(name, self._remote, *folders)
+            self._sequences[name] = sequence
+        return sequence
 
-    def _open(self, name: str) -> FolderSequence:
-        folder = self.frames_folder(name)
+    def _open_remote(self, name: str, remote: RemoteRoot, *folders: Path) -> FolderSequence:
+        """Copies a sequence; the copies stay as long as it is referred to."""
+        leases = [remote.lease(folder) for folder in folders]
+        try:
+            copies = [
+                folder / "absent" if lease is None else lease.path
+                for lease, folder in zip(leases, folders, strict=True)
+            ]
+            sequence = self._open(name, *copies)
+        except BaseException:
+            for lease in filter(None, leases):
+                lease.close()
+            raise
+        for lease in filter(None, leases):
+            finalize(sequence, lease.close)
+        return sequence
+
+    def _open(self, name: str, folder: Path, masks: Path) -> FolderSequence:
         if not os.path.isdir(folder):
             raise InputError(
                 f"The dataset must hold the sequence '{name}'",
@@ -248,7 +287,6 @@ class Dataset(ABC):
                 where=folder,
                 remedy="Remove all but one",
             )
-        masks = self.masks_folder(name)
         return FolderSequence(
             files,
             image_size(files[0]),

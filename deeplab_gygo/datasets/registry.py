@@ -95,8 +95,8 @@ def open_dataset(kind: str, root: str | Path, resolution: str = "480p") -> Datas
     Args:
         kind: One of `KINDS`, "gygo", "davis2016", "davis2017", "youtube-vos" or "mose"; case,
             dashes and "davis16" are tolerated.
-        root: Folder of the dataset, or the folder in which its archive was unpacked; of YouTube-VOS
-            and MOSE also that of one split.
+        root: Folder of the dataset or its URL, or the folder in which its archive was unpacked; of
+            YouTube-VOS and MOSE also that of one split.
         resolution: Folder below `JPEGImages`: "480p", or "original" for GyGO; YouTube-VOS and MOSE
             have none.
 

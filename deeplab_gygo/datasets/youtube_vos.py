@@ -42,6 +42,9 @@ class YoutubeVos(Dataset):
     published_counts = {"train": 3471, "valid": 507, "test": 541}  # of 2019
     sparse_splits = ("valid", "val", "test")
 
+    def _below(self, resolution: str) -> str:
+        return ""
+
     def _find_root(self, root: Path) -> Path:
         self.resolution = ""
         if not os.path.isdir(root):

@@ -84,6 +84,9 @@ class Sequence(ABC):
 
     pixel_aspect: Fraction = Fraction(1)
 
+    lease: object = None
+    """Keeps what the frames are read from, such as the local copy of what a URL leads to."""
+
     def __init__(
         self,
         name: str,

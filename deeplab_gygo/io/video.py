@@ -24,7 +24,9 @@ from deeplab_gygo.io.frame_folder import FolderSequence, sequence_from_folder
 from deeplab_gygo.io.images import image_size
 from deeplab_gygo.io.listing import list_images
 from deeplab_gygo.io.names import expanded
+from deeplab_gygo.io.scratch import scratch
 from deeplab_gygo.io.sequence import Annotations, Frame, Sequence, frame_name
+from deeplab_gygo.io.storage import is_url
 from deeplab_gygo.io.tone_mapping import HLG, PQ, tone_map
 from deeplab_gygo.io.video_reading import (
     END_MISSING,
@@ -246,7 +248,7 @@ def open_input(
     by its content. A folder that holds nothing but an animation is opened as that.
 
     Args:
-        path: The file or folder.
+        path: The file or folder, or its URL: a copy is kept as long as the sequence lives.
         name: Name of the sequence; by default that of the folder, or of the file without suffix.
         annotations: Masks by frame index, or a folder of masks named as the frames.
         keep_going: As in `open_video`; images must be intact.
@@ -271,6 +273,18 @@ def open_input(
         >>> open_input(folder, exclude=[folder / "00000.png"]).frame_names
         ['00001', '00002']
     """
+    if is_url(path):
+        lease = scratch().lease(str(path))
+        try:
+            sequence = open_input(
+                lease.path, name=name, annotations=annotations, keep_going=keep_going,
+                exclude=exclude,
+            )  # fmt: skip
+        except BaseException:
+            lease.close()
+            raise
+        sequence.lease = lease  # and of what is derived from it
+        return sequence
     path = expanded(path)
     if os.path.isdir(path):
         given = annotations.values() if isinstance(annotations, Mapping) else ()

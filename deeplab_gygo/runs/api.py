@@ -10,16 +10,15 @@ import numpy as np
 
 from deeplab_gygo.inference.config import Engine, Mode
 from deeplab_gygo.io.array_sequence import ArraySequence
-from deeplab_gygo.io.names import expanded
 from deeplab_gygo.io.sequence import Sequence
 from deeplab_gygo.methods import MethodName
 from deeplab_gygo.models.config import Precision
-from deeplab_gygo.runs.clip import open_clip
 from deeplab_gygo.runs.given_masks import GivenMasks
-from deeplab_gygo.runs.output_directory import claim
 from deeplab_gygo.runs.output_kinds import DEFAULT_OPTIONS, DEFAULT_OUTPUTS, OutputOptions
+from deeplab_gygo.runs.remote_results import claimed_output, kept_result
 from deeplab_gygo.runs.run_record import RunRecord
 from deeplab_gygo.runs.settings import make_settings
+from deeplab_gygo.runs.staging import open_staged_clip
 
 
 def segment(
@@ -43,7 +42,7 @@ def segment(
     progress: bool = False,
     **online: Any,
 ) -> RunRecord:
-    """Segments one clip into a folder of results.
+    """Segments one clip into a folder of results. All paths may be URLs, see docs/storage.md.
 
     Args:
         source: Video, folder of frames, open sequence, or list of uint8 [H, W, 3] RGB images.
@@ -93,14 +92,16 @@ def segment(
         precision=precision, engine=engine, seed=seed, outputs=tuple(outputs),
         output_options=output_options, overwrite=overwrite, progress=progress,
     )  # fmt: skip
-    with claim(expanded(out), overwrite) as folder:
+    with claimed_output(out, overwrite) as folder:
         if isinstance(source, (list, np.ndarray)):
             source = ArraySequence(source)
         needs_mask = settings.online.mode != "zero-shot"
-        clip = open_clip(
+        clip = open_staged_clip(
             source, mask, frame=frame, needs_mask=needs_mask, keep_going=keep_going,
             mask_format=mask_format,
         )  # fmt: skip
+        if (kept := kept_result(out, folder, clip, settings)) is not None:
+            return kept
         # Imported here because both load Keras, which bad input need not wait for.
         from deeplab_gygo import backend
         from deeplab_gygo.runs.runner import SequenceRunner

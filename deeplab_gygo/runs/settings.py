@@ -20,6 +20,8 @@ from deeplab_gygo.inference.config import (
 from deeplab_gygo.io.config_file import MAX_SEED, check_choices, read_yaml, to_plain
 from deeplab_gygo.io.names import expanded
 from deeplab_gygo.io.plain_values import shown
+from deeplab_gygo.io.scratch import held
+from deeplab_gygo.io.storage import is_url
 from deeplab_gygo.methods import MethodName, find_method, method_of_architecture
 from deeplab_gygo.models.config import Precision
 from deeplab_gygo.models.weight_file import file_hash, read_parent_file, shipped_parent
@@ -41,7 +43,7 @@ class RunSettings:
 
     Attributes:
         online: Online options of the method.
-        weights: Parent file of the method; None takes the shipped one.
+        weights: Parent file of the method, or its URL; None takes the shipped one.
         precision: Numeric policy.
         seed: Seed of every random number generator, 0..2**32 - 1.
         outputs: Kinds of results to write, of `OUTPUTS`.
@@ -141,7 +143,7 @@ class RunSettings:
         """The parent file; None for a method without weights."""
         if not find_method(self.method).architecture:
             return None
-        return shipped_parent(self.method) if self.weights is None else expanded(self.weights)
+        return shipped_parent(self.method) if self.weights is None else _local(self.weights)
 
     @cached_property
     def weights_hash(self) -> str:
@@ -184,7 +186,7 @@ def make_settings(
         mode: Mode to segment in; None takes that of `online`, of the file, or of the method.
         config: YAML file of online options; None for no file.
         online: Online options by name. `seconds` without `steps` lifts the limit of steps.
-        weights: Parent file; None takes the shipped one.
+        weights: Parent file, or its URL; None takes the shipped one.
         **others: Further fields of `RunSettings`.
 
     Raises:
@@ -197,17 +199,22 @@ def make_settings(
         >>> make_settings(preset_name="best").online.size
         480
     """
-    weights = None if weights is None else expanded(weights)
+    weights = weights if weights is None or is_url(weights) else expanded(weights)
     given = {**(online or {}), **({"mode": mode} if mode else {})}
     written = read_yaml(config) if config else {}
     mode = given.get("mode") or written.get("mode") or ""
     if preset_name is None:
         trunk = ""
         if method in ("osmn", "osvos"):  # their options depend on the trunk of the weights
-            path = weights or shipped_parent(method)
+            path = _local(weights) if weights else shipped_parent(method)
             trunk = read_parent_file(path, header_only=True)[0].trunk_name
         preset_name = default_preset(method, trunk)
     options = make_options(
         method, preset_name, mode, (written, config or ""), (given, "command line")
     )
     return RunSettings(options, weights, preset=preset_name, method=method, **others)
+
+
+def _local(weights: str | Path) -> Path:
+    """Returns the local path of weights."""
+    return held(str(weights)) if is_url(weights) else expanded(weights)
