@@ -45,6 +45,7 @@ class Clip:
         truth: Returns the annotation uint8 [H, W] of a frame by index, for scores; None unless
             every frame from `start` on has one.
         multi_object: Whether the ids of the annotations distinguish objects.
+        needs_mask: Whether the objects of the masks are segmented; otherwise the salient one is.
     """
 
     sequence: Sequence
@@ -52,6 +53,7 @@ class Clip:
     both_ways: bool = True
     truth: Callable[[int], np.ndarray] | None = None
     multi_object: bool = False
+    needs_mask: bool = True
 
     @property
     def first_annotated(self) -> int:
@@ -75,9 +77,9 @@ class Clip:
 
     @property
     def object_ids(self) -> list[int]:
-        """Ids of the objects in the masks; `[1]` without a mask."""
+        """Ids of the objects that are segmented: those in the masks, or `[1]` of the salient one."""
         masks = [each.mask for each in self.annotations.values()]
-        return object_ids(*masks) if masks else [1]
+        return object_ids(*masks) if masks and self.needs_mask else [1]
 
     def hashes(self) -> dict[str, str]:
         """Returns the SHA-256 of `input` and `mask`, hexadecimal.
@@ -170,7 +172,7 @@ def open_clip(
         return Clip(sequence)
     given = read_given_masks(mask, sequence, frame, mask_format)
     # In zero-shot a mask only sets where to start, for scores.
-    return Clip(sequence, given, both_ways and needs_mask)
+    return Clip(sequence, given, both_ways and needs_mask, needs_mask=needs_mask)
 
 
 def open_dataset_clip(
@@ -208,7 +210,8 @@ def open_dataset_clip(
         )  # fmt: skip
     else:
         start = sequence.first_annotated if frame is None else find_frame(sequence, frame)
-        clip = Clip(sequence, _joining(sequence, start, dataset.multi_object), both_ways=False)
+        masks = _joining(sequence, start, dataset.multi_object)
+        clip = Clip(sequence, masks, both_ways=False, needs_mask=needs_mask)
     if any(index not in sequence.annotations for index in range(clip.start, len(sequence))):
         return clip
     return replace(

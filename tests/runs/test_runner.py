@@ -113,6 +113,22 @@ def test_zero_shot_makes_the_first_mask_too(tmp_path, make_clip, tiny_parent):
     assert len(record.frame_seconds) == 5
 
 
+def test_zero_shot_segments_one_object_whatever_the_mask_shows(tmp_path, make_clip, tiny_parent):
+    from deeplab_gygo.runs.runner import SequenceRunner
+
+    online = dataclasses.replace(CONFIG, mode="zero-shot")
+    settings = RunSettings(
+        online=online, weights=tiny_parent, outputs=("masks", "soft"), progress=False
+    )
+    make_clip(tmp_path / "clip", 3)
+    mask = read_mask(tmp_path / "clip-masks" / "00000.png")
+    mask[:8, :8] = 2
+    clip = open_clip(tmp_path / "clip", mask, needs_mask=False)
+    record = SequenceRunner(settings).run(clip, tmp_path / "out")
+    assert record.objects == 1
+    assert sorted(path.name for path in (tmp_path / "out" / "soft").iterdir())[0] == "00000.png"
+
+
 def test_a_later_mask_is_propagated_backwards_unless_the_clip_is_of_a_dataset(
     tmp_path, make_clip, runner
 ):
