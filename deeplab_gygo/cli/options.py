@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from deeplab_gygo.cli.config_options import add_config_options, given_values
 from deeplab_gygo.cli.output_options import add_output_options, output_kinds, output_options
+from deeplab_gygo.cli.progress_options import add_progress_option
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.config import Engine, default_preset, preset_names
 from deeplab_gygo.methods import METHODS, find_method
@@ -148,10 +149,7 @@ def add_run_options(parser: ArgumentParser, request: Request) -> None:
     )
     add_output_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
-    parser.add_argument(
-        "--json-progress", action="store_true", dest="json_progress",
-        help="progress as lines of JSON on standard error, for programs",
-    )  # fmt: skip
+    add_progress_option(parser)
     title = f"online options of {method} (the defaults are those without a preset)"
     online = parser.add_argument_group(title)
     kind = find_method(method).resolve("options")

@@ -187,9 +187,11 @@ def sweep(target: Path, lock: Lock) -> None:
     """
     if not lock.exclusive or lock.writing:
         return
-    stem = re.escape(side_path(target, "").name)
+    stem = side_path(target, "").name
     for name in os.listdir(target.parent):
-        if not (found := re.fullmatch(stem + r"(partial|former)-[0-9a-f]+", name)):
+        if not name.startswith(stem):
+            continue
+        if not (found := re.fullmatch(r"(partial|former)-[0-9a-f]+", name.removeprefix(stem))):
             continue
         side = target.with_name(name)
         if found[1] == "partial":

@@ -3,82 +3,74 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeGuard
+from typing import Any
 
-import numpy as np
-
-from deeplab_gygo._version import __version__
-from deeplab_gygo.errors import DeepLabGygoError, InputError, StorageError, UsageError
-from deeplab_gygo.evaluation import SequenceScore, evaluate_sequence
-from deeplab_gygo.io.atomic import FULL, replacing, storage_error
-from deeplab_gygo.io.escaping import printable
-from deeplab_gygo.io.listing import shorten
-from deeplab_gygo.io.locking import InUse
-from deeplab_gygo.io.masks import VOID, read_mask
-from deeplab_gygo.io.names import path_inside, safe_relative
-from deeplab_gygo.io.output_folder import claimed
+from deeplab_gygo.errors import DeepLabGygoError, UsageError
+from deeplab_gygo.io.atomic import replacing, storage_error
+from deeplab_gygo.io.scratch import shown
+from deeplab_gygo.io.storage import display, is_url, join
 from deeplab_gygo.runs.batch_report import write_batch_report
-from deeplab_gygo.runs.batch_result import BatchResult, Outcome, Status
-from deeplab_gygo.runs.clip import Clip
-from deeplab_gygo.runs.plan import Item
+from deeplab_gygo.runs.batch_result import BatchResult, Outcome
+from deeplab_gygo.runs.batch_worker import BatchWorker, Runner, failed
+from deeplab_gygo.runs.hand_out import HandOut, longest_first
+from deeplab_gygo.runs.item import Item
 from deeplab_gygo.runs.progress import BatchProgress
+from deeplab_gygo.runs.remote_batch import RemoteBatch, uploaded_folder
 from deeplab_gygo.runs.report_page import REPORT_NAME, check_place
-from deeplab_gygo.runs.result_files import MASK_FOLDER, RECORD_NAME, inspect_files
-from deeplab_gygo.runs.run_record import RunRecord, is_complete
+from deeplab_gygo.runs.result_files import RECORD_NAME
 from deeplab_gygo.runs.settings import RunSettings
-
-logger = logging.getLogger(__name__)
+from deeplab_gygo.runs.workers import WorkerOptions, opened_executor
 
 _PATIENCE_SECONDS = 3600.0
-_POLL_SECONDS = 1.0
-
-
-class Runner(Protocol):
-    """Segments clips into folders, as `runner.SequenceRunner` does."""
-
-    def run(self, clip: Clip, out: Path, *, keep_bars: bool = True) -> RunRecord:
-        """Segments a clip into a folder."""
-        ...
+_SEEN_SECONDS = 10.0  # in which file systems show what another machine wrote
+_POLL_SECONDS = 0.1
 
 
 @dataclass
 class Batch:
-    """Sequences to segment with one network into one folder.
+    """Sequences to segment into one folder, with one network a worker.
 
     The results of a sequence appear in `<out>/<name>` when they are complete. A finished result is
     compared with the hashes in its record: a damaged one is segmented again, one with masks that
     were corrected by hand is kept and reported. Several batches may run on one folder: a sequence
     that another one works on is passed over and looked at again at the end.
 
-    `failures.jsonl` is written while the batch runs, `summary.json` at its end; of several batches
-    each writes both whole, and the last one's remain.
+    At a URL a result is made in the scratch folder of its worker and uploaded, the record last. One
+    with a record counts as finished, its files are not read again; where the input is at a URL too,
+    its content is not compared. Object storage has no locks: one batch, or parts that share no
+    sequence, writes to a URL at a time.
+
+    `failures.jsonl` is written while the batch runs, to a URL at its end, `summary.json` at its
+    end; of several batches each writes both whole, and the last one's remain.
 
     Attributes:
         items: The sequences.
         settings: Settings of all of them. With `overwrite`, finished sequences are repeated too.
-        out: Folder of the results.
+        out: Folder of the results, or its URL.
         label: Appended to the names of the two files, so that parts of a batch can share a folder.
         make_runner: Creates the runner; by default a `SequenceRunner`. It is called for the first
-            sequence that needs it: a finished batch loads no network.
+            sequence that needs it: a finished batch loads no network. Worker processes import it:
+            it is a function of a module then, or a `functools.partial` of one.
         replace_changed: Whether finished results of other input, settings or version are replaced
             without `overwrite`: in a folder that only such batches write to.
         patience: Seconds to wait for a sequence that another process works on.
+        workers: Number and place of the workers. Several begin with the longest sequences; the
+            masks are those that one makes with as many threads.
     """
 
     items: Sequence[Item]
     settings: RunSettings
-    out: Path
+    out: Path | str
     label: str = ""
     make_runner: Callable[[RunSettings], Runner] | None = None
     replace_changed: bool = False
     patience: float = _PATIENCE_SECONDS
-    _runner: Runner | None = field(default=None, init=False, repr=False)
+    workers: WorkerOptions = field(default_factory=WorkerOptions)
     _failed: list[dict[str, Any]] = field(default_factory=list, init=False, repr=False)
 
     def run(self) -> BatchResult:
@@ -90,231 +82,121 @@ class Batch:
         Raises:
             StorageError: The disk is full or cannot be written: no other sequence could be
                 finished either. Finished results stay.
+            UsageError: The workers cannot be had, or do not write to the folder; or a report is to
+                be written at a URL.
         """
         started = time.monotonic()
-        summary_file = self.out / f"summary{self.label}.json"
         self._failed.clear()
-        if "report" in self.settings.outputs:
-            check_place(self.out / REPORT_NAME)
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            # Files of an earlier run would be taken for those of this one.
-            self._failures.unlink(missing_ok=True)
-            summary_file.unlink(missing_ok=True)
-        except OSError as error:
-            raise storage_error(self.out, error) from error
-        outcomes: dict[int, Outcome] = {}
-        with BatchProgress(self.settings.progress_kind, len(self.items)) as progress:
-            for index, outcome in self._outcomes():
-                outcomes[index] = outcome
-                progress.finished(outcome.name, outcome.status)
-        if self._failed:  # once more: another batch on this folder may have begun since
-            self._write_failures()
-        result = BatchResult(
-            [outcomes[index] for index in range(len(self.items))],
-            time.monotonic() - started,
-            self._failures if self._failed else None,
-        )
-        summary = {
-            "sequences": [outcome.row() for outcome in result.outcomes],
-            "mean": result.mean_row(),
-            "done": result.count("done"),
-            "skipped": result.count("skipped"),
-            "failed": result.count("failed"),
-            "seconds": result.seconds,
-            "settings": {**asdict(self.settings), "weights": str(self.settings.weights_path or "")},
-        }
-        with replacing(summary_file) as side:
-            side.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-        if "report" in self.settings.outputs:
-            write_batch_report(self.out)
+        with self._folder() as (folder, remote):
+            failures, summary_file = folder / self._names[0], folder / self._names[1]
+            outcomes: dict[int, Outcome] = {}
+            with (
+                BatchProgress(self.settings.progress_kind, len(self.items)) as progress,
+                closing(self._outcomes(remote or folder)) as found,
+            ):
+                for index, outcome in found:
+                    outcomes[index] = outcome
+                    if outcome.error is not None:
+                        self._add_failure(failures, outcome.error)
+                    progress.finished(outcome.name, outcome.status)
+            if self._failed:  # once more: another batch on this folder may have begun since
+                with replacing(failures) as side:
+                    lines = "".join(json.dumps(failure) + "\n" for failure in self._failed)
+                    side.write_text(lines, encoding="utf-8")
+            listed = failures if remote is None else display(join(remote.url, failures.name))
+            result = BatchResult(
+                [outcomes[index] for index in range(len(self.items))],
+                time.monotonic() - started,
+                listed if self._failed else None,
+            )
+            with replacing(summary_file) as side:
+                weights = shown(self.settings.weights_path or "")
+                summary = result.summary({**asdict(self.settings), "weights": weights})
+                side.write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
+            if "report" in self.settings.outputs:
+                write_batch_report(folder)
         return result
 
     @property
-    def _failures(self) -> Path:
-        return self.out / f"failures{self.label}.jsonl"
+    def _names(self) -> tuple[str, str]:
+        return f"failures{self.label}.jsonl", f"summary{self.label}.json"
 
-    def _outcomes(self) -> Iterator[tuple[int, Outcome]]:
-        """Yields the outcomes as they come; sequences that another process works on at the end."""
-        postponed = []
-        for index, item in enumerate(self.items):
-            if (outcome := self._try(item)) is None:
-                name = printable(item.name)
-                logger.info("%s: another run works on it; looked at again at the end", name)
-                postponed.append(index)
-            else:
-                yield index, outcome
-        if postponed:
-            logger.info(
-                "waiting for %d sequences of another run, %.0f s at most for each",
-                len(postponed), self.patience,
-            )  # fmt: skip
-        deadline = time.monotonic() + self.patience
-        while postponed:
-            is_last, busy = time.monotonic() > deadline, []
-            for index in postponed:
-                if (outcome := self._try(self.items[index], report_in_use=is_last)) is None:
-                    busy.append(index)
-                else:
-                    deadline = time.monotonic() + self.patience
+    @contextmanager
+    def _folder(self) -> Iterator[tuple[Path, RemoteBatch | None]]:
+        """Yields the folder of the list of failures and the summary; those of before are removed.
+
+        Files of an earlier run would be taken for those of this one.
+        """
+        if is_url(self.out):
+            if "report" in self.settings.outputs:
+                raise UsageError(
+                    "The report of a batch is written into a local folder",
+                    met=display(str(self.out)),
+                    where="--outputs report",
+                    remedy="Leave it out; `deeplab-gygo report` writes it for a copy of the folder",
+                )
+            remote = RemoteBatch(str(self.out), self.settings)
+            remote.remove(self._names)
+            with uploaded_folder(remote.url) as folder:
+                yield folder, remote
+            return
+        folder = Path(self.out)
+        if "report" in self.settings.outputs:
+            check_place(folder / REPORT_NAME)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in self._names:
+                (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(folder, error) from error
+        yield folder, None
+
+    def _outcomes(self, out: Path | RemoteBatch) -> Generator[tuple[int, Outcome]]:
+        """Segments or skips the sequences, and yields the outcomes as they come."""
+        order = range(len(self.items)) if self.workers.in_process else longest_first(self.items)
+        remote = out if isinstance(out, RemoteBatch) else None
+        if remote is not None:
+            known = set()
+            for index, found in remote.finished(self.items, replace=self.replace_changed):
+                known.add(index)
+                if isinstance(found, DeepLabGygoError):
+                    found = failed(self.items[index], found)
+                yield index, found
+            order = [index for index in order if index not in known]
+        worker = BatchWorker(self.items, self.settings, out, self.make_runner, self.replace_changed)
+        options, work = self.workers, None
+        try:
+            with opened_executor(options, worker) as executor:
+                work = HandOut(
+                    executor, self.items, order, retries=options.retries, patience=self.patience
+                )
+                for index, outcome in work.outcomes():
+                    if remote is None and options.several_machines and outcome.record is not None:
+                        _check_shared(Path(self.out), outcome.name)
                     yield index, outcome
-            postponed = busy
-            if postponed:
-                time.sleep(_POLL_SECONDS)
+        finally:
+            # After the workers have ended: what they were uploading is in nobody's way.
+            if remote is not None and work is not None:
+                remote.remove_unfinished([*work.in_progress, *work.given_up])
 
-    def _try(self, item: Item, *, report_in_use: bool = False) -> Outcome | None:
-        """Segments or skips a sequence; None if another run works on it."""
-        try:
-            try:
-                folder = path_inside(self.out, safe_relative(item.name, self.out))
-            except InputError:
-                item.open()  # whose error names the row of the list
-                raise
-            # Files that do not belong to a result matter only if it is replaced.
-            with claimed(folder, True, marker=RECORD_NAME, list_files=None):
-                return self._segment(item, item.open(), folder)
-        except InUse as error:
-            return self._report(item, error) if report_in_use else None
-        except DeepLabGygoError as error:
-            if isinstance(error, StorageError) and _is_full(error.__cause__):
-                raise
-            return self._report(item, error)
-        except Exception as error:  # one damaged clip must not end the batch
-            if _is_full(error):
-                raise storage_error(error.filename or self.out, error) from error
-            logger.debug("%s", "".join(traceback.format_exception(error)))
-            unexpected = DeepLabGygoError(
-                "A sequence is segmented without an unexpected error",
-                met=f"{type(error).__name__}: {' '.join(str(error).split())}",
-                where=printable(item.name),
-                remedy="Segment it alone with --debug for the details",
-            )
-            return self._report(item, unexpected)
-
-    def _segment(self, item: Item, clip: Clip, folder: Path) -> Outcome:
-        """Segments a sequence unless its result is finished; its lock is held."""
-        record, warning = self._finished(item, clip, folder)
-        status: Status = "done" if record is None else "skipped"
-        if record is None:
-            if self._runner is None:
-                if self.make_runner is None:
-                    from deeplab_gygo.runs.runner import SequenceRunner  # loads Keras
-
-                    self.make_runner = SequenceRunner
-                self._runner = self.make_runner(self.settings)
-            record = self._runner.run(clip, folder, keep_bars=False)
-        score, warnings = None, [warning] if warning else []
-        try:
-            score = score_result(clip, folder)
-        except InputError as error:
-            if not warnings:
-                raise
-            warnings.append(f"not measured: {error}")
-        for text in warnings:
-            logger.warning("%s: %s", item.name, text)
-        outcome = Outcome(item.name, status, record, score, warnings=tuple(warnings))
-        j = outcome.row()["J"]
-        logger.info(
-            "%s: %s%d frames, adaptation %.1f s, %.2f FPS%s",
-            item.name, "already finished: " if status == "skipped" else "", record.masks,
-            record.adaptation_seconds, record.amortized_fps, "" if j is None else f", J {j:.3f}",
-        )  # fmt: skip
-        return outcome
-
-    def _finished(self, item: Item, clip: Clip, folder: Path) -> tuple[RunRecord | None, str]:
-        """Returns the record of a result that is kept, and a warning if something is the matter."""
-        if self.settings.overwrite:
-            return None, ""
-        try:
-            record = RunRecord.read(folder)
-        except InputError as error:
-            logger.warning("%s: segmented again: %s", item.name, error)
-            return None, ""
-        if record is None:
-            return None, ""
-        damaged, corrected = inspect_files(folder, record.files)
-        any_version = not self.replace_changed
-        changed = not record.matches(clip, self.settings, any_version=any_version)
-        whole = not damaged and is_complete(record)
-        if corrected:
-            reason = (
-                f"files are damaged: {shorten(damaged)}" if damaged else "all else is as written"
-            )
-            if changed:
-                reason = "its input or settings changed"
-            masks = f"kept, for masks were corrected by hand: {shorten(corrected)}"
-            return record, f"{masks}; {reason}; to segment it again, move the folder"
-        if changed and whole:
-            if self.replace_changed:
-                return None, ""
-            raise UsageError(
-                "Finished results are replaced only where that is asked for",
-                met="its input or settings changed",
-                where=folder,
-                remedy="Give --overwrite to segment it again, or choose another folder",
-            )
-        if whole:
-            is_old = record.version != __version__
-            return record, f"kept, made by version {record.version}" if is_old else ""
-        reason = shorten(damaged) or "the record lists too few masks"
-        logger.warning("%s: segmented again: files are damaged: %s", item.name, reason)
-        return None, ""
-
-    def _report(self, item: Item, error: DeepLabGygoError) -> Outcome:
-        """Adds a failure to the list on disk."""
-        logger.error("%s", printable(f"{item.name}: {error}"))
-        failure = {
-            "sequence": item.name,
-            "kind": type(error).__name__,
-            "message": str(error),
-            "rule": error.rule,
-            "met": None if error.met is None else str(error.met),
-            "where": None if error.where is None else str(error.where),
-            "remedy": error.remedy,
-            "exit_status": error.exit_status,
-        }
+    def _add_failure(self, file: Path, failure: dict[str, Any]) -> None:
         self._failed.append(failure)
-        self._write_failures()
-        return Outcome(item.name, "failed", error=failure)
-
-    def _write_failures(self) -> None:
-        with replacing(self._failures) as side:
-            lines = "".join(json.dumps(failure) + "\n" for failure in self._failed)
-            side.write_text(lines, encoding="utf-8")
+        try:
+            with open(file, "a", encoding="utf-8") as lines:
+                lines.write(json.dumps(failure) + "\n")
+        except OSError as error:
+            raise storage_error(file, error) from error
 
 
-def _is_full(error: BaseException | None) -> TypeGuard[OSError]:
-    """Whether the next sequence would meet the error of a disk too."""
-    return isinstance(error, OSError) and error.errno in FULL
-
-
-def score_result(clip: Clip, folder: Path) -> SequenceScore | None:
-    """Measures the masks of a result by the official protocol.
-
-    Args:
-        clip: The clip with its annotations.
-        folder: Folder of the result.
-
-    Returns:
-        The score; None without annotations of every frame, or where masks were not written.
-
-    Raises:
-        InputError: An annotation or a mask is unusable.
-    """
-    masks = folder / MASK_FOLDER
-    if clip.truth is None or not masks.is_dir():
-        return None
-    indices = range(clip.start, len(clip.sequence))
-    names = [clip.sequence.frame_names[index] for index in indices]
-    object_ids = None
-    if clip.multi_object:  # the official DAVIS 2017 code takes every id up to the highest
-        first = clip.truth(clip.start)
-        object_ids = range(1, int(np.where(first == VOID, 0, first).max(initial=0)) + 1)
-    return evaluate_sequence(
-        (read_mask(masks / f"{name}.png", mask_format="ids") for name in names),
-        (clip.truth(index) for index in indices),
-        name=clip.sequence.name,
-        frame_names=names,
-        multi_object=clip.multi_object,
-        object_ids=object_ids,
-    )
+def _check_shared(out: Path, name: str) -> None:
+    """Raises `UsageError` if what a worker wrote is not seen here."""
+    deadline = time.monotonic() + _SEEN_SECONDS
+    while not (out / name / RECORD_NAME).is_file():
+        if time.monotonic() > deadline:
+            raise UsageError(
+                "The workers of a cluster write to a folder that all its machines share",
+                met=f"'{name}' was written, and is not there",
+                where=out,
+                remedy="Give --out on a shared file system, or the URL of object storage",
+            )
+        time.sleep(_POLL_SECONDS)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tabulate import SEPARATING_LINE, tabulate
 
@@ -28,7 +28,8 @@ class Outcome:
     Attributes:
         name: Name of the sequence.
         status: `skipped` if the folder holds the result of the same input and settings.
-        record: Record of the result; None for a failed one.
+        record: Record of the result, without its values of single frames and files; None for a
+            failed one.
         score: J and F; None unless every frame has an annotation.
         error: The error as plain values; None unless it failed.
         warnings: What is the matter with a result that was kept.
@@ -65,12 +66,13 @@ class BatchResult:
     Attributes:
         outcomes: One per sequence, in the order of the plan.
         seconds: Wall time of the whole batch.
-        failures_file: List of the failures, one JSON object per line; None without failures.
+        failures_file: List of the failures, one JSON object per line, a file or a URL; None without
+            failures.
     """
 
     outcomes: list[Outcome]
     seconds: float
-    failures_file: Path | None = None
+    failures_file: Path | str | None = None
 
     def count(self, status: Status) -> int:
         """Returns the number of sequences with a status."""
@@ -97,6 +99,20 @@ class BatchResult:
             "J": _mean([row.region.mean for row in objects]),
             "F": _mean([row.contour.mean for row in objects]),
             "error": None,
+        }
+
+    def summary(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns everything as plain values.
+
+        Args:
+            settings: Of the batch.
+        """
+        return {
+            "sequences": [outcome.row() for outcome in self.outcomes],
+            "mean": self.mean_row(),
+            **{status: self.count(status) for status in get_args(Status)},
+            "seconds": self.seconds,
+            "settings": dict(settings),
         }
 
     def table(self) -> str:

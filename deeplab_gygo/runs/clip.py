@@ -77,7 +77,7 @@ class Clip:
 
     @property
     def object_ids(self) -> list[int]:
-        """Ids of the objects that are segmented: those in the masks, or `[1]` of the salient one."""
+        """Ids of the objects that are segmented: in the masks, or `[1]` of the salient one."""
         masks = [each.mask for each in self.annotations.values()]
         return object_ids(*masks) if masks and self.needs_mask else [1]
 

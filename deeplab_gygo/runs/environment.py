@@ -6,6 +6,8 @@ import json
 import os
 import platform
 import sys
+from contextlib import suppress
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,17 +26,21 @@ def versions() -> dict[str, str]:
     They are read from the installed metadata. The backend is the one that `KERAS_BACKEND` or the
     configuration file of Keras names.
     """
-    found = {
+    return {
         "deeplab-gygo": deeplab_gygo.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "keras-backend": keras_backend(),
+        **_installed(),
     }
+
+
+@cache
+def _installed() -> dict[str, str]:
+    found = {}
     for name in _DISTRIBUTIONS:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 

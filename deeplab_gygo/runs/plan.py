@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.io.escaping import is_printable, printable
-from deeplab_gygo.io.listing import shorten
-from deeplab_gygo.io.names import expanded, folded, safe_relative
-from deeplab_gygo.runs.clip import Clip, open_clip, open_dataset_clip
-from deeplab_gygo.runs.video_list import Row, read_video_list
+from deeplab_gygo.io.names import folded, safe_relative
+from deeplab_gygo.io.storage import display, is_url, join, name_of, redacted
+from deeplab_gygo.runs.item import Item, OpenListed, OpenRow, Unusable
+from deeplab_gygo.runs.video_list import STANDARD_INPUT, read_video_list
+from deeplab_gygo.runs.video_rows import Row
+
+__all__ = ["Item", "part_of", "plan_dataset", "plan_videos"]
 
 _MAX_PATH_BYTES = 4096
 
 
-@dataclass(frozen=True)
-class Item:
-    """One sequence of a batch.
-
-    Attributes:
-        name: Name of its folder below the output folder; may contain slashes. Of an item that
-            cannot be opened it is for messages only.
-        open: Opens it; raises a `DeepLabGygoError` where it cannot be used.
-    """
-
-    name: str
-    open: Callable[[], Clip]
-
-
-def plan_dataset(dataset: Dataset, split: str | Path) -> list[Item]:
+def plan_dataset(dataset: Dataset, split: str | Path, *, needs_mask: bool = True) -> list[Item]:
     """Plans the sequences of a split.
 
     A sequence that the list names but that is not on disk, or whose name can be no folder of a
@@ -42,6 +29,7 @@ def plan_dataset(dataset: Dataset, split: str | Path) -> list[Item]:
     Args:
         dataset: The dataset.
         split: Split, or path of a list file.
+        needs_mask: Whether a sequence without any annotation is an error.
 
     Returns:
         The sequences in the order of the list.
@@ -52,26 +40,34 @@ def plan_dataset(dataset: Dataset, split: str | Path) -> list[Item]:
     listed, names, items = dataset.list_file(split), _Names(), []
     for name in dataset.listed(split):
         try:
-            items.append(
-                Item(names.take(name, listed), partial(_open_listed, dataset, name, listed))
-            )
+            folder = str(dataset.frames_folder(name))
+            opener = OpenListed(dataset, name, listed, needs_mask)
+            items.append(Item(names.take(name, listed), opener, video=folder))
         except InputError as error:
-            items.append(Item(printable(name[:100]), partial(_fail, error)))
+            items.append(Item(printable(name[:100]), Unusable(error)))
     return items
 
 
-def plan_videos(manifest: str | Path, *, keep_going: bool = False) -> list[Item]:
+def plan_videos(
+    manifest: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    keep_going: bool = False,
+    needs_mask: bool = True,
+) -> list[Item]:
     """Plans the videos of a list, JSON lines or CSV with a header, or those of a folder.
 
-    Videos of a folder have their masks beside them, see `read_video_list`. A row of a list has
-    `video` and `mask`, and optionally `id`, the name of the output folder (by default that of the
-    video without suffix), and `frame`, the frame of the mask. Relative paths start at the folder of
-    the list. A row that is unusable is planned too: it fails when it is opened, and the others are
-    segmented.
+    A row of a list has `video` and `mask`, and optionally `id`, the name of the output folder (by
+    default that of the video without suffix), and `frame`, the frame of the mask. In JSON `mask`
+    may be an object: masks by name or index of their frames. Relative paths start at the folder of
+    the list. Paths may be URLs. A row that is unusable is planned too: it fails when it is
+    opened, and the others are segmented.
 
     Args:
-        manifest: File ending in .jsonl, .csv or .tsv, or a folder.
+        manifest: A list, a folder or a pattern, see `read_video_list`.
+        columns: Names of the columns by what they hold, see `read_video_list`.
         keep_going: Whether the frames that can be decoded are taken of a damaged video.
+        needs_mask: Whether a video without a mask is an error; not so for zero-shot segmentation.
 
     Returns:
         The videos in the order of the list.
@@ -79,65 +75,73 @@ def plan_videos(manifest: str | Path, *, keep_going: bool = False) -> list[Item]
     Raises:
         InputError: The list is absent, of another kind, too large, or has no header or no usable
             row.
+        UsageError: Columns are named of a folder.
     """
-    manifest = expanded(manifest)
     names, items, errors = _Names(), [], []
-    folder = manifest if manifest.is_dir() else manifest.parent
-    for label, row in read_video_list(manifest):
+    base, rows = read_video_list(manifest, columns, needs_mask=needs_mask)
+    where = "standard input" if str(manifest) == STANDARD_INPUT else display(manifest)
+    for label, row in rows:
         try:
-            items.append(_plan_row(row, folder, names, f"{manifest}, {label}", keep_going))
+            items.append(_plan_row(row, base, names, f"{where}, {label}", (keep_going, needs_mask)))
         except InputError as error:
             errors.append(error)
-            items.append(Item(printable(label[:100]), partial(_fail, error)))
+            items.append(Item(printable(label[:100]), Unusable(error)))
     if not items:
-        raise InputError("A list of videos names at least one", met="none", where=manifest)
+        raise InputError("A list of videos names at least one", met="none", where=where)
     if len(errors) == len(items):
         raise errors[0]
     return items
 
 
 def _plan_row(
-    row: Row | InputError, folder: Path, names: _Names, where: str, keep_going: bool
+    row: Row | InputError, base: str, names: _Names, where: str, options: tuple[bool, bool]
 ) -> Item:
     if isinstance(row, InputError):
         raise row
-    values = {key: _value(row, key, where) for key in ("video", "mask", "id", "frame")}
-    for key in ("video", "mask"):
-        if values[key] is None:
-            raise InputError(
-                "A row of a list of videos has video and mask",
-                met=f"no {key}; there is {shorten(printable(k)[:40] for k in row) or 'nothing'}",
-                where=where,
-                remedy="Name both files in every row",
-            )
-        if "\\" in str(values[key]) and not os.path.exists(folder / str(values[key])):
-            raise InputError(
-                "A path in a list of videos has slashes",
-                met=values[key],
-                where=where,
-                remedy="Write / instead of \\",
-            )
-    video, mask = folder / str(values["video"]), folder / str(values["mask"])
-    name = names.take(values["id"] or video.stem, where)
-    options = {"frame": values["frame"], "name": name, "keep_going": keep_going}
-    return Item(name, partial(open_clip, video, mask, **options))
+    # A mask without a frame is of `frame`, or of the first one.
+    given = row["mask"] if isinstance(row["mask"], dict) else {"": row["mask"]}
+    video, places = _place(base, _value(row["video"], "video", where) or "", where), {}
+    for key, value in given.items():
+        if mask := _value(value, "mask", where):
+            places[_value(key, "frame", where) or ""] = _place(base, mask, where)
+    name = _value(row.get("id"), "id", where)
+    if name is None:
+        name = PurePosixPath(name_of(video) if is_url(video) else video).stem
+    name = names.take(name, where)
+    frame = _value(row.get("frame"), "frame", where)
+    remote = tuple(filter(is_url, (video, *places.values())))
+    return Item(name, OpenRow(video, places, frame, name, *options, remote), remote, video)
 
 
-def _value(row: Row, key: str, where: str) -> str | None:
+def _place(base: str, path: str, where: str) -> str:
+    """Returns a path of a row, or its URL; it starts at the folder of the list."""
+    place = join(base, path)
+    if is_url(place):
+        return place
+    if "\\" in path and not os.path.exists(place):
+        raise InputError(
+            "A path in a list of videos has slashes",
+            met=path,
+            where=where,
+            remedy="Write / instead of \\",
+        )
+    return place
+
+
+def _value(value: object, key: str, where: str) -> str | None:
     """Returns a value of a row as text; None where it is absent or empty."""
-    value = row.get(key)
     if value is None:
         return None
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if not isinstance(value, str) and not (is_number and key in ("id", "frame")):
-        met = f"{key} is {printable(repr(value)[:100])}"
+        met = f"{key} is {printable(redacted(repr(value))[:100])}"
         raise InputError("A value of a list of videos is text", met=met, where=where)
     text = str(value).strip()
     if not is_printable(text) or len(text.encode()) > _MAX_PATH_BYTES:
         raise InputError(
             f"A value of a list of videos is UTF-8 without control characters, of at most "
             f"{_MAX_PATH_BYTES} bytes",
-            met=f"{key} is '{printable(text[:100])}'",
+            met=f"{key} is '{printable(redacted(text)[:100])}'",
             where=where,
             remedy="Save the list in UTF-8, or rename the file",
         )
@@ -171,22 +175,6 @@ class _Names:
         self._taken[key] = name
         self._above |= dict.fromkeys(above, name)
         return name
-
-
-def _fail(error: InputError) -> Clip:
-    raise error
-
-
-def _open_listed(dataset: Dataset, name: str, listed: Path) -> Clip:
-    folder = dataset.frames_folder(name)
-    if not os.path.isdir(folder):
-        raise InputError(
-            "Every sequence that a list names must be on disk",
-            met=f"no folder {folder}",
-            where=listed,
-            remedy=f"Download the dataset again, or remove '{name}' from the list",
-        )
-    return open_dataset_clip(dataset, name)
 
 
 def part_of(items: Sequence[Item], parts: int, index: int) -> list[Item]:

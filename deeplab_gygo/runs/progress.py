@@ -116,7 +116,7 @@ class BatchProgress:
         clock: Clock = time.monotonic,
     ):  # fmt: skip
         self._count, self._done, self._failed = Count("batch", "clip", clips), 0, 0
-        self._is_json = kind == "json"
+        self._is_json, self._clock, self._begun = kind == "json", clock, clock()
         self._progress = make_progress(kind, self._count, stream=stream, clock=clock)
 
     def finished(self, name: str, status: str) -> None:
@@ -124,10 +124,13 @@ class BatchProgress:
         self._done += 1
         self._failed += status == "failed"
         self._count.start += status == "skipped"  # for the time of the rest
+        minutes = (self._clock() - self._begun) / 60
+        rate = (self._done - self._count.start) / minutes if minutes > 0 else 0.0
         if self._is_json:
-            self._progress.update(self._done, clip=name, status=status)
+            self._progress.update(self._done, clip=name, status=status, clips_per_minute=rate)
         else:
-            self._progress.update(self._done, **({"failed": self._failed} if self._failed else {}))
+            failed = {"failed": self._failed} if self._failed else {}
+            self._progress.update(self._done, **{"clips/min": f"{rate:.1f}"}, **failed)
 
     def __enter__(self) -> BatchProgress:
         return self

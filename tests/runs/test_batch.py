@@ -20,7 +20,7 @@ from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.io.atomic import storage_error
 from deeplab_gygo.io.locking import locked
 from deeplab_gygo.io.masks import read_mask, write_mask
-from deeplab_gygo.runs import batch as batch_module
+from deeplab_gygo.runs import hand_out
 from deeplab_gygo.runs.batch import Batch
 from deeplab_gygo.runs.output_directory import output_directory
 from deeplab_gygo.runs.plan import Item, plan_dataset
@@ -349,7 +349,7 @@ def test_what_killed_runs_left_goes_also_beside_finished_results(tmp_path, run):
 
 def test_two_batches_share_the_work(run, monkeypatch):
     """The second batch begins while the first is at its first sequence."""
-    monkeypatch.setattr(batch_module, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(hand_out, "POLL_SECONDS", 0.01)
     results, started, passed = {}, threading.Event(), threading.Event()
 
     def first_waits(name):
@@ -374,7 +374,7 @@ def test_two_batches_share_the_work(run, monkeypatch):
 
 
 def test_many_batches_do_every_sequence_once(tmp_path, run, monkeypatch):
-    monkeypatch.setattr(batch_module, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(hand_out, "POLL_SECONDS", 0.01)
     done, errors = [], []
 
     def work():
@@ -398,7 +398,7 @@ def test_many_batches_do_every_sequence_once(tmp_path, run, monkeypatch):
 
 def test_the_wait_for_another_run_has_a_limit(tmp_path, dataset, run, monkeypatch, caplog):
     caplog.set_level("INFO")
-    monkeypatch.setattr(batch_module, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(hand_out, "POLL_SECONDS", 0.01)
     holds, ends = threading.Event(), threading.Event()
 
     def hold():

@@ -238,15 +238,15 @@ def test_a_folder_of_videos_has_masks_beside_them(tmp_path):
         items["none.mkv"].open()
     with pytest.raises(InputError, match=r"met: two\.png and two_mask\.png"):
         items["two.mp4"].open()
-    masks = {name: item.open.args[1].name for name, item in items.items() if "." not in name}
-    assert masks == {
+    masks = {name: item.open.masks[""] for name, item in items.items() if "." not in name}
+    assert {name: os.path.basename(mask) for name, mask in masks.items()} == {
         "c d": "c d.json", "clip2": "clip2_mask.png", "clip10": "clip10.png", "x": "first.png",
     }  # fmt: skip
 
 
 def test_a_folder_without_videos_is_refused(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"")
-    with pytest.raises(InputError, match="met: a.png.*Give a list"):
+    (tmp_path / "a.txt").write_bytes(b"")
+    with pytest.raises(InputError, match="met: a.txt.*Give a list"):
         plan_videos(tmp_path)
 
 

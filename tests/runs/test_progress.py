@@ -165,8 +165,8 @@ class TestBatch:
                 clock.now += 0.0 if status == "skipped" else 6.0
                 shown.finished(f"clip{number}", status)
         lines = stream.getvalue().splitlines()
-        assert lines[0] == "batch: 4 of 12 clips, 1 failed, 48 s left"
-        assert lines[-1] == "batch: 12 clips in 60 s, 9 failed"
+        assert lines[0] == "batch: 4 of 12 clips, 10.0 clips/min, 1 failed, 48 s left"
+        assert lines[-1] == "batch: 12 clips in 60 s, 10.0 clips/min, 9 failed"
 
     def test_every_clip_is_an_event(self, stream, clock):
         with BatchProgress("json", 3, stream=stream, clock=clock) as shown:
