@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint docs serve-docs ablation bench bench-gpu clean
+.PHONY: demo browser test test-all lint docs serve-docs ablation bench bench-gpu clean
 
 # The demo installs what a user installs; the tests need the development extra too.
 $(VENV)/.installed: setup.py pyproject.toml
@@ -30,7 +30,16 @@ docs: $(VENV)/.installed-dev
 serve-docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs serve
 
+# Chromium for the tests of the page, where there is none and it can be installed.
+browser:
+	@command -v chromium > /dev/null || command -v google-chrome > /dev/null \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && apt-get update -qq \
+			&& apt-get install -y -qq --no-install-recommends chromium > /dev/null; } \
+		|| echo "No browser was installed: the tests of the page are skipped."
+
 test: lint docs
+	@command -v chromium > /dev/null || command -v google-chrome > /dev/null \
+		|| echo "No Chromium on the path: tests of the page are skipped; see make browser."
 	$(BIN)/python -m pytest
 
 # With the slow tests, and every reader of untrusted files fuzzed for some seconds.

@@ -22,6 +22,7 @@ LEVELS = (
     {"inference"},
     {"training", "runs", "export"},
     {"baselines", "benchmark"},
+    {"server"},
     {"cli"},
     {"__main__"},
 )
@@ -48,6 +49,8 @@ LIGHT = (
     "deeplab_gygo.training.config",
     "deeplab_gygo.benchmark.report",
     "deeplab_gygo.benchmark.run",
+    "deeplab_gygo.server.client",
+    "deeplab_gygo.server.serving",
     "deeplab_gygo.cli.main",
 )
 

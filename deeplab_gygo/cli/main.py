@@ -35,6 +35,7 @@ PROGRAM = "deeplab-gygo"
 COMMANDS = {
     "segment": "Segment one clip from one mask: a mask for every frame.",
     "batch": "Segment every sequence of a split of a dataset, or every video of a list.",
+    "batch-merge": "Join the summaries, failures and scores of the parts of a batch.",
     "evaluate": "Measure J and F of masks against annotations.",
     "convert": "Write the masks of a result in the format of an annotation tool or benchmark.",
     "report": "Write a page to look at, of a finished clip or batch.",
@@ -42,6 +43,8 @@ COMMANDS = {
     "train": "Train a parent offline.",
     "export": "Write a model for serving.",
     "data": "Verify or download a dataset.",
+    "annotate": "Draw masks of a clip on a page, segment it, look and correct.",
+    "serve": "Serve the HTTP API and the page.",
     "demo": "Segment the example clip and measure the result.",
     "warm-up": "Compile the programs of a GPU ahead (JAX), for the image of a container.",
 }

@@ -20,12 +20,16 @@ from deeplab_gygo.inference.config import (
     make_options,
 )
 from deeplab_gygo.inference.engines import encoder_in
+from deeplab_gygo.inference.feature_cache import FeatureCache
+from deeplab_gygo.inference.frame_store import FrameStore
 from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
 from deeplab_gygo.inference.session import Session, check_annotation
 from deeplab_gygo.io.array_sequence import ArraySequence, StreamSequence
 from deeplab_gygo.io.listing import shorten
+from deeplab_gygo.io.scratch import held
 from deeplab_gygo.io.sequence import MaskSource, Sequence
+from deeplab_gygo.io.storage import is_url
 from deeplab_gygo.io.video import open_input
 from deeplab_gygo.models.config import ModelConfig, Precision
 from deeplab_gygo.models.weight_file import load_parent
@@ -65,7 +69,7 @@ class Model:
                     f"{where} is one of {', '.join(get_args(kind))}", met=value, where=where
                 )
         with backend.policy(precision) as chosen:
-            self._parent, self.card = load_parent(weights)
+            self._parent, self.card = load_parent(None if weights is None else _local(weights))
             if not isinstance(self._parent.config, ModelConfig):
                 raise UsageError(
                     "The Python interface runs weights of the method deeplab",
@@ -141,6 +145,7 @@ class Model:
         preset: str | None = None,
         mode: Mode | None = None,
         seed: int = 0,
+        folder: str | Path | None = None,
         **options: Any,
     ) -> Session:
         """Opens a clip to annotate and propagate.
@@ -150,6 +155,8 @@ class Model:
             preset: As for `segment`.
             mode: `one-shot` or `fine-tune` (default).
             seed: Seed of fine-tuning.
+            folder: Folder of annotations and results, in which the session is opened again; None
+                is a temporary one.
             **options: Fields of `OnlineConfig`.
 
         Returns:
@@ -176,8 +183,9 @@ class Model:
         return Session(
             sequence,
             config,
-            run=partial(self._run, config=config, seed=seed),
+            run=partial(self._run, config=config, seed=seed, features=FeatureCache()),
             adaptation=lambda: self._segmenter.adaptation if self._segmenter else Adaptation(),
+            folder=folder,
         )
 
     def _run(
@@ -188,6 +196,8 @@ class Model:
         config: OnlineConfig,
         seed: int,
         span: range | None = None,
+        store: FrameStore | None = None,
+        features: FeatureCache | None = None,
     ) -> Generator[Prediction]:
         if self._busy:
             raise UsageError(
@@ -200,9 +210,12 @@ class Model:
         try:
             with backend.policy(self.precision):
                 segmenter = self._segmenter_for(config, seed)
+            segmenter.features = features
             # The policy is set while the network works, and is the caller's own between frames.
             backwards = not sequence.read_once
-            predictions = segmenter.run(sequence, progress, backwards=backwards, span=span)
+            predictions = segmenter.run(
+                sequence, progress, backwards=backwards, store=store, span=span
+            )
             while True:
                 with backend.policy(self.precision):
                     prediction = next(predictions, None)
@@ -212,6 +225,7 @@ class Model:
         finally:
             if segmenter is not None:
                 segmenter.release()
+                segmenter.features = None
             self._busy = False
 
     def _segmenter_for(self, config: OnlineConfig, seed: int) -> DeepLabSegmenter:
@@ -230,7 +244,7 @@ def load(
     """Loads DeepLabV3+ for clip after clip.
 
     Args:
-        weights: Parent file (.npz); None: the parent of the package.
+        weights: Parent file (.npz), or its URL; None: the parent of the package.
         precision: `auto` (bfloat16 on an accelerator, float32 on a CPU), `float32`, `bfloat16` or
             `float16`.
         engine: Runtime of the encoder: `keras`, or on a CPU `openvino` or `onnxruntime` (extras).
@@ -250,11 +264,16 @@ def load(
     return Model(weights, precision, engine)
 
 
+def _local(path: str | Path) -> Path:
+    """Returns a local path: of a URL that of a copy, which stays until the process ends."""
+    return held(str(path)) if is_url(path) else Path(path)
+
+
 def _open(source: Source, masks: Masks | None) -> Sequence:
     if masks is not None and not isinstance(masks, Mapping):
         masks = {0: masks}
     if isinstance(masks, Mapping):
-        masks = {i: Path(m) if isinstance(m, str) else m for i, m in masks.items()}
+        masks = {i: _local(m) if isinstance(m, str) else m for i, m in masks.items()}
     if isinstance(source, Sequence):
         return source if masks is None else source.with_annotations(masks)
     if isinstance(source, (str, Path)):

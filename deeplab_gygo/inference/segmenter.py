@@ -17,6 +17,7 @@ from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.adapter import DecoderTuner
 from deeplab_gygo.inference.components import keep_near
 from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.feature_cache import FeatureCache
 from deeplab_gygo.inference.frame_store import FrameStore
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.inference.initializer import ObjectInitializer
@@ -67,6 +68,8 @@ class DeepLabSegmenter(SegmenterBase):
 
     Attributes:
         enlarges: Whether small objects are enlarged (`inference.zoom`).
+        features: Keeps the features of frames, where an encoder that does not change runs on the
+            processor; None: they are computed each time.
 
     Raises:
         UsageError: The mode needs weights that were trained with a guide.
@@ -109,6 +112,7 @@ class DeepLabSegmenter(SegmenterBase):
         self._annotated_count = 1
         self._seen: list[tuple[ObjectState, Features]] = []
         self.enlarges = True
+        self.features: FeatureCache | None = None
         self._window: Window | None = None
         self._flow: OpticalFlow | None = None
 
@@ -345,7 +349,10 @@ class DeepLabSegmenter(SegmenterBase):
             return _Encoded(inputs, sources)  # Every object has an encoder of its own.
         if len(self._objects) == 1:
             self._activate(self._objects[0])
-        return _Encoded([self._network.encode(batch) for batch in inputs], sources)
+        encode = self._network.encode
+        if self.features is not None and not self._network.fused and not self._full:
+            encode = partial(self.features.encode, encode=encode)
+        return _Encoded([encode(batch) for batch in inputs], sources)
 
     def _predict_object(
         self, features: _Encoded, position: int, tracked: ObjectState

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from deeplab_gygo._version import __version__
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.frame_store import FrameStore
 from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
+from deeplab_gygo.inference.session_folder import SessionFolder, digest_of
+from deeplab_gygo.io.config_file import to_plain
 from deeplab_gygo.io.masks import check_first_mask, object_ids
 from deeplab_gygo.io.sequence import MaskSource, Sequence
 
@@ -25,9 +30,11 @@ class Session:
     Args:
         sequence: The frames.
         config: Online options.
-        run: Segments a part of an annotated sequence; takes the sequence, a progress callback and
-            `span`, the indices of its frames.
+        run: Segments a part of an annotated sequence; takes the sequence, a progress callback,
+            `span`, the indices of its frames, and `store`, what an interrupted run kept.
         adaptation: Returns the fine-tuning of the clip in progress.
+        folder: Folder of annotations and results, in which a session is opened again; None is a
+            temporary one.
 
     Attributes:
         sequence: As given.
@@ -54,26 +61,29 @@ class Session:
         config: OnlineConfig,
         run: Callable[..., Generator[Prediction]],
         adaptation: Callable[[], Adaptation],
+        folder: str | Path | None = None,
     ):
         self.sequence, self.config, self.adaptation = sequence, config, Adaptation()
         self._run, self._current_adaptation = run, adaptation
-        self._masks: dict[int, np.ndarray] = {}
-        self._changed: set[int] = set()
         self._running: Generator[Prediction] | None = None
-        self._scratch = tempfile.TemporaryDirectory(prefix="deeplab_gygo-")
-        self._results = FrameStore(self._scratch.name)
+        self._scratch = None
+        if folder is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="deeplab_gygo-")
+            folder = self._scratch.name
+        self._folder = SessionFolder(folder)
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-        self._scratch.cleanup()
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     @property
     def annotated(self) -> list[int]:
         """Indices of the annotated frames, ascending."""
-        return sorted(self._masks)
+        return self._folder.annotated()
 
     def annotate(self, frame: int, mask: MaskSource | None) -> None:
         """Sets, replaces or removes the mask of a frame.
@@ -88,25 +98,30 @@ class Session:
             InputError: The mask is absent, damaged, full, or does not fit the frames.
             UsageError: There is no such frame.
         """
-        if mask is None:
-            if self._masks.pop(frame, None) is not None:
-                self._changed.add(frame)
-            return
-        annotated = self.sequence.with_annotations({frame: mask})
-        given = annotated.annotation(frame)
-        if given.any():
-            given = check_annotation(annotated, frame)
-        self._masks[frame] = given
-        self._changed.add(frame)
+        if mask is not None:
+            annotated = self.sequence.with_annotations({frame: mask})
+            mask = annotated.annotation(frame)
+            if mask.any():
+                mask = check_annotation(annotated, frame)
+        self._folder.annotate(frame, mask)
 
-    def propagate(self, progress: ProgressCallback | None = None) -> Iterator[Prediction]:
+    def propagate(
+        self,
+        progress: ProgressCallback | None = None,
+        *,
+        preview: Callable[[Prediction], None] | None = None,
+    ) -> Iterator[Prediction]:
         """Segments the frames that the annotations set since the last time can change.
 
         The first time these are all frames; later those from the annotated frame before a new one
-        to the annotated frame after it. Fine-tuning learns from all annotated frames.
+        to the annotated frame after it. Fine-tuning learns from all annotated frames. Where the
+        same propagation was interrupted, in this session or in an earlier one of the same folder,
+        it goes on after the last whole frame.
 
         Args:
             progress: Called as `progress(step, steps, loss)` after every fine-tuning step.
+            preview: Called in a thread with the predictions of the propagation backwards, which are
+                results until those of both directions follow.
 
         Yields:
             One prediction per frame that was segmented or annotated anew, in order.
@@ -114,17 +129,36 @@ class Session:
         Raises:
             UsageError: No frame is annotated, or another clip is in progress.
         """
-        if not any(mask.any() for mask in self._masks.values()):
+        masks = {index: self._folder.annotation(index) for index in self.annotated}
+        if not any(mask.any() for mask in masks.values()):
             raise UsageError(
                 "A session is annotated before it is propagated",
                 met="no annotation with an object",
                 remedy="Call annotate(frame, mask) first",
             )
         self.close()
-        annotated = self.sequence.with_annotations(dict(self._masks))
-        span = self._span()
-        self._running = self._stream(self._run(annotated, progress, span=span), span)
+        digests = {index: digest_of(mask) for index, mask in masks.items()}
+        changed = self._changed(digests)
+        span = self._span(masks, changed)
+        if not span:
+            return iter(())
+        identity = {
+            "version": __version__,
+            "config": to_plain(self.config),
+            "annotations": {str(index): digest for index, digest in digests.items()},
+            "span": [span.start, span.stop],
+        }
+        store = _PreviewStore(self._folder, identity, preview)
+        annotated = self.sequence.with_annotations(dict(masks))
+        predictions = self._run(annotated, progress, span=span, store=store)
+        self._running = self._stream(predictions, digests, changed)
         return self._running
+
+    def span(self) -> range:
+        """Returns the indices of the frames that the next propagation segments."""
+        masks = {index: self._folder.annotation(index) for index in self.annotated}
+        digests = {index: digest_of(mask) for index, mask in masks.items()}
+        return self._span(masks, self._changed(digests))
 
     def result(self, frame: int) -> Prediction:
         """Returns the newest result of a frame, its probability in steps of 1/255.
@@ -132,45 +166,79 @@ class Session:
         Raises:
             UsageError: The frame was not segmented yet.
         """
-        if not self._results.holds(frame):
+        if not self._folder.results.holds(frame):
             raise UsageError("A result is of a frame that was segmented", met=f"frame {frame}")
-        return self._results.prediction(frame, self.sequence.frame_names[frame])
+        return self._folder.results.prediction(frame, self.sequence.frame_names[frame])
 
-    def _span(self) -> range:
+    def _changed(self, digests: Mapping[int, str]) -> set[int]:
+        """Returns the frames whose annotations differ from those that the results follow from."""
+        applied = self._folder.applied() or {}
+        both = digests.keys() | applied.keys()
+        return {index for index in both if digests.get(index) != applied.get(index)}
+
+    def _span(self, masks: Mapping[int, np.ndarray], changed: set[int]) -> range:
         """Returns the frames that the changed annotations can change."""
-        frames = len(self.sequence)
-        if not all(self._results.holds(index) for index in range(frames)):
+        frames, results = len(self.sequence), self._folder.results
+        is_whole = self._folder.applied() is not None and all(map(results.holds, range(frames)))
+        if not is_whole:
             return range(frames)
-        labels = object_ids(*self._masks.values())
+        labels = object_ids(*masks.values())
 
         def bounds(index: int) -> bool:
-            shown = object_ids(self._masks[index])
-            return index not in self._changed and shown in ([], labels)
+            return index not in changed and object_ids(masks[index]) in ([], labels)
 
-        fixed = [index for index in sorted(self._masks) if bounds(index)]
-        if not self._changed:
+        fixed = [index for index in sorted(masks) if bounds(index)]
+        if not changed:
             return range(0)
-        start = max((i for i in fixed if i < min(self._changed)), default=0)
-        stop = min((i for i in fixed if i > max(self._changed)), default=frames - 1) + 1
+        start = max((i for i in fixed if i < min(changed)), default=0)
+        stop = min((i for i in fixed if i > max(changed)), default=frames - 1) + 1
         return range(start, stop)
 
-    def _stream(self, predictions: Generator[Prediction], span: range) -> Generator[Prediction]:
-        if not span:
-            return
-        changed = frozenset(self._changed)
+    def _stream(
+        self,
+        predictions: Generator[Prediction],
+        digests: Mapping[int, str],
+        changed: set[int],
+    ) -> Generator[Prediction]:
         with closing(predictions):
             for prediction in predictions:
                 self.adaptation = self._current_adaptation()
-                self._results.put(prediction, None)
-                if prediction.index not in self._masks or prediction.index in changed:
+                self._folder.results.put(prediction, None)
+                if prediction.index not in digests or prediction.index in changed:
                     yield prediction
-        self._changed -= changed
+        self._folder.finish(dict(digests))
 
     def close(self) -> None:
         """Ends a propagation in progress and closes the source."""
         if self._running is not None:
             self._running.close()
             self._running = None
+
+
+class _PreviewStore(FrameStore):
+    """What a propagation keeps to be resumed; predictions backwards are results meanwhile."""
+
+    def __init__(
+        self,
+        folder: SessionFolder,
+        identity: dict[str, Any],
+        preview: Callable[[Prediction], None] | None,
+        *,
+        descending: bool = False,
+    ):
+        place = folder.begin(identity)
+        super().__init__(place / "backward" if descending else place, descending=descending)
+        self._session, self._identity, self._preview = folder, identity, preview
+
+    def backward(self) -> FrameStore:
+        return _PreviewStore(self._session, self._identity, self._preview, descending=True)
+
+    def put(self, prediction: Prediction, state: Mapping[str, np.ndarray] | None) -> None:
+        super().put(prediction, state)
+        if self._descending:
+            self._session.results.put(prediction, None)
+            if self._preview is not None:
+                self._preview(prediction)
 
 
 def check_annotation(sequence: Sequence, frame: int) -> np.ndarray:

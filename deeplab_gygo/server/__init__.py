@@ -1,0 +1,1 @@
+"""The server: its engine, the HTTP API and the page."""
