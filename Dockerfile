@@ -26,6 +26,7 @@ RUN pip install --no-cache-dir --no-deps /build && rm -r /build \
     && install --directory --mode 1777 /cache /scratch
 ENV DEEPLAB_GYGO_CACHE=/cache DEEPLAB_GYGO_SCRATCH=/scratch HOME=/tmp PYTHONDONTWRITEBYTECODE=1
 VOLUME ["/cache", "/scratch", "/tmp"]
+EXPOSE 8000
 USER 10001
 WORKDIR /work
 ENTRYPOINT ["deeplab-gygo"]
