@@ -14,7 +14,8 @@ import numpy as np
 
 from deeplab_gygo.inference.motion import OpticalFlow, moved
 from deeplab_gygo.inference.prediction import Adaptation, ProgressCallback, State
-from deeplab_gygo.inference.segmenter_base import Annotated, SegmenterBase, TrackedObject
+from deeplab_gygo.inference.segmenter_base import SegmenterBase
+from deeplab_gygo.inference.tracked_object import Annotated, TrackedObject
 from deeplab_gygo.io.config_file import check_choices, check_range
 
 _FLOW_PRESETS = {

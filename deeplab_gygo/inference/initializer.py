@@ -13,7 +13,7 @@ from deeplab_gygo.inference.network import Features, ForwardPass
 from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
 from deeplab_gygo.inference.prediction import Adaptation, ProgressCallback
 from deeplab_gygo.inference.propagation import Propagation
-from deeplab_gygo.inference.segmenter_base import Annotated, low_jaccard_warning
+from deeplab_gygo.inference.tracked_object import Annotated, low_jaccard_warning
 from deeplab_gygo.inference.views import View, augmented_views
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.target_model import TargetModel

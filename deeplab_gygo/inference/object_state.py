@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from deeplab_gygo.inference.prediction import State
-from deeplab_gygo.inference.segmenter_base import TrackedObject
+from deeplab_gygo.inference.tracked_object import TrackedObject
 from deeplab_gygo.models.memory import Memory
 from deeplab_gygo.models.target_model import TargetModel
 

@@ -26,7 +26,8 @@ from deeplab_gygo.inference.network import EncoderFn, Features, ForwardPass
 from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
 from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback, State
 from deeplab_gygo.inference.propagation import Propagation
-from deeplab_gygo.inference.segmenter_base import Annotated, SegmenterBase
+from deeplab_gygo.inference.segmenter_base import SegmenterBase
+from deeplab_gygo.inference.tracked_object import Annotated
 from deeplab_gygo.inference.zero_shot import TwoPassSegmenter
 from deeplab_gygo.inference.zoom import Window
 from deeplab_gygo.io.masks import VOID

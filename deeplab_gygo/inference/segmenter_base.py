@@ -7,7 +7,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, ClassVar
 
@@ -25,51 +24,9 @@ from deeplab_gygo.inference.prediction import (
     joined,
     of_object,
 )
-from deeplab_gygo.io.masks import VOID, check_first_mask, object_ids
+from deeplab_gygo.inference.tracked_object import Annotated, TrackedObject, soft_aggregate, views_of
+from deeplab_gygo.io.masks import check_first_mask, object_ids
 from deeplab_gygo.io.sequence import Frame, Sequence
-
-Annotated = tuple[np.ndarray, np.ndarray | None]
-"""An annotated frame: image uint8 [H, W, 3] RGB and mask uint8 [H, W]."""
-
-
-@dataclass
-class TrackedObject:
-    """State of one object.
-
-    Attributes:
-        label: Its id in masks.
-        probability: float32 [H, W] in 0..1 of the last frame, after the objects competed.
-        confidence: Expected J of the last prediction, 0..1.
-        state: State that the method keeps of it.
-        weights: Fine-tuned variables; None for the parent's.
-    """
-
-    label: int
-    probability: np.ndarray
-    confidence: float = 1.0
-    state: Any = None
-    weights: list[Any] | None = None
-
-    def update(self, probability: np.ndarray, threshold: float) -> None:
-        """Stores the probability of the newest frame."""
-        self.probability = probability
-
-    def initial_arrays(self) -> State:
-        """Returns what the annotated frames gave and is not computed again by a resumed run."""
-        return {f"weights/{i}": np.asarray(value) for i, value in enumerate(self.weights or [])}
-
-    def set_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Sets the weights that `initial_arrays` returned."""
-        count = sum(name.startswith("weights/") for name in arrays)
-        self.weights = [arrays[f"weights/{i}"] for i in range(count)] or None
-
-    def arrays(self) -> State:
-        """Returns what the newest frame left."""
-        return {"probability": self.probability}
-
-    def set_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Sets what `arrays` returned."""
-        self.probability = arrays["probability"]
 
 
 class SegmenterBase(ABC):
@@ -234,7 +191,7 @@ class SegmenterBase(ABC):
         done = []
         masks = [mask for _, mask in seen if mask is not None]
         for label in object_ids(*masks) if self._needs_mask else [1]:
-            views = _views_of(label, seen)
+            views = views_of(label, seen)
             if interrupted is not None:
                 self._known.append(self._resume_object(views, label, of_object(label, interrupted)))
                 continue
@@ -463,54 +420,3 @@ class SegmenterBase(ABC):
         at = {tracked.label: plane for tracked, plane in zip(self._objects, planes, strict=True)}
         blank = np.zeros(planes.shape[1:], np.float32)
         return np.stack([at.get(tracked.label, blank) for tracked in self._known])
-
-
-def _views_of(label: int, seen: list[Annotated]) -> list[Annotated]:
-    """Returns the frames in which an object is annotated, with masks of it alone."""
-    views: list[Annotated] = []
-    for image, mask in seen:
-        if mask is None:
-            views.append((image, None))
-        elif (mask == label).any():
-            single = (mask == label).astype(np.uint8)
-            single[mask == VOID] = VOID
-            views.append((image, single))
-    return views
-
-
-def soft_aggregate(probabilities: np.ndarray) -> np.ndarray:
-    r"""Merges the probabilities of several objects (Oh et al., STM, ICCV 2019, eq. 5).
-
-    With $p_0 = \prod_k (1 - p_k)$ for the background, the merged probability is the share of the
-    odds, $\frac{p_k / (1 - p_k)}{\sum_j p_j / (1 - p_j)}$ over $j = 0 \dots N$.
-
-    Args:
-        probabilities: float32 [N, H, W] in 0..1, one plane per object.
-
-    Returns:
-        float32 [N + 1, H, W]; plane 0 is the background, and the planes sum to 1.
-    """
-    bounded = np.clip(probabilities.astype(np.float32), 1e-5, 1.0 - 1e-5)
-    background = np.clip(np.prod(1.0 - bounded, axis=0, keepdims=True), 1e-5, 1.0 - 1e-5)
-    stacked = np.concatenate([background, bounded])
-    odds = stacked / (1.0 - stacked)
-    return odds / odds.sum(axis=0, keepdims=True)
-
-
-def low_jaccard_warning(jaccard: float, label: int) -> list[str]:
-    """Returns a warning where fine-tuning left a low J on the annotated frame, else none.
-
-    Args:
-        jaccard: J on the annotated frame, 0..1.
-        label: Id of the object.
-    """
-    if jaccard >= LOW_JACCARD:
-        return []
-    return [
-        f"object {label}: fine-tuning reached J {jaccard:.2f} only on the first frame; check the "
-        "mask, or give more --steps"
-    ]
-
-
-LOW_JACCARD = 0.6
-"""J on the annotated frame below which a fine-tuning is warned about."""

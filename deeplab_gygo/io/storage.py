@@ -223,10 +223,10 @@ def list_folder(url: str) -> list[str]:
         StorageError: As in `call`.
 
     Example:
-        >>> write_url("memory://clips/shoe/00000.jpg", b"")
-        >>> write_url("memory://clips/bag.mp4", b"")
-        >>> list_folder("memory://clips")
-        ['memory://clips/bag.mp4', 'memory://clips/shoe/']
+        >>> write_url("memory://shelf/shoe/00000.jpg", b"")
+        >>> write_url("memory://shelf/bag.mp4", b"")
+        >>> list_folder("memory://shelf")
+        ['memory://shelf/bag.mp4', 'memory://shelf/shoe/']
     """
     return sorted(
         join(url, _last(info)) + "/" * (info["type"] == "directory")

@@ -135,7 +135,7 @@ def test_osvos_in_zero_shot_segments_the_first_frame_too(
     assert (record.frames, masks.shape[0], record.steps) == (4, 4, 0)
 
 
-@pytest.mark.parametrize("stop", [1, 3])
+@pytest.mark.parametrize("stop", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize(
     ("method", "mode"),
     [(method, mode) for method in (*CLASSICAL, "osmn", "osvos") for mode in METHODS[method].modes],

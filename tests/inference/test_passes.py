@@ -8,7 +8,8 @@ from deeplab_gygo.inference import passes
 from deeplab_gygo.inference.frame_store import FrameStore
 from deeplab_gygo.inference.passes import resolved, reversed_frames
 from deeplab_gygo.inference.prediction import Adaptation, Prediction
-from deeplab_gygo.inference.segmenter_base import SegmenterBase, TrackedObject
+from deeplab_gygo.inference.segmenter_base import SegmenterBase
+from deeplab_gygo.inference.tracked_object import TrackedObject
 from deeplab_gygo.io.array_sequence import ArraySequence
 from deeplab_gygo.io.sequence import Sequence
 from deeplab_gygo.io.writers import as_bytes

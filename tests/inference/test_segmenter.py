@@ -8,7 +8,7 @@ from PIL import Image
 from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
-from deeplab_gygo.inference.segmenter_base import soft_aggregate
+from deeplab_gygo.inference.tracked_object import soft_aggregate
 from deeplab_gygo.io.frame_folder import sequence_from_folder
 from deeplab_gygo.io.masks import write_mask
 from deeplab_gygo.io.sequence import Frame

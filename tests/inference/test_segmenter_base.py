@@ -5,12 +5,8 @@ import pytest
 
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.inference.prediction import Adaptation
-from deeplab_gygo.inference.segmenter_base import (
-    SegmenterBase,
-    TrackedObject,
-    low_jaccard_warning,
-    soft_aggregate,
-)
+from deeplab_gygo.inference.segmenter_base import SegmenterBase
+from deeplab_gygo.inference.tracked_object import TrackedObject, low_jaccard_warning, soft_aggregate
 from deeplab_gygo.io.array_sequence import ArraySequence
 
 SIZE = (6, 12)

@@ -5,8 +5,9 @@ import pytest
 
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.prediction import Adaptation
-from deeplab_gygo.inference.segmenter_base import SegmenterBase, TrackedObject
+from deeplab_gygo.inference.segmenter_base import SegmenterBase
 from deeplab_gygo.inference.session import Session
+from deeplab_gygo.inference.tracked_object import TrackedObject
 from deeplab_gygo.io.array_sequence import ArraySequence
 
 SIZE, LENGTH = (8, 12), 9

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,6 +30,9 @@ def runner(tiny_parent):
     from deeplab_gygo.runs.runner import SequenceRunner
 
     return SequenceRunner(RunSettings(online=CONFIG, weights=tiny_parent, progress=False))
+
+
+slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
 def _clip(tmp_path, make_clip, name="clip", count=5, seed=0, **options):
@@ -173,7 +177,10 @@ def test_masks_that_were_corrected_by_hand_are_not_replaced(
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 4, 5])
+@pytest.mark.parametrize(
+    "stop_after",
+    [slow(1), 2, slow(4), 5],
+)
 @pytest.mark.parametrize("frame", [None, "3"])
 def test_an_interrupted_run_goes_on_with_the_same_masks(
     tmp_path, make_clip, tiny_parent, monkeypatch, stop_after, frame
@@ -214,7 +221,10 @@ def test_an_interrupted_run_goes_on_with_the_same_masks(
     assert len(segmented) + len(again) == 8 + (1 if frame else 0)
 
 
-@pytest.mark.parametrize("stop_after", [1, 4, 6])
+@pytest.mark.parametrize(
+    "stop_after",
+    [slow(1), 4, slow(6)],
+)
 @pytest.mark.parametrize("anchors", [0, 2])
 def test_an_interrupted_zero_shot_run_goes_on_with_the_same_masks(
     tmp_path, make_clip, tiny_parent, monkeypatch, anchors, stop_after

@@ -21,12 +21,8 @@ from deeplab_gygo.baselines.shared.fine_tuning import Sample, make_tuner, traini
 from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.geometry import Geometry, sigmoid
 from deeplab_gygo.inference.prediction import Adaptation, ProgressCallback
-from deeplab_gygo.inference.segmenter_base import (
-    Annotated,
-    SegmenterBase,
-    TrackedObject,
-    low_jaccard_warning,
-)
+from deeplab_gygo.inference.segmenter_base import SegmenterBase
+from deeplab_gygo.inference.tracked_object import Annotated, TrackedObject, low_jaccard_warning
 
 ADAPTED_ROLES = {
     "all": ("trunk", "visual", "spatial", "decoder"),

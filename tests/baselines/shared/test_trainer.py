@@ -120,6 +120,7 @@ def _values(parent) -> dict[str, np.ndarray]:
     return {n: np.array(v.numpy()) for n, v in variables_by_name(parent).items()}
 
 
+@pytest.mark.slow
 def test_osmn_learns_the_guided_one_of_two_objects(root, tmp_path):
     # The BatchNorm of the original's shifts needs a thousand steps. Without it shifts need a high
     # learning rate to reach the size of the features, which are large in a random trunk.
