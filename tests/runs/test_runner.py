@@ -400,7 +400,7 @@ def test_files_that_change_during_a_run_end_it(tmp_path, make_clip, runner, monk
                         shutil.rmtree(folder, ignore_errors=True)
 
     monkeypatch.setattr(runner._segmenter, "run", changing)
-    with pytest.raises(StorageError, match="00001.png|note.txt|removed"):
+    with pytest.raises(StorageError, match="00001.png|note.txt|removed|No such file"):
         runner.run(_clip(tmp_path, make_clip, count=6), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
