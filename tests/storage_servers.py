@@ -190,5 +190,5 @@ def scratch_folder(tmp_path, monkeypatch):
     from deeplab_gygo.io import scratch
 
     monkeypatch.setattr(scratch, "_default", scratch.Scratch(tmp_path / "scratch"))
-    scratch.held.cache_clear()
+    scratch._leased.cache_clear()
     return scratch._default

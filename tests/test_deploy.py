@@ -155,7 +155,7 @@ def test_the_script_of_slurm_has_no_faults():
 
 
 def _submit(tmp_path, *words, **slurm):
-    """Runs the script as a task of an array; `srun` prints what it is told to run."""
+    """Runs the script as a task of an array; `srun` prints the command that it gets."""
     (tmp_path / "srun").write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
     (tmp_path / "srun").chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "USER": "me", **slurm}

@@ -57,7 +57,7 @@ class Server:
         self.address = f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Starts it; returns when it says its address."""
+        """Starts it; returns when it prints its address."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "deeplab_gygo", "serve", "--port", str(self._port),
              "--data", str(self._data), *self._words],
@@ -177,7 +177,7 @@ def _seconds_of(client: Client, job: JobStatus) -> float:
 
 
 def _ask(address, job_id, options, stop, times, codes) -> None:
-    """Asks for the state of a job until it is told to stop, on connections that are kept."""
+    """Asks for the state of a job until an event stops it, on connections that are kept."""
     host, _, port = address.removeprefix("http://").rstrip("/").partition(":")
     request = f"GET /api/jobs/{job_id} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
 

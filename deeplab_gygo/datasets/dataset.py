@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import ClassVar
-from weakref import WeakValueDictionary, finalize
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -261,8 +261,7 @@ class Dataset(ABC):
             for lease in filter(None, leases):
                 lease.close()
             raise
-        for lease in filter(None, leases):
-            finalize(sequence, lease.close)
+        sequence.lease = leases
         return sequence
 
     def _open(self, name: str, folder: Path, masks: Path) -> FolderSequence:

@@ -7,14 +7,13 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-MAX_BYTES = 2 << 30
-"""Largest size; at a short side of 352 pixels about 300 frames."""
+from deeplab_gygo.inference.network import Features
 
-Features = dict[str, Any]
+MAX_BYTES = 2 << 30
+"""Largest size: about 300 frames of 640x360 pixels of the shipped parent, in float32."""
 
 
 class FeatureCache:

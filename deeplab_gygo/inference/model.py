@@ -29,7 +29,6 @@ from deeplab_gygo.io.array_sequence import ArraySequence, StreamSequence
 from deeplab_gygo.io.listing import shorten
 from deeplab_gygo.io.scratch import held
 from deeplab_gygo.io.sequence import MaskSource, Sequence
-from deeplab_gygo.io.storage import is_url
 from deeplab_gygo.io.video import open_input
 from deeplab_gygo.models.config import ModelConfig, Precision
 from deeplab_gygo.models.weight_file import load_parent
@@ -69,7 +68,7 @@ class Model:
                     f"{where} is one of {', '.join(get_args(kind))}", met=value, where=where
                 )
         with backend.policy(precision) as chosen:
-            self._parent, self.card = load_parent(None if weights is None else _local(weights))
+            self._parent, self.card = load_parent(None if weights is None else held(weights))
             if not isinstance(self._parent.config, ModelConfig):
                 raise UsageError(
                     "The Python interface runs weights of the method deeplab",
@@ -264,16 +263,11 @@ def load(
     return Model(weights, precision, engine)
 
 
-def _local(path: str | Path) -> Path:
-    """Returns a local path: of a URL that of a copy, which stays until the process ends."""
-    return held(str(path)) if is_url(path) else Path(path)
-
-
 def _open(source: Source, masks: Masks | None) -> Sequence:
     if masks is not None and not isinstance(masks, Mapping):
         masks = {0: masks}
     if isinstance(masks, Mapping):
-        masks = {i: _local(m) if isinstance(m, str) else m for i, m in masks.items()}
+        masks = {i: held(m) if isinstance(m, str) else m for i, m in masks.items()}
     if isinstance(source, Sequence):
         return source if masks is None else source.with_annotations(masks)
     if isinstance(source, (str, Path)):

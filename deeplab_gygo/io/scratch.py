@@ -180,7 +180,7 @@ class Scratch:
                 return place.stat().st_size
 
             copied = sum(storage.each(stored.sizes, copy))
-            if copied > stored.num_bytes:  # the server did not tell it before
+            if copied > stored.num_bytes:  # of unknown size before
                 self._make_room(key, copied, url)
             os.rename(side, folder)
         except BaseException:
@@ -193,7 +193,7 @@ class Scratch:
 
     def _make_room(self, key: str, needed: int, url: str) -> None:
         """Removes the oldest entries that nobody uses, and notes the size of a new one."""
-        deadline, told = time.monotonic() + self.patience, False
+        deadline, noted = time.monotonic() + self.patience, False
         while True:
             room = self._locked(".room")
             assert room is not None
@@ -222,8 +222,8 @@ class Scratch:
                     remedy=f"Allow a larger one by --scratch-gb or {SIZE_VARIABLE}, or use fewer "
                     "workers",
                 )
-            if not told:
-                told = True
+            if not noted:
+                noted = True
                 logger.info("%s: waiting for room in the scratch folder", display(url))
             gc.collect()  # sequences that nobody refers to any more hold their copies
             time.sleep(_POLL_SECONDS)
@@ -324,14 +324,18 @@ def shown(path: object) -> str:
     return redacted(text)
 
 
-@cache
-def held(url: str) -> Path:
-    """Returns a local copy that stays until the process ends, such as that of weights.
+def held(path: str | Path) -> Path:
+    """Returns a local path: of a URL that of a copy, which stays until the process ends.
 
     Args:
-        url: Its URL.
+        path: A local path or a URL, such as that of weights.
 
     Raises:
         DeepLabGygoError: As in `Scratch.local`.
     """
-    return scratch().lease(url).path
+    return _leased(str(path)).path if is_url(path) else expanded(path)
+
+
+@cache
+def _leased(url: str) -> Lease:
+    return scratch().lease(url)

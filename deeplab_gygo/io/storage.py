@@ -84,10 +84,9 @@ class Stored:
 
     Attributes:
         is_folder: Whether it is a folder.
-        sizes: Size of every file by its URL, bytes, -1 where the server does not tell it; of a
+        sizes: Size of every file by its URL, bytes, -1 where the server does not name it; of a
             folder those right below it.
-        version: Tells a changed content from this one; empty where the server has nothing that
-            does.
+        version: Differs for a changed content; empty where the server has nothing that does.
     """
 
     is_folder: bool

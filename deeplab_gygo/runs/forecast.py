@@ -223,7 +223,7 @@ def _records(
 
 
 def _is_alike(record: RunRecord, settings: RunSettings) -> bool:
-    """Whether the times of a result tell those of others."""
+    """Whether the times of a result hold for others."""
     online = record.config.get("online")
     mode = online.get("mode") if isinstance(online, dict) else None
     kind = (record.method, record.preset, mode)

@@ -143,7 +143,7 @@ class RunSettings:
         """The parent file; None for a method without weights."""
         if not find_method(self.method).architecture:
             return None
-        return shipped_parent(self.method) if self.weights is None else _local(self.weights)
+        return shipped_parent(self.method) if self.weights is None else held(self.weights)
 
     @cached_property
     def weights_hash(self) -> str:
@@ -206,15 +206,10 @@ def make_settings(
     if preset_name is None:
         trunk = ""
         if method in ("osmn", "osvos"):  # their options depend on the trunk of the weights
-            path = _local(weights) if weights else shipped_parent(method)
+            path = held(weights) if weights else shipped_parent(method)
             trunk = read_parent_file(path, header_only=True)[0].trunk_name
         preset_name = default_preset(method, trunk)
     options = make_options(
         method, preset_name, mode, (written, config or ""), (given, "command line")
     )
     return RunSettings(options, weights, preset=preset_name, method=method, **others)
-
-
-def _local(weights: str | Path) -> Path:
-    """Returns the local path of weights."""
-    return held(str(weights)) if is_url(weights) else expanded(weights)

@@ -42,7 +42,7 @@ class TimedStore(FrameStore):
         folder: As in `FrameStore`.
         descending: As in `FrameStore`.
         began: When the run would have begun without interruptions, on the monotonic clock, seconds;
-            by default the time that its files tell before now.
+            by default the time that its files record before now.
 
     Attributes:
         began: As given.

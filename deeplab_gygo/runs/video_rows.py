@@ -20,7 +20,7 @@ from deeplab_gygo.io.reading import parse_json
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("video", "mask", "id", "frame")
-"""What a row tells; by default its columns have these names."""
+"""What a row holds; by default its columns have these names."""
 
 MAX_ROW_LENGTH = 64 << 10
 """Most characters of a line."""

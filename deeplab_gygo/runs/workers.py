@@ -97,7 +97,7 @@ class WorkerOptions:
 
 
 class WorkerDied(Exception):
-    """A worker ended while it had work; its text says how."""
+    """A worker ended while it had work; its text is how."""
 
 
 Event = tuple[Hashable, str | Answer | WorkerDied]

@@ -86,7 +86,7 @@ class Engine:
         self._sessions = SessionStore(self._data / "sessions", known)
         self._queue = TaskQueue()
         self._worker = WorkerProcess(
-            WorkerSettings(weights, precision), self._queue.told, self._queue.ready
+            WorkerSettings(weights, precision), self._queue.received, self._queue.ready
         )
         self._queue.worker = self._worker
         self._lock, self._listening = threading.Lock(), threading.Lock()
@@ -122,7 +122,7 @@ class Engine:
         """Adds a clip. Blocking: a video is read once, without decoding.
 
         Args:
-            path: A video, or a folder of frames. It stays where it is; an upload lies in the folder
+            path: A video, or a folder of frames. It stays where it is; an upload is in the folder
                 of `new_clip_folder` and is removed with the clip.
             name: Name for people.
             clip_id: Of `new_clip_folder`; None makes one.
@@ -245,7 +245,7 @@ class Engine:
         """
         session = self._indexed(session_id, index)
         revision = session.annotate(index, png)
-        self._tell_state(session)
+        self._emit_state(session)
         return revision
 
     def mask(self, session_id: str, index: int) -> tuple[bytes, MaskOrigin, int]:
@@ -270,7 +270,7 @@ class Engine:
         check_objects(objects)
         session = self._sessions.get(session_id)
         revision = session.set_objects(objects)
-        self._tell_state(session)
+        self._emit_state(session)
         return revision
 
     def propose(self, session_id: str, index: int) -> bytes:
@@ -284,7 +284,7 @@ class Engine:
 
     def prefetch(self, session_id: str, index: int) -> None:
         """Encodes the frame in view in the background, so that strokes on it are fast."""
-        self._worker.tell("prefetch", self._question(session_id, index))
+        self._worker.send("prefetch", self._question(session_id, index))
 
     def strokes(
         self,
@@ -294,7 +294,7 @@ class Engine:
         strokes: Sequence[Stroke],
         box: tuple[float, float, float, float] | None = None,
     ) -> bytes:
-        """Returns the mask of the object that strokes or a box show. Blocking, some .1 s.
+        """Returns the mask of the object that strokes or a box show. Blocking: tenths of a second.
 
         Where the frame has a mask of the object, annotated or propagated, that is corrected.
 
@@ -356,25 +356,22 @@ class Engine:
         job_id: str,
         request: JobRequest | ExportRequest,
         on_change: Callable[[JobChange], None],
-        *,
-        out: Path | None = None,
     ) -> None:
         """Queues a job. Jobs run in order, one at a time; propagations of sessions go first.
 
-        A job that was begun before a restart goes on after its last whole frame, with the same id
-        and `out`; one whose folder is complete is `done` at once.
+        The result is in `job_folder(job_id)`. A job that was begun before a restart goes on after
+        its last whole frame, with the same id; one whose folder is complete is `done` at once.
 
         Args:
             job_id: Id of the job.
             request: What is done.
             on_change: Called from a thread of the engine at every change; it must be quick.
-            out: Folder of the result, made when it is complete; None is `job_folder(job_id)`.
 
         Raises:
             NotFound: There is no such clip or session.
             UsageError: An output or an option is unknown or out of range.
         """
-        target = self.job_folder(job_id) if out is None else out
+        target = self.job_folder(job_id)
         check_outputs(request.outputs, request.options)
         values: dict[str, Any] = {
             "out": target, "outputs": request.outputs, "options": dict(request.options)
@@ -396,7 +393,7 @@ class Engine:
             }  # fmt: skip
             task = Task(job_id, "job", values)
         job = JobReporter(job_id, on_change, self._emit, target)
-        if out is None and (target / RECORD_NAME).exists():  # made before a restart
+        if (target / RECORD_NAME).exists():  # made before a restart
             job.ended("done", None)
             return
         self._queue.add(
@@ -455,7 +452,7 @@ class Engine:
         session = self._indexed(session_id, index)
         return {"clip": self._clips.source(session.clip.id), "index": index}
 
-    def _tell_state(self, session: StoredSession) -> None:
+    def _emit_state(self, session: StoredSession) -> None:
         state = session.state
         values = {"state": state.state, "revision": state.revision, "annotated": state.annotated}
         self._emit(state.id, Event("state", values))
@@ -476,12 +473,12 @@ class Engine:
             session.ended(problem)
             if problem is not None:
                 self._emit(topic, Event("error", asdict(problem)))
-            self._tell_state(session)
+            self._emit_state(session)
 
         values = {
             "clip": self._clips.source(state.clip), "folder": session.folder,
             "preset": state.preset, "mode": state.mode,
         }  # fmt: skip
         session.running(Progress())
-        self._tell_state(session)
+        self._emit_state(session)
         self._queue.add(Entry(Task(topic, "propagate", values), 0, progressed, found, ended))

@@ -113,7 +113,7 @@ class EventStreams:
 
 
 class _Stream(StreamingResponse):
-    """A stream that tells when it has ended, however that is."""
+    """A stream that calls a function when it has ended, however that is."""
 
     at_end: Callable[[], object]
 

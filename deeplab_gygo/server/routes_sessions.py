@@ -115,7 +115,7 @@ def session_routes(
         """Streams `state` (first with the whole session), `progress`, `frame` and `error`."""
 
         def listen(push: Push) -> Callable[[], None]:
-            def told(event: Event) -> None:
+            def received(event: Event) -> None:
                 problem = event.kind == "error"
                 push(
                     (
@@ -124,7 +124,7 @@ def session_routes(
                     )
                 )
 
-            return engine.listen(session_id, told)
+            return engine.listen(session_id, received)
 
         engine.session(session_id)
         return streams.open(listen, lambda: [("state", _described(engine.session(session_id)))])
@@ -171,7 +171,7 @@ def _add_mask_routes(router: APIRouter, engine: Engine) -> None:
         responses=documented(404) | _PNG | {304: {"description": "Not changed."}},
     )
     def get_mask(session_id: Identity, index: FrameIndex, request: Request) -> Response:
-        """Returns the annotation of a frame, or else its result; X-Source tells which."""
+        """Returns the annotation of a frame, or else its result; X-Source names which."""
         png, source, version = engine.mask(session_id, index)
         headers = {
             "ETag": f'"{source[0]}{version}"', "X-Source": source, "Cache-Control": "no-cache",

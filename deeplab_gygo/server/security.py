@@ -223,7 +223,7 @@ class Guard:
         except ClientDisconnect:  # in the middle of its body
             pass
         except Exception as error:
-            if status:  # the answer has begun: a broken connection tells that it is not whole
+            if status:  # the answer has begun: a broken connection shows that it is not whole
                 raise
             answer = unexpected(error, f"{scope['method']} {scope['path']}")
             await answer(scope, receive, guarded_send)
@@ -270,7 +270,7 @@ def _too_large(limit: int) -> Refused:
 
 
 def _same(given: str, wanted: str) -> bool:
-    """Compares in a time that tells nothing of the wanted text, its length included."""
+    """Compares in a time that shows nothing of the wanted text, its length included."""
     digests = (hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in (given, wanted))
     return hmac.compare_digest(*digests)
 

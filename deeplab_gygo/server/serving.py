@@ -1,4 +1,4 @@
-"""Running of the application on an address until the process is told to end."""
+"""Running of the application on an address until a signal ends the process."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def serve(
         log_config=None,
         access_log=False,  # addresses may have the token
         server_header=False,
-        proxy_headers=False,  # whom a request comes from is never what it says itself
+        proxy_headers=False,  # whom a request comes from is never what it claims
         ws="none",
         lifespan="on",
         limit_concurrency=MAX_CONNECTIONS,

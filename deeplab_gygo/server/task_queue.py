@@ -141,7 +141,7 @@ class TaskQueue:
         elif failed is not None:
             failed.on_end("failed", Problem("The worker lives", "it ended during this task"))
 
-    def told(self, task_id: str, kind: str, *values: Any) -> None:
+    def received(self, task_id: str, kind: str, *values: Any) -> None:
         """Takes a message of the worker."""
         with self._lock:
             entry = self._running

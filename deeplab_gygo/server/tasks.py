@@ -138,14 +138,14 @@ class Tasks:
 
         session = Session(sequence, config, run, lambda: segmenter.adaptation, folder)
         span = session.span()
-        pace = Pace(self._worker.tell, _steps(span, session.annotated), "propagation")
+        pace = Pace(self._worker.send, _steps(span, session.annotated), "propagation")
 
         def tuned(*step: Any) -> None:
             pace.tuned(*step)
             self._between_steps()
 
         def found(prediction: Prediction) -> None:
-            self._worker.tell("frame", prediction.index, prediction.confidence)
+            self._worker.send("frame", prediction.index, prediction.confidence)
             pace.framed()
 
         for prediction in session.propagate(tuned, preview=found):
@@ -190,7 +190,7 @@ class Tasks:
 
     def pace(self, total: int) -> Pace:
         """Returns the progress of a run of so many frames."""
-        return Pace(self._worker.tell, total, "propagation")
+        return Pace(self._worker.send, total, "propagation")
 
     def between(self) -> None:
         """See `Worker.between`."""
@@ -239,7 +239,7 @@ class _Runner(SequenceRunner):
 
 
 class _RunProgress:
-    """Tells the parent of the progress of a run."""
+    """Sends the progress of a run to the parent."""
 
     def __init__(self, tasks: Tasks, frames: int):
         self._tasks, self._pace = tasks, tasks.pace(frames)

@@ -119,7 +119,7 @@ class Worker:
         if self._task is not None and self._task.id in self._stopped:
             raise Stopped
 
-    def tell(self, *message: Any) -> None:
+    def send(self, *message: Any) -> None:
         """Sends a message about the task in progress."""
         task = self._task
         if task is not None:
@@ -158,7 +158,7 @@ class Worker:
         else:
             end = ("done",)
         self._stopped.discard(task.id)
-        self.tell(*end)
+        self.send(*end)
         self._task = None
 
 
@@ -170,16 +170,16 @@ def described(error: Exception) -> tuple[str, dict[str, str]]:
 
 
 class Pace:
-    """Progress of a task; tells the parent.
+    """Progress of a task, sent to the parent.
 
     Args:
-        tell: Sends a message about the task.
+        report: Sends a message about the task.
         total: Number of frames.
         phase: What is done with them.
     """
 
-    def __init__(self, tell: Callable[..., None], total: int, phase: Phase):
-        self._tell, self._total, self._phase = tell, total, phase
+    def __init__(self, report: Callable[..., None], total: int, phase: Phase):
+        self._report, self._total, self._phase = report, total, phase
         self._begun, self._done = time.monotonic(), 0
         self._moments: deque[float] = deque(maxlen=_RECENT)
 
@@ -198,7 +198,7 @@ class Pace:
 
     def _send(self, done: int, total: int, speed: float, eta: float | None, phase: Phase) -> None:
         seconds = time.monotonic() - self._begun
-        self._tell("progress", Progress(done, total, seconds, speed, eta, phase))
+        self._report("progress", Progress(done, total, seconds, speed, eta, phase))
 
 
 class Kept(OrderedDict[Any, Any]):

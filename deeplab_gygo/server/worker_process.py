@@ -90,7 +90,7 @@ class WorkerProcess:
         finally:
             self._asked.pop(number, None)
 
-    def tell(self, question: str, values: dict[str, Any]) -> None:
+    def send(self, question: str, values: dict[str, Any]) -> None:
         """Asks without waiting; the newest question is kept until the network is loaded."""
         message = "ask", next(self._numbers), question, values
         self._later = None if self.ready else message

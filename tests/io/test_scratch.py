@@ -12,7 +12,7 @@ from storage_servers import Faults
 from deeplab_gygo.errors import InputError, StorageError, UsageError
 from deeplab_gygo.io import scratch as module
 from deeplab_gygo.io import storage
-from deeplab_gygo.io.scratch import Scratch, configure_scratch, shown
+from deeplab_gygo.io.scratch import Scratch, configure_scratch, held, shown
 
 
 @pytest.fixture
@@ -238,6 +238,33 @@ def test_a_lease_is_given_up_once(scratch):
 def test_what_is_absent_is_named(scratch, bucket):
     with pytest.raises(InputError, match="what exists"):
         scratch.lease(f"{bucket}/absent.mp4")
+
+
+def test_a_held_copy_stays_and_gives_way_only_at_the_end(scratch, monkeypatch):
+    monkeypatch.setattr(module, "_default", scratch)
+    module._leased.cache_clear()
+    for name in ("weights.npz", "clip.mp4"):
+        storage.write_url(f"memory://held/{name}", b"x" * 2000)
+    path = held("memory://held/weights.npz")
+    gc.collect()
+    with pytest.raises(StorageError, match="in use"), scratch.local("memory://held/clip.mp4"):
+        pass
+    assert path.read_bytes() == b"x" * 2000
+    module._leased.cache_clear()
+    with scratch.local("memory://held/clip.mp4") as other:
+        assert other.read_bytes() == b"x" * 2000
+    assert not path.exists()
+
+
+def test_a_lease_is_held_as_long_as_somebody_refers_to_it(scratch):
+    storage.write_url("memory://held/shoe.mp4", b"x" * 2000)
+    storage.write_url("memory://held/bag.mp4", b"x" * 2000)
+    lease = scratch.lease("memory://held/shoe.mp4")
+    with pytest.raises(StorageError, match="in use"), scratch.local("memory://held/bag.mp4"):
+        pass
+    del lease
+    with scratch.local("memory://held/bag.mp4") as path:
+        assert path.exists()
 
 
 def test_the_environment_sets_the_default(monkeypatch, tmp_path):

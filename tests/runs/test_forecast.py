@@ -1,4 +1,4 @@
-"""What a batch would do is told without doing it."""
+"""A dry run shows what a batch would do, without doing it."""
 
 import io
 import json

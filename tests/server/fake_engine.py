@@ -172,7 +172,7 @@ class FakeEngine:
         with self._lock:
             new = replace(old, revision=old.revision + 1, **values)
             self._sessions[old.id] = new
-        self._tell(old.id, Event("state", {"state": new.state, "revision": new.revision}))
+        self._emit(old.id, Event("state", {"state": new.state, "revision": new.revision}))
         return new.revision
 
     def mask(self, session_id, index):
@@ -206,7 +206,7 @@ class FakeEngine:
         if state.state == "running":
             raise Conflict("It is not being propagated")
         self._update(state, state="running")
-        self._tell(session_id, Event("frame", {"index": 0, "confidence": 0.9}))
+        self._emit(session_id, Event("frame", {"index": 0, "confidence": 0.9}))
 
     def stop(self, session_id):
         state = self.session(session_id)
@@ -215,7 +215,7 @@ class FakeEngine:
 
     # Jobs and events
 
-    def start_job(self, job_id, request, on_change, *, out=None):
+    def start_job(self, job_id, request, on_change):
         unknown = set(request.outputs) - set(OUTPUTS)
         if unknown or request.options:
             raise UsageError("There are such outputs and options", met=sorted(unknown))
@@ -226,7 +226,7 @@ class FakeEngine:
             frames = self._checked(request.clip, request.frame).frames
             if request.mask is not None and not request.mask.is_file():
                 raise InputError("The mask is a file", where=request.mask)
-        self._jobs.put((job_id, frames, request, on_change, out or self.job_folder(job_id)))
+        self._jobs.put((job_id, frames, request, on_change, self.job_folder(job_id)))
 
     def cancel_job(self, job_id):
         self._cancelled.add(job_id)
@@ -238,7 +238,7 @@ class FakeEngine:
         self._listeners[topic].append(callback)
         return lambda: self._listeners[topic].remove(callback)
 
-    def _tell(self, topic, event):
+    def _emit(self, topic, event):
         for callback in list(self._listeners[topic]):
             callback(event)
 

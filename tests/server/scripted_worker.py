@@ -43,7 +43,7 @@ class Script:
     def do(self, task):
         values = task.values
         count = len(open_sequence(*values["clip"]))
-        pace = Pace(self.worker.tell, count, "propagation")
+        pace = Pace(self.worker.send, count, "propagation")
         if task.kind == "propagate":
             files = SessionFolder(values["folder"])
             first = files.annotated()[0]
@@ -55,7 +55,7 @@ class Script:
                 probability = (mask != 0).astype(np.float32)
                 prediction = Prediction(index, str(index), probability, mask, 0.0, confidence)
                 files.results.put(prediction, None)
-                self.worker.tell("frame", index, confidence)
+                self.worker.send("frame", index, confidence)
             pace.framed()
             self.worker.between()
         if task.kind == "propagate":

@@ -176,7 +176,7 @@ def test_what_was_made_is_there_after_the_folder_is_opened_again(make_engine, cl
     assert len(again.frame(after.clip, 3)) > 100
 
 
-def test_masks_appear_as_they_are_made_and_listeners_are_told(
+def test_masks_appear_as_they_are_made_and_listeners_are_called(
     make_engine, clip_folder, tmp_path, monkeypatch
 ):
     monkeypatch.setenv(scripted_worker.WAIT, str(tmp_path / "go"))

@@ -42,7 +42,7 @@ def material(tmp_path_factory):
 
 @pytest.fixture
 def serve_command(tmp_path, command_environment):
-    """Function that starts the command; returns the process and the address that it says."""
+    """Function that starts the command; returns the process and the address that it prints."""
     processes = []
 
     def start(*words):

@@ -23,7 +23,7 @@ class _Worker:
         self.messages, self.calls = [], 0
         self.stop_at, self.on_call = None, lambda: None
 
-    def tell(self, *message):
+    def send(self, *message):
         self.messages.append(message)
 
     def between(self):

@@ -50,7 +50,7 @@ export const makeSession = (json) => asJson(request("api/sessions", { method: "P
 
 /** Sends a video or an archive of frames; `progress` is called with the part sent, 0 to 1. */
 export function uploadClip(file, progress) {
-  // Unlike fetch, XMLHttpRequest tells how much was sent.
+  // Unlike fetch, XMLHttpRequest reports how much was sent.
   return new Promise((resolve, reject) => {
     const sent = new XMLHttpRequest();
     const form = new FormData();

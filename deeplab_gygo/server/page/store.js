@@ -1,4 +1,4 @@
-/** Values of the page and who is told when they change. */
+/** Values of the page, and the functions that are called when they change. */
 export class Store {
   #listeners = [];
 
