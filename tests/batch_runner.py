@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from deeplab_gygo.io.local_names import shown
 from deeplab_gygo.io.masks import write_mask
-from deeplab_gygo.io.scratch import shown
 from deeplab_gygo.runs.output_directory import output_directory
 from deeplab_gygo.runs.run_record import RunRecord
 
@@ -85,8 +85,12 @@ class JournalRunner:
         begun = events(self.journal).count(("begin", name))
         if self.kills.get(name, 0) < 0 or begun <= self.kills.get(name, 0):
             os.kill(os.getpid(), signal.SIGKILL)
-        while self.holds and not self.journal.with_suffix(".go").exists():
-            time.sleep(0.01)
+        try:
+            while self.holds and not self.journal.with_suffix(".go").exists():
+                time.sleep(0.01)
+        except BaseException:
+            self._note("stopped", name)
+            raise
 
 
 def maker(journal, **options):

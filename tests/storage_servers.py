@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import http.client
 import secrets
+import select
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -74,6 +78,9 @@ class FaultyProxy:
         body = _body(handler)
         self.requests.append((method, path))
         fault = self.fault(method, path)
+        if _is_gone(handler.connection):  # killed meanwhile: what it sent does not count
+            handler.close_connection = True
+            return
         if fault == "cut":
             handler.close_connection = True
             return
@@ -108,9 +115,19 @@ class FaultyProxy:
             handler.wfile.write(content)
 
 
+def _is_gone(connection: socket.socket) -> bool:
+    """Whether the other side has closed a connection on which it waits for an answer."""
+    readable, _, _ = select.select([connection], [], [], 0)
+    return bool(readable) and not connection.recv(1, socket.MSG_PEEK)
+
+
 def _body(handler: BaseHTTPRequestHandler) -> bytes:
     if "chunked" not in handler.headers.get("Transfer-Encoding", ""):
-        return handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+        size = int(handler.headers.get("Content-Length") or 0)
+        body = handler.rfile.read(size)
+        if len(body) < size:
+            raise ConnectionError("the client ended before it had sent everything")
+        return body
     body = b""
     while size := int(handler.rfile.readline(), 16):
         body += handler.rfile.read(size)
@@ -182,6 +199,29 @@ def bucket(s3_proxy) -> str:
     call(url, lambda fs, path: fs.mkdir(path))
     s3_proxy.requests.clear()
     return url
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[[Path], str]]:
+    """Function that serves a folder on the web with listings of its folders; returns the URL."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *words):
+            pass
+
+    servers = []
+
+    def serve(folder: Path) -> str:
+        handler = partial(Quiet, directory=str(folder))
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        servers[-1].daemon_threads = True
+        threading.Thread(target=servers[-1].serve_forever, args=(0.01,), daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture

@@ -19,8 +19,7 @@ from deeplab_gygo.cli.options import (
 )
 from deeplab_gygo.cli.segment import add_keep_going, add_scratch_options, use_scratch
 from deeplab_gygo.errors import BatchFailed, UsageError
-from deeplab_gygo.io.names import expanded
-from deeplab_gygo.io.storage import display, is_url
+from deeplab_gygo.io.storage import display, is_url, local_or_url
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -133,7 +132,7 @@ def run(options: Namespace) -> int:
         items = plan_dataset(dataset, options.split, needs_mask=needs_mask)
     items = part_of(items, options.num_parts, options.part_id)
     label = f"-{options.part_id}-of-{options.num_parts}" if options.num_parts > 1 else ""
-    out = options.out if is_url(options.out) else expanded(options.out)
+    out = local_or_url(options.out)
     if options.dry_run:
         from deeplab_gygo.runs.forecast import forecast
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from deeplab_gygo.cli.options import Request, add_common
-from deeplab_gygo.io.names import expanded
-from deeplab_gygo.io.storage import is_url
+from deeplab_gygo.io.storage import local_or_url
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -28,7 +27,7 @@ def run(options: Namespace) -> int:
     from deeplab_gygo.cli.batch import report
     from deeplab_gygo.runs.batch_merge import merge_parts
 
-    out = options.out if is_url(options.out) else expanded(options.out)
+    out = local_or_url(options.out)
     merged = merge_parts(out)
     report(merged.result, out, merged.dataset, merged.split)
     return 0

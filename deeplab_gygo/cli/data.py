@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from deeplab_gygo.cli.options import Help, Request, add_common, add_dataset_options
 from deeplab_gygo.cli.progress_options import add_progress_option, shown
+from deeplab_gygo.cli.segment import add_scratch_options, use_scratch
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -31,6 +32,7 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
     )
     verify.add_argument("--json", action="store_true", help="print the complete report as JSON")
     add_progress_option(verify)
+    add_scratch_options(verify, request)
     add_common(verify)
     actions.add_subcommand("download", download, help="download and unpack GyGO")
     download.add_argument("dataset", type=str, choices=["gygo"], help="dataset to download")
@@ -56,6 +58,7 @@ def _verify(options: Namespace) -> int:
     from deeplab_gygo.errors import InputError
     from deeplab_gygo.runs.progress_displays import Count
 
+    use_scratch(options)
     dataset = open_dataset(options.dataset, options.root, options.resolution)
     count = Count("verify", "sequence", len(dataset.names_on_disk()), keep=False)
     with shown(options, count) as progress:

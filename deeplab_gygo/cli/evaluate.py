@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import count
+import itertools
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeplab_gygo.cli.options import (
@@ -12,9 +14,10 @@ from deeplab_gygo.cli.options import (
     require_together,
 )
 from deeplab_gygo.cli.progress_options import add_progress_option, shown
+from deeplab_gygo.cli.segment import add_scratch_options, use_scratch
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.masks import MASK_FORMATS
-from deeplab_gygo.io.names import expanded
+from deeplab_gygo.io.storage import display, is_url, local_or_url
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -26,15 +29,15 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
     """Adds the options of the command."""
     parser.add_argument(
         "--results", type=str, required=True, metavar="DIR",
-        help="masks: <sequence>/<frame>.png or <sequence>/masks/<frame>.png, also below "
-        "Annotations; a result of segment or batch as it is",
+        help="folder of masks, or its URL: <sequence>/<frame>.png or <sequence>/masks/<frame>.png, "
+        "also below Annotations; a result of segment or batch as it is",
     )  # fmt: skip
     purpose = "kind of dataset, to measure against its annotations"
     add_dataset_options(parser, request, required=False, purpose=purpose)
     parser.add_argument("--split", type=str, default="val", help="split, or path of a list")
     parser.add_argument(
         "--truth", type=str, metavar="DIR",
-        help="folder of ground-truth masks, instead of a dataset",
+        help="folder of ground-truth masks, or its URL, instead of a dataset",
     )  # fmt: skip
     parser.add_argument(
         "--frames", type=str, choices=POLICIES, default="official",
@@ -53,13 +56,17 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
         help="encoding of the masks of --truth",
     )  # fmt: skip
     parser.add_argument(
-        "--out", type=str, metavar="DIR", help="folder of the tables [that of the results]"
+        "--out",
+        type=str,
+        metavar="DIR",
+        help="folder of the tables, or its URL [that of the results]",
     )
     parser.add_argument("--jobs", type=int, default=1, help="sequences measured in parallel")
     parser.add_argument(
         "--worst-first", action="store_true", dest="worst_first", help="sort the printed table"
     )
     add_progress_option(parser)
+    add_scratch_options(parser, request)
     add_common(parser)
 
 
@@ -76,19 +83,27 @@ def run(options: Namespace) -> int:
     from deeplab_gygo.evaluation import evaluate, text_table, write_report
     from deeplab_gygo.runs.progress_displays import Count
 
-    truth, split, total = expanded(options.truth or ""), {}, None
+    use_scratch(options)
+    truth, split, total = local_or_url(options.truth or ""), {}, None
     if options.dataset:
         truth = open_dataset(options.dataset, options.root, options.resolution)
         split, total = {"split": options.split}, len(truth.names(options.split))
-    numbers = count(1)
-    with shown(options, Count("measure", "sequence", total, keep=False)) as progress:
+    out = local_or_url(options.out or options.results)
+    numbers = itertools.count(1)
+    folder, count = Path(out), Count("measure", "sequence", total, keep=False)
+    with ExitStack() as stack:
+        if is_url(out):
+            from deeplab_gygo.runs.remote_batch import uploaded_folder
+
+            folder = stack.enter_context(uploaded_folder(str(out)))
+        progress = stack.enter_context(shown(options, count))
         score = evaluate(
-            expanded(options.results), truth, **split, frames=options.frames,
+            local_or_url(options.results), truth, **split, frames=options.frames,
             jobs=options.jobs, ignore_void=options.ignore_void,
             mask_format=options.mask_format, truth_format=options.truth_format,
             progress=lambda score: progress.update(next(numbers)),
         )  # fmt: skip
-    files = write_report(score, expanded(options.out or options.results))
+        write_report(score, folder)
     print(text_table(score, worst_first=options.worst_first), end="")
-    print(f"tables: {files[0].parent}")
+    print(f"tables: {display(out)}")
     return 0

@@ -254,8 +254,10 @@ def _in_words(error: Exception) -> DeepLabGygoError | None:
 
 
 def _shown(text: str) -> str:
-    """Makes control characters of names visible; lines stay lines."""
-    return "\n".join(map(printable, text.split("\n")))
+    """Makes control characters of names visible; lines stay lines. Local copies are URLs."""
+    from deeplab_gygo.io.local_names import cited
+
+    return "\n".join(map(printable, cited(text).split("\n")))
 
 
 def _say(text: str) -> None:
@@ -269,7 +271,10 @@ def _leave(status: int) -> None:
 
     Threads of libraries may still be at work; to finalize the interpreter under them can abort it.
     """
+    from deeplab_gygo.io.local_names import remove_name_folders
+
     with suppress(OSError, ValueError):
+        remove_name_folders()
         sys.stdout.flush()
     os._exit(status)
 

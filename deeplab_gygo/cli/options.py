@@ -174,7 +174,11 @@ def add_dataset_options(
     """Adds the choice of a dataset and its folder."""
     parser.add_argument("--dataset", type=str, choices=DATASETS, required=required, help=purpose)
     parser.add_argument(
-        "--root", type=str, required=required, metavar="DIR", help="folder of the dataset"
+        "--root",
+        type=str,
+        required=required,
+        metavar="DIR",
+        help="folder of the dataset, or its URL",
     )
     parser.add_argument(
         "--resolution", type=str, default="480p", metavar="DIR",

@@ -18,10 +18,10 @@ from deeplab_gygo.cli.options import (
 )
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.listing import shorten
+from deeplab_gygo.io.local_names import shown
 from deeplab_gygo.io.masks import MASK_FORMATS
-from deeplab_gygo.io.names import expanded
-from deeplab_gygo.io.scratch import DEFAULT_BYTES, configure_scratch, shown
-from deeplab_gygo.io.storage import display, is_url
+from deeplab_gygo.io.scratch import DEFAULT_BYTES, configure_scratch
+from deeplab_gygo.io.storage import display, local_or_url
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -148,7 +148,7 @@ def run(options: Namespace) -> int:
 
     use_scratch(options)
     settings = run_settings(options)
-    out = options.out if is_url(options.out) else expanded(options.out)
+    out = local_or_url(options.out)
     with claimed_output(out, settings.overwrite) as folder:
         clip = clip_from_options(options, settings)
         skipped = f"; the {clip.start} frames before it are not segmented" if clip.start else ""

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from deeplab_gygo.cli.config_options import add_config_options, given_values, merged
 from deeplab_gygo.cli.options import Request, add_common, import_keras, quiet_start
 from deeplab_gygo.cli.progress_options import add_progress_option, shown
+from deeplab_gygo.cli.segment import add_scratch_options, use_scratch
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.config_file import from_dict, to_plain
 from deeplab_gygo.io.names import expanded
+from deeplab_gygo.io.scratch import held
+from deeplab_gygo.io.storage import is_url, local_or_url
 from deeplab_gygo.methods import find_method
 from deeplab_gygo.runs.progress_displays import Count
 from deeplab_gygo.training.checks import check_training
@@ -50,20 +53,22 @@ def add_arguments(parser: ArgumentParser, request: Request) -> None:
     )  # fmt: skip
     add_config_options(parser, TrainConfig, "training")
     add_progress_option(parser)
+    add_scratch_options(parser, request)
     add_common(parser)
 
 
 def run(options: Namespace) -> int:
     """Starts or continues a training."""
+    use_scratch(options)
     config = training_config(options)
-    folder = expanded(options.out)
+    folder = local_or_url(options.out)
     check_training(config, folder)  # before the seconds that Keras takes
     with ExitStack() as stack:
         if options.dry_run:
-            folder = Path(stack.enter_context(TemporaryDirectory()))
+            folder = stack.enter_context(TemporaryDirectory())
         with quiet_start(options.debug):
             import_keras()
-            trainer = _trainer(config, options, folder)
+            trainer = _trainer(config, options, Path(folder))
         if options.dry_run:
             print(json.dumps(trainer.dry_run()))
             return 0
@@ -123,5 +128,5 @@ def _trainer(config: Any, options: Namespace, folder: Path) -> Trainer:
     from deeplab_gygo.training.parent_trainer import ParentTrainer
 
     weights = options.backbone_weights or "imagenet"
-    weights = None if weights == "none" else weights
+    weights = None if weights == "none" else str(held(weights)) if is_url(weights) else weights
     return ParentTrainer(config, folder, backbone_weights=weights)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar
 from weakref import WeakValueDictionary
@@ -26,13 +27,13 @@ from deeplab_gygo.datasets.layout import (
     require_dataset_root,
     subfolders,
 )
-from deeplab_gygo.datasets.remote import RemoteRoot, remote_root
+from deeplab_gygo.datasets.remote import remote_root
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.frame_folder import FolderSequence
 from deeplab_gygo.io.images import image_size, read_header
 from deeplab_gygo.io.listing import is_stray, list_images, shorten
 from deeplab_gygo.io.names import expanded, safe_relative
-from deeplab_gygo.io.storage import is_url
+from deeplab_gygo.io.storage import each, is_url
 
 
 class Dataset(ABC):
@@ -188,6 +189,8 @@ class Dataset(ABC):
         Links to folders are followed, each folder once: of one that has several names, the folders
         in it are listed under the first; a link to a folder that it is in itself is left out.
         """
+        if self._remote is not None:
+            self._remote.complete(self.image_folder, self.annotation_folder)
         names: list[str] = []
         entered: set[tuple[int, int]] = set()
         folders, links = [Path()], deque[Path]()
@@ -238,31 +241,45 @@ class Dataset(ABC):
         )
         sequence = self._sequences.get(name)
         if sequence is None:
-            folders = self.frames_folder(name), self.masks_folder(name)
-            with listing_errors(folders[0]):
-                if self._remote is None:
-                    sequence = self._open(name, *folders)
-                else:
-                    self._latest = None  # gives its copy up
-                    self._latest = sequence = self._open_remote(name, self._remote, *folders)
+            self._latest = None  # gives its copy up
+            with ExitStack() as stack, listing_errors(self.frames_folder(name)):
+                sequence = self._open(name, *stack.enter_context(self.copied(name)))
+                sequence.lease = stack.pop_all() if self._remote else None
+                self._latest = sequence if self._remote else None
             self._sequences[name] = sequence
         return sequence
 
-    def _open_remote(self, name: str, remote: RemoteRoot, *folders: Path) -> FolderSequence:
-        """Copies a sequence; the copies stay as long as it is referred to."""
-        leases = [remote.lease(folder) for folder in folders]
-        try:
-            copies = [
-                folder / "absent" if lease is None else lease.path
-                for lease, folder in zip(leases, folders, strict=True)
-            ]
-            sequence = self._open(name, *copies)
-        except BaseException:
-            for lease in filter(None, leases):
-                lease.close()
-            raise
-        sequence.lease = leases
-        return sequence
+    @contextmanager
+    def copied(self, name: str) -> Iterator[tuple[Path, Path]]:
+        """Yields the folders of frames and masks of a sequence; copies of a URL stay meanwhile.
+
+        Args:
+            name: Name as in the lists.
+
+        Raises:
+            InputError: A folder at a URL cannot be read.
+            StorageError: A copy does not fit into the scratch folder, or the storage fails.
+        """
+        frames, masks = self.frames_folder(name), self.masks_folder(name)
+        if self._remote is None:
+            yield frames, masks
+            return
+        with self._remote.copied(frames) as frames, self._remote.copied(masks) as masks:
+            yield frames, masks
+
+    def remote_bytes(self, names: Iterable[str]) -> dict[str, int]:
+        """Returns the sizes of what is copied to open sequences; empty of a local dataset.
+
+        Args:
+            names: Names of the sequences.
+
+        Returns:
+            Bytes by folder of frames or masks.
+        """
+        if self._remote is None:
+            return {}
+        folders = [str(f(name)) for name in names for f in (self.frames_folder, self.masks_folder)]
+        return dict(zip(folders, each(folders, self._remote.num_bytes), strict=True))
 
     def _open(self, name: str, folder: Path, masks: Path) -> FolderSequence:
         if not os.path.isdir(folder):

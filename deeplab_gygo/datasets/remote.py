@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from deeplab_gygo.datasets.layout import (
 )
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.io import storage
-from deeplab_gygo.io.scratch import Lease, scratch
+from deeplab_gygo.io.local_names import NameFolder
+from deeplab_gygo.io.scratch import scratch
 from deeplab_gygo.io.storage import display, join, name_of
 
 _MAX_LIST_BYTES = 64 << 20
@@ -40,24 +42,60 @@ class RemoteRoot:
     def __init__(self, url: str, resolution: str):
         self._url = url.rstrip("/")
         self._resolution = resolution
-        self._place = tempfile.TemporaryDirectory(prefix="deeplab-gygo-")
-        self.folder = Path(self._place.name) / name_of(self._url)
-        self.folder.mkdir()
+        self._names = NameFolder(self._url)
+        self.folder = self._names.path
+        self._listed: set[Path] = set()
         self._list(self._url, self.folder, levels=2)
         self._list_nested()
 
-    def lease(self, folder: Path) -> Lease | None:
-        """Copies the files of a sequence; None where the dataset has no such folder.
+    @contextmanager
+    def copied(self, folder: Path) -> Iterator[Path]:
+        """Yields a copy of the files of a sequence; an absent folder where there are none.
 
         Args:
             folder: Its folder below `folder`.
         """
-        if not folder.is_dir():
-            return None
         try:
-            return scratch().lease(join(self._url, folder.relative_to(self.folder).as_posix()))
+            lease = scratch().lease(self._url_of(folder)) if folder.is_dir() else None
         except storage.NotFound:
-            return None
+            lease = None
+        if lease is None:
+            yield folder / "absent"
+            return
+        try:
+            yield lease.path
+        finally:
+            lease.close()
+
+    def num_bytes(self, folder: str | Path) -> int:
+        """Returns the size of the files of a sequence; 0 where there are none.
+
+        Args:
+            folder: Its folder below `folder`.
+        """
+        try:
+            folder = Path(folder)
+            return storage.inspect(self._url_of(folder)).num_bytes if folder.is_dir() else 0
+        except storage.NotFound:
+            return 0
+
+    def complete(self, *folders: Path) -> None:
+        """Makes the folders of all sequences, by one listing of all files of each folder.
+
+        Args:
+            *folders: Folders of images and masks below `folder`.
+        """
+        for folder in set(folders) - self._listed:
+            for path in folder.rglob(_PLACEHOLDER):
+                path.unlink()
+            url = self._url_of(folder)
+            for name in {name.rpartition("/")[0] for name in storage.list_files(url)} - {""}:
+                self._names.add(f"{name}/{_PLACEHOLDER}", folder)
+            self._listed.add(folder)
+
+    def _url_of(self, folder: Path) -> str:
+        # With a slash, for the names of the web do not tell folders from files.
+        return join(self._url, folder.relative_to(self.folder).as_posix()) + "/"
 
     def _list(self, url: str, folder: Path, levels: int) -> None:
         """Makes the folders of a root, or of the folders in it where it is around one."""

@@ -78,9 +78,9 @@ class SequenceCheck:
     def run(self, listed_frames: Iterable[list[str]]) -> None:
         """Runs all checks."""
         try:
-            self.frames = self._list(self._dataset.frames_folder(self.name))
-            self.masks = self._list(self._dataset.masks_folder(self.name))
-            self._check(listed_frames)
+            with self._dataset.copied(self.name) as (frames, masks):
+                self.frames, self.masks = self._list(frames), self._list(masks)
+                self._check(listed_frames)
         except InputError as error:  # a folder or file that may not be read
             self.problems.append(Problem.of(error, self.name))
 

@@ -6,12 +6,13 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.datasets.sequence_check import ERROR, WARNING, Problem, SequenceCheck
 from deeplab_gygo.errors import InputError
 from deeplab_gygo.io.escaping import printable
+from deeplab_gygo.io.local_names import cited, shown
 
 __all__ = ["Problem", "VerifyReport", "verify_dataset"]
 
@@ -123,7 +124,7 @@ def verify_dataset(
         problems += found.problems
     return VerifyReport(
         kind=dataset.kind,
-        root=str(dataset.root),
+        root=shown(dataset.root),
         resolution=dataset.resolution,
         decoded=decode,
         split_counts={split: len(lists) for split, lists in listed.items()},
@@ -131,8 +132,14 @@ def verify_dataset(
         sequences=len(names),
         frames=sum(len(found.frames) for found in checks),
         masks=sum(len(found.masks) for found in checks),
-        problems=problems,
+        problems=[_cited(problem) for problem in problems],
     )
+
+
+def _cited(problem: Problem) -> Problem:
+    """Returns a problem with URLs instead of their local copies."""
+    texts = {name: getattr(problem, name) for name in ("met", "file")}
+    return replace(problem, **{name: text and cited(text) for name, text in texts.items()})
 
 
 def _check_lists(dataset: Dataset) -> tuple[list[Problem], dict[str, dict[str, list[str]]]]:

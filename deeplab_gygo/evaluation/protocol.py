@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.evaluation.remote_masks import RemoteMasks, open_folder
 from deeplab_gygo.evaluation.result_files import check_names, note_unmeasured
 from deeplab_gygo.evaluation.scores import (
     DatasetScore,
@@ -51,9 +53,9 @@ def evaluate(
     """Computes J and F of a folder of masks by the official DAVIS protocol.
 
     Args:
-        results: Folder of the predicted masks: one folder per sequence, or the masks of a single
-            sequence; or a folder with these in `Annotations`. Frames are paired with the ground
-            truth by name.
+        results: Folder of the predicted masks, or its URL: one folder per sequence, or the masks of
+            a single sequence; or a folder with these in `Annotations`. Frames are paired with the
+            ground truth by name.
         ground_truth: A folder of ground-truth masks of the same form, where objects may join later
             and then count from the frame after their first mask; the root of a dataset if
             `dataset` is given; or an opened dataset.
@@ -76,6 +78,7 @@ def evaluate(
     Raises:
         InputError: Predictions or ground truth are absent or unusable; the message lists all
             incomplete sequences.
+        StorageError: What is at a URL cannot be read, or does not fit into the scratch folder.
         UsageError: The dataset or the frame policy is unknown, or `jobs` is below 1.
 
     Example:
@@ -98,9 +101,10 @@ def evaluate(
     check_frame_policy(frames)
     if jobs < 1:
         raise UsageError("jobs is at least 1", met=jobs)
-    results = _existing_folder(results, "predictions")
+    remotes: list[RemoteMasks] = []
+    results = open_folder(results, "predictions", remotes)
     if isinstance(ground_truth, str | Path) and dataset is None:
-        truth = _existing_folder(ground_truth, "ground-truth masks")
+        truth = open_folder(ground_truth, "ground-truth masks", remotes)
         tasks = folder_tasks(truth, results, multi_object, ignore_void, mask_format, truth_format)
         title, split = truth.resolve().name, "all"
     else:
@@ -115,7 +119,7 @@ def evaluate(
     for task in tasks:
         check_names(task.name, task.folder, task.frame_names)
     note_unmeasured(results, [task.folder for task in tasks])
-    measure = partial(_measure, frames=frames)
+    measure = partial(_measure_local, remotes=remotes, frames=frames)
     scores = []
     # PNG decoding and dilation release the interpreter lock, so threads are enough.
     with ThreadPoolExecutor(max_workers=jobs) as pool:
@@ -126,8 +130,18 @@ def evaluate(
     return DatasetScore(title, split, tuple(scores), frames)
 
 
+def _measure_local(task: Task, remotes: list[RemoteMasks], frames: FramePolicy) -> SequenceScore:
+    """Measures a sequence; what is at URLs is in the scratch folder meanwhile."""
+    with ExitStack() as stack:
+        for remote in remotes:
+            predictions = stack.enter_context(remote.copied(task.predictions))
+            truth = stack.enter_context(remote.copied(task.truth_files))
+            task = replace(task, predictions=predictions, truth_files=truth)
+        return _measure(task, frames)
+
+
 def _measure(task: Task, frames: FramePolicy) -> SequenceScore:
-    truth = task.open_truth()
+    truth = task.open_truth(task.truth_files)
     multi_object = task.multi_object
     if multi_object is None:
         multi_object = max(truth.first, default=1) > 1
@@ -201,16 +215,3 @@ def _open_predictions(
             found.where, found.listed(found.first),
         )  # fmt: skip
     return found.merged()
-
-
-def _existing_folder(folder: str | Path, what: str) -> Path:
-    folder = Path(folder)
-    if not os.path.isdir(folder):
-        is_file = os.path.isfile(folder)
-        raise InputError(
-            f"The folder of the {what} must exist",
-            met="a file" if is_file else "no folder",
-            where=folder,
-            remedy="Unpack the archive and give its folder" if is_file else None,
-        )
-    return folder

@@ -88,7 +88,7 @@ def note_unmeasured(results: Path, measured: Iterable[Path]) -> None:
     extra = []
     for place, folders, files in os.walk(root):
         folders[:] = sorted((name for name in folders if not is_stray(name)), key=natural_key)
-        has_masks = MASK_SUBFOLDER in folders or any(map(_is_mask_file, files))
+        has_masks = MASK_SUBFOLDER in folders or any(map(is_mask_file, files))
         if has_masks and Path(place) != root:
             folders.clear()
             if Path(place) not in known:
@@ -118,7 +118,7 @@ def list_masks(folder: Path) -> dict[str, Path]:
         raise _unreadable(folder, error) from error
     by_stem: dict[str, list[Path]] = {}
     for path in natural_sorted(files):
-        if _is_mask_file(path.name):
+        if is_mask_file(path.name):
             by_stem.setdefault(path.stem, []).append(path)
     numbered = {stem: paths for stem, paths in by_stem.items() if re.search(r"\d", stem)}
     masks = {}
@@ -177,7 +177,8 @@ def check_names(name: str, folder: Path, frame_names: Sequence[str]) -> None:
     )  # fmt: skip
 
 
-def _is_mask_file(name: str) -> bool:
+def is_mask_file(name: str) -> bool:
+    """Checks whether a file may be a mask, by its name."""
     # A folder of results may also hold the JSON record of a run.
     suffix = Path(name).suffix.lower()
     return suffix in MASK_SUFFIXES and suffix != ".json"

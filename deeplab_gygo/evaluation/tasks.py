@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deeplab_gygo.datasets.registry import Dataset
 from deeplab_gygo.errors import InputError
@@ -31,7 +32,8 @@ class Task:
     Attributes:
         name: Name of the sequence.
         frame_names: Names of the annotated frames in temporal order.
-        open_truth: Opens the ground-truth masks.
+        open_truth: Opens the ground-truth masks, given `truth_files` with their contents.
+        truth_files: Files of a folder of ground truth by frame name; empty for a dataset.
         folder: Folder of the predictions, present or expected.
         predictions: Prediction files by frame name.
         multi_object: Whether mask values are object ids; None: if the ground truth shows several.
@@ -42,9 +44,10 @@ class Task:
 
     name: str
     frame_names: Sequence[str]
-    open_truth: Callable[[], SequenceMasks]
+    open_truth: Callable[[Mapping[str, Path]], SequenceMasks]
+    truth_files: Mapping[str, Path]
     folder: Path
-    predictions: dict[str, Path]
+    predictions: Mapping[str, Path]
     multi_object: bool | None
     object_ids: Sequence[int] | None
     void_label: int | None
@@ -80,16 +83,21 @@ def dataset_task(
         # The official DAVIS-2017 code takes every id up to the highest of the first frame.
         mask = dataset.annotation(name, first)
         object_ids = range(1, 1 + int(np.where(mask == VOID, 0, mask).max(initial=0)))
-    truth = SequenceMasks(
-        f"{name}, ground truth",
-        lambda frame: dataset.annotation(name, indices[frame]),
-        dict.fromkeys(object_ids, given),
-    )
+
+    def open_truth(files: Mapping[str, Path]) -> SequenceMasks:
+        sequence = dataset.sequence(name)  # of a URL: its copy stays as long as it is measured
+
+        def read(frame: str) -> NDArray[np.uint8]:
+            return sequence.annotation(indices[frame], keep_void=True)
+
+        return SequenceMasks(f"{name}, ground truth", read, dict.fromkeys(object_ids, given))
+
     folder, predictions = _find(results, Path(name), list(indices))
     return Task(
         name=name,
         frame_names=list(indices),
-        open_truth=lambda: truth,
+        open_truth=open_truth,
+        truth_files={},
         folder=folder,
         predictions=predictions,
         multi_object=dataset.multi_object,
@@ -128,7 +136,8 @@ def folder_tasks(
             Task(
                 name=name,
                 frame_names=list(files),
-                open_truth=partial(_open_truth, name, files, truth_format, ignore_void),
+                open_truth=partial(_open_truth, name, truth_format, ignore_void),
+                truth_files=files,
                 folder=folder,
                 predictions=predictions,
                 multi_object=multi_object,
@@ -141,7 +150,7 @@ def folder_tasks(
 
 
 def _open_truth(
-    name: str, files: dict[str, Path], mask_format: str, keep_void: bool
+    name: str, mask_format: str, keep_void: bool, files: Mapping[str, Path]
 ) -> SequenceMasks:
     where = f"{name}, ground truth"
     try:

@@ -25,9 +25,10 @@ from pathlib import Path
 from deeplab_gygo.errors import StorageError, UsageError
 from deeplab_gygo.io import storage
 from deeplab_gygo.io.atomic import cache_folder, storage_error
+from deeplab_gygo.io.local_names import note_copy
 from deeplab_gygo.io.locking import fcntl, is_same, make_folder
-from deeplab_gygo.io.names import expanded
-from deeplab_gygo.io.storage import display, is_url, name_of, redacted
+from deeplab_gygo.io.names import expanded, safe_relative
+from deeplab_gygo.io.storage import display, is_url, name_of
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +44,6 @@ DEFAULT_BYTES = 20_000_000_000
 _PATIENCE_SECONDS = 600.0  # wait for entries that others use
 _POLL_SECONDS = 0.1
 _TOKEN = secrets.token_hex(8)  # versions what has none, for this process
-
-_origins: dict[str, str] = {}  # local copy -> URL, as it may be shown
 
 
 class Lease:
@@ -129,13 +128,17 @@ class Scratch:
         finally:
             lease.close()
 
-    def lease(self, url: str) -> Lease:
+    def lease(self, url: str, *, deep: bool = False) -> Lease:
         """Copies what a URL leads to, unless a copy is there; raises as `local`.
+
+        Args:
+            url: URL of a file or of a folder.
+            deep: Whether all files below a folder are copied, not only those right below it.
 
         Returns:
             The copy, to be closed when it is not needed any more.
         """
-        stored, name = storage.inspect(url), name_of(url)
+        stored, name = storage.inspect(url, deep=deep), name_of(url)
         if stored.num_bytes > self.max_bytes:
             raise StorageError(
                 f"A clip fits into the scratch folder, of {self.max_bytes / 1e9:g} GB",
@@ -143,7 +146,7 @@ class Scratch:
                 where=display(url),
                 remedy=f"Allow a larger one by --scratch-gb or {SIZE_VARIABLE}",
             )
-        identity = f"{url}\0{stored.version or _TOKEN}"
+        identity = f"{url.rstrip('/')}\0{stored.version or f'{_TOKEN}{deep}'}"
         key = hashlib.sha256(identity.encode()).hexdigest()[:32]
         folder = self.folder / key
         try:
@@ -153,7 +156,7 @@ class Scratch:
                     if folder.is_dir():
                         now = time.time_ns()  # that of the system is too coarse for an order
                         os.utime(self.folder / f"{key}.lock", ns=(now, now))
-                        _origins[str(folder / name)] = display(url)
+                        note_copy(folder / name, url)
                         return Lease(folder / name, descriptor)
                     os.close(descriptor)
                 self._fill(key, url, name, stored)
@@ -174,9 +177,12 @@ class Scratch:
             logger.debug("%s: copied to the scratch folder", display(url))
             (side / name if stored.is_folder else side).mkdir(parents=True)
 
-            def copy(source: str) -> int:
-                place = side / name / name_of(source) if stored.is_folder else side / name
-                storage.fetch(source, stored.sizes[source], place, self.max_bytes)
+            def copy(file: str) -> int:
+                below = safe_relative(file, display(url), result=False) if file else ""
+                place = side / name / below
+                place.parent.mkdir(parents=True, exist_ok=True)
+                source = storage.join(url, file) if file else url
+                storage.fetch(source, stored.sizes[file], place, self.max_bytes)
                 return place.stat().st_size
 
             copied = sum(storage.each(stored.sizes, copy))
@@ -306,36 +312,19 @@ def configure_scratch(folder: str | Path | None = None, max_bytes: float | None 
     return _default
 
 
-def shown(path: object) -> str:
-    """Returns the text of a path for records and messages.
-
-    Args:
-        path: A path, or a word of a command line.
-
-    Returns:
-        Of a local copy, or a file in one, the URL that it was copied from; URLs are without user,
-        password and query.
-    """
-    text = str(path)
-    for place in (Path(text), *Path(text).parents) if _origins else ():
-        if (url := _origins.get(str(place))) is not None:
-            below = Path(text).relative_to(place).as_posix()
-            return url if below == "." else storage.join(url, below)
-    return redacted(text)
-
-
-def held(path: str | Path) -> Path:
+def held(path: str | Path, *, deep: bool = False) -> Path:
     """Returns a local path: of a URL that of a copy, which stays until the process ends.
 
     Args:
         path: A local path or a URL, such as that of weights.
+        deep: As in `Scratch.lease`.
 
     Raises:
         DeepLabGygoError: As in `Scratch.local`.
     """
-    return _leased(str(path)).path if is_url(path) else expanded(path)
+    return _leased(str(path), deep).path if is_url(path) else expanded(path)
 
 
 @cache
-def _leased(url: str) -> Lease:
-    return scratch().lease(url)
+def _leased(url: str, deep: bool) -> Lease:
+    return scratch().lease(url, deep=deep)

@@ -29,6 +29,7 @@ from deeplab_gygo.io.urls import (
     is_url,
     is_web,
     join,
+    local_or_url,
     name_of,
     parent,
     redacted,
@@ -47,6 +48,7 @@ __all__ = [
     "list_files",
     "list_folder",
     "list_names",
+    "local_or_url",
     "name_of",
     "parent",
     "read_url",
@@ -84,8 +86,8 @@ class Stored:
 
     Attributes:
         is_folder: Whether it is a folder.
-        sizes: Size of every file by its URL, bytes, -1 where the server does not name it; of a
-            folder those right below it.
+        sizes: Size of every file, bytes, -1 where the server does not name it; of a folder by
+            relative path, those right below it or all; of a file under an empty name.
         version: Differs for a changed content; empty where the server has nothing that does.
     """
 
@@ -243,40 +245,37 @@ def list_names(url: str) -> list[str]:
 
 def list_files(url: str) -> dict[str, int]:
     """Returns the size of every file below a folder, by relative path; none if it is absent."""
-
-    def find(fs: Any, path: str) -> dict[str, int]:
-        try:
-            found = fs.find(path, detail=True)
-        except FileNotFoundError:
-            return {}
-        root = path.strip("/") + "/"  # some systems put a slash before the bucket
-        names = {name.lstrip("/").removeprefix(root): info for name, info in found.items()}
-        # An object whose name ends with a slash stands for a folder.
-        return {
-            name: info.get("size") or 0
-            for name, info in names.items()
-            if name and not name.endswith("/")
-        }
-
-    return call(url, find)
+    return {name: info.get("size") or 0 for name, info in call(url, _below).items()}
 
 
-def inspect(url: str) -> Stored:
-    """Returns what is at a URL, without its content; raises as `call`."""
+def inspect(url: str, *, deep: bool = False) -> Stored:
+    """Returns what is at a URL, without its content.
 
-    def look(fs: Any, path: str) -> tuple[bool, list[dict[str, Any]]]:
+    Args:
+        url: The URL; on the web that of a folder ends with a slash, unless `deep` is set.
+        deep: Whether of a folder all that is below it counts.
+
+    Raises:
+        InputError: As in `call`.
+        DependencyError: As in `call`.
+        StorageError: As in `call`.
+    """
+
+    def look(fs: Any, path: str) -> tuple[bool, dict[str, dict[str, Any]]]:
         info = fs.info(path)
-        if info["type"] == "directory" or (url.endswith("/") and is_web(url)):
-            return True, [each for each in _children(fs, path) if each["type"] != "directory"]
-        return False, [info]
+        if info["type"] != "directory" and not (is_web(url) and (deep or url.endswith("/"))):
+            return False, {"": info}
+        if deep:
+            return True, _below(fs, path)
+        return True, {_last(e): e for e in _children(fs, path) if e["type"] != "directory"}
 
     is_folder, infos = call(url, look)
     sizes, versions = {}, []
-    for info in sorted(infos, key=_last):
+    for name, info in sorted(infos.items()):
         size = info.get("size")
-        sizes[join(url, _last(info)) if is_folder else url] = -1 if size is None else int(size)
+        sizes[name] = -1 if size is None else int(size)
         known = [f"{key}={info[key]}" for key in _VERSIONS if info.get(key)]
-        versions.append(f"{_last(info)} {size} {known}" if known else "")
+        versions.append(f"{name or _last(info)} {size} {known}" if known else "")
     return Stored(is_folder, sizes, "\n".join(versions) if all(versions) else "")
 
 
@@ -325,6 +324,20 @@ def _children(fs: Any, path: str) -> list[dict[str, Any]]:
     if not found and not is_web(path) and not fs.isdir(path):
         raise NotADirectoryError("no folder")
     return found
+
+
+def _below(fs: Any, path: str) -> dict[str, dict[str, Any]]:
+    """Returns all files below a folder by relative path; none if it is absent."""
+    try:
+        found = fs.find(path, detail=True)
+    except FileNotFoundError:
+        return {}
+    root = path.strip("/") + "/"  # some systems put a slash before the bucket
+    names = {name.lstrip("/").removeprefix(root): info for name, info in found.items()}
+    if is_web(path):
+        names = {unquote(name): info for name, info in names.items()}
+    # An object whose name ends with a slash stands for a folder.
+    return {name: info for name, info in names.items() if name and not name.endswith("/")}
 
 
 def _last(info: dict[str, Any]) -> str:

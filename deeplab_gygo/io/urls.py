@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from urllib.parse import unquote
 
-from deeplab_gygo.io.names import safe_relative
+from deeplab_gygo.io.names import expanded, safe_relative
 
 PACKAGES = {
     "s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs"),
@@ -46,6 +46,11 @@ def is_url(path: object) -> bool:
         return scheme in import_module("fsspec").available_protocols()
     except ImportError:
         return False
+
+
+def local_or_url(path: str | Path) -> str | Path:
+    """Returns a path that a user gave: a URL as it is, a local path with its `~` replaced."""
+    return str(path) if is_url(path) else expanded(path)
 
 
 def display(url: str | Path) -> str:

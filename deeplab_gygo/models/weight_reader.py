@@ -19,6 +19,7 @@ from deeplab_gygo.io.arrays import ArrayArchive, open_npz
 from deeplab_gygo.io.config_file import from_dict
 from deeplab_gygo.io.plain_values import shown
 from deeplab_gygo.io.reading import check_regular, parse_json
+from deeplab_gygo.io.scratch import held
 from deeplab_gygo.methods import METHODS, find_method, method_of_architecture
 from deeplab_gygo.models.quantized import SCALE, dequantize
 
@@ -122,7 +123,7 @@ def open_weights(path: str | Path) -> Iterator[WeightFile]:
     """Opens a weight file, and reads its card.
 
     Args:
-        path: File written by `save_parent`.
+        path: File written by `save_parent`, or its URL, which is copied once for the process.
 
     Yields:
         The file.
@@ -131,7 +132,7 @@ def open_weights(path: str | Path) -> Iterator[WeightFile]:
         WeightsError: The file is missing or damaged, not a weight file of this package, or would
             unpack to more than a network has.
     """
-    path = Path(path)
+    path = held(path)
     if not path.exists():
         raise WeightsError("Weights are an existing file", met="no such file", where=path)
     size = check_regular(path, error=WeightsError)

@@ -12,7 +12,7 @@ from typing import Any
 
 from deeplab_gygo.errors import DeepLabGygoError, UsageError
 from deeplab_gygo.io.atomic import replacing, storage_error
-from deeplab_gygo.io.scratch import shown
+from deeplab_gygo.io.local_names import shown
 from deeplab_gygo.io.storage import display, is_url, join
 from deeplab_gygo.runs.batch_report import write_batch_report
 from deeplab_gygo.runs.batch_result import BatchResult, Outcome

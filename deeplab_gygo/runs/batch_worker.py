@@ -17,6 +17,7 @@ from deeplab_gygo.evaluation import SequenceScore, evaluate_sequence
 from deeplab_gygo.io.atomic import FULL, storage_error
 from deeplab_gygo.io.escaping import printable
 from deeplab_gygo.io.listing import shorten
+from deeplab_gygo.io.local_names import cited
 from deeplab_gygo.io.locking import InUse
 from deeplab_gygo.io.masks import VOID, read_mask
 from deeplab_gygo.io.names import path_inside, safe_relative
@@ -202,15 +203,15 @@ class BatchWorker:
 
 
 def failed(item: Item, error: DeepLabGygoError) -> Outcome:
-    """Reports the error of a sequence, and returns its outcome."""
-    logger.error("%s", printable(f"{item.name}: {error}"))
+    """Reports the error of a sequence, and returns its outcome; local copies are shown as URLs."""
+    logger.error("%s", printable(cited(f"{item.name}: {error}")))
     failure = {
         "sequence": item.name,
         "kind": type(error).__name__,
-        "message": str(error),
+        "message": cited(str(error)),
         "rule": error.rule,
-        "met": None if error.met is None else str(error.met),
-        "where": None if error.where is None else str(error.where),
+        "met": None if error.met is None else cited(str(error.met)),
+        "where": None if error.where is None else cited(str(error.where)),
         "remedy": error.remedy,
         "exit_status": error.exit_status,
     }

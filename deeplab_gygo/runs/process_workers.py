@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from deeplab_gygo._version import __version__
 from deeplab_gygo.errors import UsageError
+from deeplab_gygo.io.local_names import remove_name_folders
 from deeplab_gygo.runs.worker_process import WorkerProcess, WorkerStart
 from deeplab_gygo.runs.workers import Event, WorkerDied, WorkerOptions, worker_start
 
@@ -102,6 +103,7 @@ def _serve(pipe: connection.Connection, start: WorkerStart) -> None:
         while True:
             pipe.send(process.segment(*pipe.recv()))
     except (EOFError, OSError, KeyboardInterrupt):
+        remove_name_folders()
         os._exit(0)  # threads of libraries may still be at work
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from deeplab_gygo._version import __version__
 from deeplab_gygo.errors import DeepLabGygoError, UsageError
+from deeplab_gygo.io.local_names import remove_name_folders
 from deeplab_gygo.runs.worker_process import Answer, WorkerProcess, WorkerStart
 from deeplab_gygo.runs.workers import Event, WorkerDied, WorkerOptions, worker_start
 
@@ -23,10 +24,24 @@ if TYPE_CHECKING:
     from deeplab_gygo.runs.batch_worker import BatchWorker
 
 _STORE_BYTES = 80_000_000  # about the least that Ray takes: no frames pass through its store
-_STOP_SECONDS = 4.0
+_STOP_SECONDS = 4.0  # in which actors clean up before they are killed
+_KILL_SECONDS = 1.0
 _ANSWER_SECONDS = 10.0
 _PASSED_ON = ("KERAS_BACKEND", "DEEPLAB_GYGO_KERNELS", "TF_CPP_MIN_LOG_LEVEL")
 """Environment variables that workers on other machines have too, where they are set."""
+
+
+Place = tuple[str | None, int]
+"""Machine of an actor, see `_machine`, and its process id."""
+
+
+def _machine() -> str | None:
+    """Returns what this machine, or container, has of its own; None if it is not known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
+        return f"{boot.strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
 
 
 class _Actor:
@@ -35,13 +50,16 @@ class _Actor:
     def __init__(self) -> None:
         self._process: WorkerProcess | None = None
 
-    def begin(self, start: WorkerStart) -> str:
+    def begin(self, start: WorkerStart) -> tuple[str, Place]:
         self._process = WorkerProcess(start)
-        return __version__
+        return __version__, (_machine(), os.getpid())
 
     def segment(self, index: int, report_in_use: bool) -> Answer:
         assert self._process is not None
         return self._process.segment(index, report_in_use)
+
+    def end(self) -> None:
+        remove_name_folders()
 
 
 class RayActors:
@@ -55,7 +73,7 @@ class RayActors:
         self._ray: Any = import_module("ray")
         self._cpus = options.cpus or (1 if options.several_machines else options.local_cpus())
         self._gpus = options.gpus
-        self._actors: set[Hashable] = set()
+        self._actors: dict[Any, Place] = {}
         self._pending: dict[Future[Any], Hashable] = {}
         self._connected = not self._ray.is_initialized()
         if self._connected:
@@ -84,7 +102,7 @@ class RayActors:
 
     def start(self) -> Hashable:
         actor = self._kind.remote()
-        self._actors.add(actor)
+        self._actors[actor] = None, 0  # until it has begun
         self._pending[actor.begin.remote(self._start).future()] = actor
         return actor
 
@@ -98,9 +116,13 @@ class RayActors:
     def _taken(self, future: Future[Any]) -> str | Answer | WorkerDied:
         worker, kinds = self._pending.pop(future), self._ray.exceptions
         try:
-            return future.result()
+            result = future.result()
+            if isinstance(result, Answer):
+                return result
+            version, self._actors[worker] = result
+            return version
         except (kinds.RayActorError, kinds.ObjectLostError) as error:
-            self._actors.discard(worker)
+            self._actors.pop(worker, None)
             with suppress(Exception):  # it may only be out of reach, and must not go on
                 self._ray.kill(worker)
             return WorkerDied(_first_line(error))
@@ -114,10 +136,20 @@ class RayActors:
             ) from error
 
     def close(self) -> None:
+        busy, here = set(self._pending.values()), _machine()
+        for actor, (machine, process) in self._actors.items():
+            with suppress(Exception):
+                if actor not in busy:
+                    self._pending[actor.end.remote().future()] = actor
+                elif machine == here is not None:
+                    os.kill(process, signal.SIGTERM)  # Ray makes it an exception: it cleans up
+                else:
+                    self._ray.kill(actor)
+        wait(self._pending, _STOP_SECONDS)  # what they were doing has ended then
         for actor in self._actors:
             with suppress(Exception):
                 self._ray.kill(actor)
-        wait(self._pending, _STOP_SECONDS)  # what they were doing has ended then
+        wait(self._pending, _KILL_SECONDS)
         if self._connected:
             self._ray.shutdown()
 

@@ -61,7 +61,7 @@ class RemoteResults:
                 "Results are uploaded to a folder of object storage",
                 met=display(url),
                 where="--out",
-                remedy="Give a folder in a bucket, such as s3://BUCKET/results",
+                remedy="Give a folder in a bucket, such as s3://BUCKET/results, or a local one",
             )
 
     def record(self, name: str) -> dict[str, Any] | None:

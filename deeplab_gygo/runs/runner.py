@@ -13,7 +13,7 @@ from deeplab_gygo.errors import InputError
 from deeplab_gygo.inference.confidence import doubtful_frames
 from deeplab_gygo.inference.engines import encoder_in
 from deeplab_gygo.io.atomic import cache_folder
-from deeplab_gygo.io.scratch import shown
+from deeplab_gygo.io.local_names import shown
 from deeplab_gygo.io.storage import redacted
 from deeplab_gygo.methods import make_segmenter
 from deeplab_gygo.models.config import ModelConfig

@@ -65,7 +65,8 @@ class SourceConfig:
     Attributes:
         kind: `gygo`, `davis2016`, `davis2017` (video), `stills` (folder with images/ and masks/)
             or `compose` (synthetic clips of cut-outs over backgrounds).
-        root: Folder of the source; a relative one starts at the trainer's `data_root`.
+        root: Folder of the source, or its URL, as the following; a relative one starts at the
+            trainer's `data_root`.
         weight: Weight of the source in the mix, relative to the other sources.
         split: Split of a video dataset.
         exclude: Names of sequences that are held out.

@@ -11,6 +11,8 @@ import numpy as np
 
 from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.errors import InputError, UsageError
+from deeplab_gygo.io.scratch import held
+from deeplab_gygo.io.storage import join, local_or_url
 from deeplab_gygo.synthesis.augment import VOID
 from deeplab_gygo.synthesis.cache import MemoryCache
 from deeplab_gygo.synthesis.clips import ClipFrame, ClipSource, RawClip
@@ -31,9 +33,19 @@ MAX_FRAME_DISTANCE = 25
 _EMPTY_SHARE = 0.03  # fraction of the samples of a video source that may lack the object
 
 
-def data_root(configured: str | Path) -> Path:
+def data_root(configured: str | Path) -> str | Path:
     """Returns the folder that relative roots start at: configured, of the environment, or `.`."""
-    return Path(configured or os.environ.get(DATA_VARIABLE, "."))
+    return local_or_url(configured or os.environ.get(DATA_VARIABLE, "."))
+
+
+def data_place(base: str | Path, root: str) -> str | Path:
+    """Returns a folder of training data, or its URL.
+
+    Args:
+        base: Folder that relative roots start at, or its URL; see `data_root`.
+        root: Relative or absolute path, or a URL.
+    """
+    return local_or_url(join(base, root))
 
 
 def build_source(
@@ -48,7 +60,8 @@ def build_source(
 
     Args:
         sources: Parts of the mix.
-        root: Folder that relative roots start at; see `data_root`.
+        root: Folder that relative roots start at, or its URL; see `data_root`. What is at URLs is
+            copied to the scratch folder and stays there as long as the source is used.
         cache_gb: Memory for decoded images, GB, shared by all parts.
         max_frame_distance: Maximum distance between the two frames of a video clip, frames.
         short_side: Larger frames and stills are reduced to this short side, pixels.
@@ -56,6 +69,7 @@ def build_source(
     Raises:
         UsageError: There is no part, or all weights are zero.
         InputError: The folder of a part is missing or of another layout.
+        StorageError: What is at a URL cannot be read, or does not fit into the scratch folder.
     """
     if not sources:
         raise UsageError(
@@ -67,13 +81,13 @@ def build_source(
     cache, base = MemoryCache(int(cache_gb * 1e9)), data_root(root)
 
     def open_source(config: SourceConfig) -> ClipSource:
-        folder = base / config.root
+        place = data_place(base, config.root)
         if config.kind == "stills":
-            return StillsSource(folder, cache, short_side=short_side)
+            return StillsSource(held(place, deep=True), cache, short_side=short_side)
         if config.kind == "compose":
             return ComposeSource(_composer(config, base, cache))
         return VideoSource(
-            open_dataset(config.kind, folder, resolution=config.resolution),
+            open_dataset(config.kind, place, resolution=config.resolution),
             cache,
             split=config.split,
             exclude=config.exclude,
@@ -84,14 +98,15 @@ def build_source(
     return MixedSource([(open_source(config), config.weight) for config in sources])
 
 
-def _composer(config: SourceConfig, root: Path, cache: MemoryCache) -> Composer:
+def _composer(config: SourceConfig, base: str | Path, cache: MemoryCache) -> Composer:
+    def local(root: str) -> Path:
+        return held(data_place(base, root), deep=True)
+
     stills = [
-        still
-        for folder in config.stills
-        for still in find_stills(root / folder, short_side=SHORT_SIDE)
+        still for root in config.stills for still in find_stills(local(root), short_side=SHORT_SIDE)
     ]
-    photos = [path for folder in config.backgrounds for path in list_images(root / folder)]
-    objects = [*find_cutouts(root / config.root), *stills]
+    photos = [path for root in config.backgrounds for path in list_images(local(root))]
+    objects = [*find_cutouts(local(config.root)), *stills]
     return Composer(
         objects, [*photos, *stills], cache, ambiguous_fraction=config.ambiguous_fraction
     )

@@ -41,7 +41,7 @@ class ValidationConfig:
 
     Attributes:
         kind: Kind of dataset, as in `SourceConfig`.
-        root: Folder of the dataset; a relative one starts at the trainer's `data_root`.
+        root: Folder of the dataset, or its URL; a relative one starts at the trainer's `data_root`.
         split: Split to read.
         sequences: Names to use; empty takes the whole split.
         stride: Distance between measured frames, frames.
@@ -68,7 +68,7 @@ class TrainConfig:
         init_from: Parent file to start from instead of the backbone's ImageNet weights.
         allow_missing: Whether `init_from` may lack parts of the architecture (memory, refinement),
             which are then initialized at random.
-        data_root: Folder that relative roots start at; empty: the environment variable
+        data_root: Folder that relative roots start at, or its URL; empty: the environment variable
             `DEEPLAB_GYGO_DATA`, or the current folder.
         validation: Sets that are measured every `validate_every` steps.
         crop: Size (height, width) of training crops, pixels, multiples of 16.

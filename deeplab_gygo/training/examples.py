@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 
 from deeplab_gygo.errors import DeepLabGygoError
+from deeplab_gygo.io.scratch import Scratch, configure_scratch, scratch
 from deeplab_gygo.models.guide import encode_guide, guide_at_stride
 from deeplab_gygo.synthesis.augment import VOID
 from deeplab_gygo.synthesis.clips import (
@@ -95,7 +96,7 @@ def stack(examples: list[dict[str, np.ndarray]]) -> Batch:
 def start_pool(
     config: LoaderConfig,
     source: ClipSource,
-    root: Path,
+    root: str | Path,
     make_maker: Callable[[ClipSource], MakeClip],
     open_source: Callable[..., ClipSource] = build_source,
 ) -> tuple[Executor, MakeClip]:
@@ -120,7 +121,7 @@ def start_pool(
         # Not by fork: the backend has threads, which a fork would leave in an undefined state.
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_process,
-        initargs=(partial(open_source, config.sources, root, cache_gb), make_maker),
+        initargs=(partial(open_source, config.sources, root, cache_gb), make_maker, scratch()),
     )
     return pool, _make_in_process
 
@@ -129,13 +130,16 @@ _process_maker: MakeClip | None = None  # of this process, if it makes examples
 
 
 def _start_process(
-    open_source: Callable[[], ClipSource], make_maker: Callable[[ClipSource], MakeClip]
+    open_source: Callable[[], ClipSource],
+    make_maker: Callable[[ClipSource], MakeClip],
+    place: Scratch,
 ) -> None:
     """Opens the sources in a process that makes examples."""
     global _process_maker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the trainer handles Ctrl-C and ends the process
     threading.Thread(target=_end_with_trainer, daemon=True).start()
     cv2.setNumThreads(1)
+    configure_scratch(place.folder, place.max_bytes)
     _process_maker = make_maker(open_source())
 
 

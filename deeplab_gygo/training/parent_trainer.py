@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from deeplab_gygo.io.scratch import held
 from deeplab_gygo.models.backbones import layers_up_to
 from deeplab_gygo.models.config import KEY_LAYER
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
@@ -109,4 +110,4 @@ def _origin(init_from: str) -> dict[str, Any]:
         return {}
     _, _, card = read_parent_file(init_from)
     record = {key: card[key] for key in ("step", "seconds", "averaged") if key in card}
-    return {"initial": {"sha256": file_hash(init_from), **record}}
+    return {"initial": {"sha256": file_hash(held(init_from)), **record}}

@@ -78,7 +78,7 @@ class TrainerConfig(LoaderConfig, Protocol):
     seed: int
 
 
-def prepare_training(config: TrainerConfig, folder: str | Path) -> Path:
+def prepare_training(config: TrainerConfig, folder: str | Path) -> str | Path:
     """Checks what a training needs, and sets threads, precision and random seeds.
 
     Args:
@@ -86,7 +86,7 @@ def prepare_training(config: TrainerConfig, folder: str | Path) -> Path:
         folder: Output folder.
 
     Returns:
-        Folder that relative roots of the sources start at.
+        Folder that relative roots of the sources start at, or its URL.
 
     Raises:
         DeepLabGygoError: As in `check_training`.

@@ -13,7 +13,7 @@ from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.inference.network import ForwardPass
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import remember
-from deeplab_gygo.synthesis.sources import data_root
+from deeplab_gygo.synthesis.sources import data_place, data_root
 from deeplab_gygo.training.config import ValidationConfig
 
 GUIDE_SHIFT = 0.05
@@ -33,7 +33,13 @@ class Validation(ABC):
 
     def __init__(self, sets: list[ValidationConfig], root: str | Path):
         base = data_root(root)
-        self._sets = [(s, open_dataset(s.kind, base / s.root)) for s in sets]
+        self._sets = [(s, open_dataset(s.kind, data_place(base, s.root))) for s in sets]
+        # Of a dataset at a URL the copies stay as long as the sequences are referred to.
+        self._opened = [
+            dataset.sequence(name)
+            for config, dataset in self._sets
+            for name in config.sequences or dataset.names(config.split)
+        ]
 
     def run(self) -> dict[str, float]:
         """Returns the mean J over the sequences of every set by `<root>/<mode>`."""

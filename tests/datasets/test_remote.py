@@ -10,7 +10,7 @@ import pytest
 from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.errors import InputError, StorageError
 from deeplab_gygo.io import storage
-from deeplab_gygo.io.scratch import shown
+from deeplab_gygo.io.local_names import shown
 from deeplab_gygo.runs.clip import open_dataset_clip
 from deeplab_gygo.runs.plan import plan_dataset
 

@@ -48,6 +48,7 @@ class MasksInMemory:
         return SimpleNamespace(
             frame_names=[f"{index:05d}" for index in range(count)],
             annotations=dict.fromkeys(range(count), Path("unused.png")),
+            annotation=lambda index, keep_void: self.annotation(name, index),
         )
 
     def annotation(self, name: str, index: int) -> np.ndarray:

@@ -12,7 +12,8 @@ from storage_servers import Faults
 from deeplab_gygo.errors import InputError, StorageError, UsageError
 from deeplab_gygo.io import scratch as module
 from deeplab_gygo.io import storage
-from deeplab_gygo.io.scratch import Scratch, configure_scratch, held, shown
+from deeplab_gygo.io.local_names import shown
+from deeplab_gygo.io.scratch import Scratch, configure_scratch, held
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ class OsmnValidation(Validation):
 
     modes = ("true-guide", "propagated")
 
-    def __init__(self, parent: Osmn, config: OsmnTraining, root: Path):
+    def __init__(self, parent: Osmn, config: OsmnTraining, root: str | Path):
         super().__init__(config.validation, root)
         self._parent, self._min_logit = parent, config.min_logit
         self._visual = backend.compiled(parent.visual)

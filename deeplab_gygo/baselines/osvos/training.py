@@ -33,7 +33,7 @@ class OsvosValidation(Validation):
 
     modes = ("zero-shot",)
 
-    def __init__(self, parent: Osvos, config: OsvosTraining, root: Path):
+    def __init__(self, parent: Osvos, config: OsvosTraining, root: str | Path):
         super().__init__(config.validation, root)
         self._parent, self._min_logit = parent, config.min_logit
         self._network = backend.compiled(parent.network)

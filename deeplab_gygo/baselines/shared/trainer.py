@@ -14,6 +14,8 @@ from deeplab_gygo.backend import GradientStep
 from deeplab_gygo.baselines.shared.config import BaselineTrainConfig
 from deeplab_gygo.baselines.shared.fine_tuning import ParameterGroups, kernel_decay
 from deeplab_gygo.baselines.shared.trunks import trunk_stage
+from deeplab_gygo.io.scratch import held
+from deeplab_gygo.io.storage import is_url
 from deeplab_gygo.models.weight_file import load_parent
 from deeplab_gygo.synthesis.clips import FRAMES_PER_CLIP, ClipSource
 from deeplab_gygo.synthesis.sources import MAX_FRAME_DISTANCE, SHORT_SIDE, build_source
@@ -42,7 +44,7 @@ class BaselineTrainer(Trainer):
     clip_maker: Callable[[ClipSource, Any], MakeClip]
     """Makes the examples of clips, `clip_maker(source, config=config)(step, clip)`."""
 
-    validation_class: Callable[[Any, Any, Path], Validation]
+    validation_class: Callable[[Any, Any, str | Path], Validation]
     """Measurement of the network, `validation_class(network, config, root)`."""
 
     def __init__(self, config: BaselineTrainConfig, folder: str | Path):
@@ -104,6 +106,7 @@ class BaselineTrainer(Trainer):
         """Builds the network on the weights of its trunk, or on those of another parent."""
         if not config.init_from:
             weights = None if config.trunk_weights == "none" else config.trunk_weights
+            weights = held(weights) if is_url(weights) else weights
             return self.network(config.model, weights)
         return load_parent(config.init_from)[0]
 
