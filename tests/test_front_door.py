@@ -10,6 +10,7 @@ from PIL import Image
 import deeplab_gygo
 from deeplab_gygo import backend
 from deeplab_gygo.errors import InputError, UsageError, WeightsError
+from deeplab_gygo.inference.config import OnlineConfig
 
 FAST = {"mode": "fine-tune", "steps": 2, "num_views": 2, "size": 64}
 
@@ -140,6 +141,34 @@ def test_a_correction_changes_the_frames_up_to_the_next_annotated_ones(model, fr
         assert session.annotated == [0, 3, 4]
 
 
+def test_a_session_propagated_anew_gives_what_segment_gives(model, frames, squares):
+    masks = {0: squares.truth(0), 3: squares.truth(3, 58)}
+    with model.session(frames, **FAST) as session:
+        session.annotate(0, masks[0])
+        list(session.propagate())
+        session.annotate(3, masks[3])
+        list(session.propagate())
+        list(session.propagate(anew=True))
+        for expected in model.segment(frames, masks, **FAST):
+            np.testing.assert_array_equal(session.result(expected.index).mask, expected.mask)
+
+
+def test_fine_tuning_goes_on_where_it_ended(model, frames, squares, monkeypatch):
+    with model.session(frames, **FAST) as session:
+        session.annotate(0, squares.truth(0))
+        list(session.propagate())
+        known = session._folder.known.initial_state()
+        monkeypatch.setattr(OnlineConfig, "CORRECTION_STEPS", 0)
+        session.annotate(2, squares.truth(2))
+        list(session.propagate())
+        assert session.adaptation.steps == 0
+        gone_on = session._folder.known.initial_state()
+    weights = [name for name in known if "/weights/" in name]
+    assert weights
+    for name in weights:
+        np.testing.assert_allclose(gone_on[name], known[name], atol=1e-5)
+
+
 def test_a_propagation_that_was_left_is_done_whole_the_next_time(model, frames, squares):
     with model.session(frames, mode="one-shot") as session:
         session.annotate(0, squares.truth(0))
@@ -149,7 +178,7 @@ def test_a_propagation_that_was_left_is_done_whole_the_next_time(model, frames, 
         assert len(list(session.propagate())) == 5
         session.annotate(2, squares.truth(2))
         next(session.propagate())
-        assert [p.index for p in session.propagate()] == [1, 2, 3, 4]
+        assert [p.index for p in session.propagate()] == [2, 1, 3, 4]
 
 
 def test_masks_of_several_frames_are_propagated_both_ways(model, frames, squares):

@@ -27,9 +27,9 @@ from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.inference import segmenter, segmenter_base
 from deeplab_gygo.inference.frame_store import FrameStore
 from deeplab_gygo.inference.geometry import Geometry
-from deeplab_gygo.inference.motion import OpticalFlow
 from deeplab_gygo.inference.network import ForwardPass
 from deeplab_gygo.inference.propagation import Propagation
+from deeplab_gygo.models.optical_flow import OpticalFlow
 from deeplab_gygo.runs import runner
 from deeplab_gygo.runs.clip import open_dataset_clip
 from deeplab_gygo.runs.settings import make_settings

@@ -5,7 +5,8 @@
     python tools/measure_server.py kills --kills 10 --jobs 20 --out out/server_kills.json
     python tools/measure_server.py start --out out/server_start.json
 
-`status` runs a job alone and again while clients ask for its state, and compares their times.
+`status` runs a job alone, again while clients ask for its state, and again while the same clients
+ask a server that does nothing, which shows what the clients themselves cost on the same cores.
 `kills` sends SIGKILL to the server and its worker at random moments while jobs wait, starts them
 again, and looks for jobs that are lost or done twice and for results that are not whole. `start`
 takes the time from the command to the first answers. All use the clip and the network that the
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -28,7 +30,7 @@ import threading
 import time
 import zipfile
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import cv2
@@ -122,7 +124,7 @@ def small_clip(folder: Path, frames: int) -> tuple[Path, Path]:
 
 def measure_status(options: argparse.Namespace) -> dict:
     """Measures the answers to clients while a job runs, and the job with and without them."""
-    with tempfile.TemporaryDirectory() as place:
+    with ExitStack() as stack, tempfile.TemporaryDirectory() as place:
         clip, mask = demo_clip(Path(place))
         with running(Path(place) / "data") as server:
             server.wait_until_ready()
@@ -132,26 +134,34 @@ def measure_status(options: argparse.Namespace) -> dict:
                 job = client.start_job(clip, mask, preset=options.preset, outputs=["masks"])
                 return job
 
-            seconds, times, codes = {"alone": [], "asked": []}, [], Counter()
+            seconds, times, codes = {"alone": [], "clients": [], "asked": []}, [], Counter()
             asking = cpu = 0.0
+            own_cpu, own_answers = 0.0, 0
+            idle_address = stack.enter_context(idle_server())
             _seconds_of(client, run_job())  # warms up
             for _ in range(options.repeats):
-                for kind in ("alone", "asked"):
-                    job = run_job()
+                for kind in seconds:
+                    job, ignored = run_job(), []
                     stop = threading.Event()
-                    thread = threading.Thread(
-                        target=_ask, args=(server.address, job.id, options, stop, times, codes)
-                    )
-                    if kind == "asked":
-                        began, cpu_before = time.perf_counter(), _cpu_seconds(client)
+                    given = (server.address, job.id, options, stop, times, codes)
+                    if kind == "clients":
+                        given = (idle_address, job.id, options, stop, ignored, Counter())
+                    thread = threading.Thread(target=_ask, args=given)
+                    began, cpu_before = time.perf_counter(), _cpu_seconds(client)
+                    own_before = time.process_time()
+                    if kind != "alone":
                         thread.start()
                     seconds[kind].append(_seconds_of(client, job))
                     stop.set()
-                    if kind == "asked":
+                    if kind != "alone":
                         thread.join()
+                    if kind == "asked":
                         asking += time.perf_counter() - began
                         cpu += _cpu_seconds(client) - cpu_before
-    alone, asked = (float(np.median(seconds[kind])) for kind in ("alone", "asked"))
+                    if kind == "clients":
+                        own_cpu += time.process_time() - own_before
+                        own_answers += len(ignored)
+    alone, clients, asked = (float(np.median(found)) for found in seconds.values())
     return {
         "clients": options.clients, "wanted_per_second": options.rate,
         "answers": len(times), "statuses": dict(codes),
@@ -161,7 +171,46 @@ def measure_status(options: argparse.Namespace) -> dict:
             f"p{p:g}": round(1000 * float(np.percentile(times, p)), 2) for p in (50, 95, 99, 99.9)
         },
         "job_seconds": seconds, "slowdown": asked / alone - 1,
+        "slowdown_by_the_clients_alone": clients / alone - 1,
+        "slowdown_by_the_server": asked / clients - 1,
+        "cpu_milliseconds_per_answer_of_the_clients": round(1000 * own_cpu / own_answers, 3),
     }  # fmt: skip
+
+
+@contextmanager
+def idle_server():
+    """Yields the address of a server that gives every request the same answer, unread."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = multiprocessing.get_context("spawn").Process(target=_answer_alike, args=(port,))
+    process.start()
+    try:
+        while True:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _answer_alike(port: int) -> None:
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 400\r\n\r\n" + 400 * b" "
+
+    class Answering(asyncio.Protocol):
+        def connection_made(self, transport):
+            self._transport = transport
+
+        def data_received(self, data):
+            self._transport.write(answer)
+
+    async def serve() -> None:
+        made = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", port)
+        await made.serve_forever()
+
+    asyncio.run(serve())
 
 
 def _cpu_seconds(client: Client) -> float:

@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Literal
 import cv2
 import numpy as np
 
-from deeplab_gygo.inference.motion import OpticalFlow, moved
 from deeplab_gygo.inference.prediction import Adaptation, ProgressCallback, State
 from deeplab_gygo.inference.segmenter_base import SegmenterBase
 from deeplab_gygo.inference.tracked_object import Annotated, TrackedObject
 from deeplab_gygo.io.config_file import check_choices, check_range
+from deeplab_gygo.models.optical_flow import OpticalFlow, moved
 
 _FLOW_PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,

@@ -85,8 +85,9 @@ def run(options: Namespace) -> int:
         record = _open_session(engine, clip, out / WORK)
         _add_masks(engine, record["session"], clip, options.mask)
         port = _port(options.port, record.get("port"))
-        # Exports stay until the person removes them.
-        settings = ServerSettings(out / WORK, port=port, limits=Limits(keep_days=0))
+        # Work and exports stay until the person removes them.
+        limits = Limits(keep_days=0, keep_clip_days=0)
+        settings = ServerSettings(out / WORK, port=port, limits=limits)
     except BaseException:
         engine.close()
         raise

@@ -66,7 +66,18 @@ def _add_limits(parser: ArgumentParser, show_all: bool) -> None:
         ("--max-jobs", int, 20, "most jobs of a client that wait or run"),
         ("--max-seconds", float, 21_600.0, "longest run of a job"),
         ("--keep-days", float, 7.0, "age at which finished jobs are removed; 0 keeps them"),
-        ("--keep-gb", float, 0.0, "GB of results above which the oldest are removed; 0 for none"),
+        (
+            "--keep-clip-days",
+            float,
+            30.0,
+            "days without use after which clips and their sessions are removed; 0 keeps them",
+        ),
+        (
+            "--keep-gb",
+            float,
+            0.0,
+            "GB of results and clips above which those used longest ago are removed; 0 for none",
+        ),
     ):
         parser.add_argument(
             flag, type=kind, default=default, metavar="N", dest=flag[2:].replace("-", "_"),
@@ -107,7 +118,8 @@ def _settings(options: Namespace) -> ServerSettings:
     limits = Limits(
         upload_bytes=options.max_mb * 1_000_000, pixels=options.max_pixels,
         frames=options.max_frames, queued_jobs=options.max_jobs, job_seconds=options.max_seconds,
-        keep_days=options.keep_days, keep_bytes=int(options.keep_gb * 1e9),
+        keep_days=options.keep_days, keep_clip_days=options.keep_clip_days,
+        keep_bytes=int(options.keep_gb * 1e9),
     )  # fmt: skip
     return ServerSettings(
         expanded(options.data).absolute(), options.host, options.port, token,

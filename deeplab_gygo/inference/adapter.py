@@ -86,6 +86,7 @@ class DecoderTuner(FineTuner):
         *,
         started: float,
         progress: ProgressCallback | None = None,
+        steps: int | None = None,
     ) -> Adaptation:
         """Fine-tunes from the current weights on views of the annotated frame.
 
@@ -94,6 +95,7 @@ class DecoderTuner(FineTuner):
             rng: Conditioning and order of the views.
             started: Reading of the monotonic clock from which the time limit counts.
             progress: Called after every step.
+            steps: Number of steps, if fewer than of the options.
 
         Returns:
             Steps, losses and seconds.
@@ -102,13 +104,15 @@ class DecoderTuner(FineTuner):
             UsageError: The loss is no longer finite.
         """
         if self._network.fused:
-            return self._adapt_in_sweeps(views, rng, started, progress)
+            return self._adapt_in_sweeps(views, rng, started, progress, steps)
         samples = self._samples(views, rng)
         if not self._full:  # Before the steps, whose number depends on the time that is left.
             features = [inputs["high"] for inputs, _ in samples]
             self.target_model = self._fit_target_model(views, features)
         order = _orders(len(views), rng)
-        done = self.tune(lambda: samples[next(order)], started=started, progress=progress)
+        done = self.tune(
+            lambda: samples[next(order)], started=started, progress=progress, steps=steps
+        )
         return self._averaged(views, done, started)
 
     def _adapt_in_sweeps(
@@ -117,6 +121,7 @@ class DecoderTuner(FineTuner):
         rng: np.random.Generator,
         started: float,
         progress: ProgressCallback | None,
+        steps: int | None,
     ) -> Adaptation:
         """Fine-tunes by programs of several steps; arguments and result as `adapt`."""
         windows, stack = self._stack(views, rng)
@@ -136,11 +141,21 @@ class DecoderTuner(FineTuner):
             lambda: None,
             started=started,
             progress=progress,
+            steps=steps,
             sweep=sweep,
             sweep_steps=self._sweep_steps,
         )
         self.target_model = fitting.result()
         return self._averaged(views, done, started)
+
+    def go_on_from(self, weights: list[Any]) -> None:
+        """Goes on with a fine-tuning from its result, the mean with the parent's weights.
+
+        Args:
+            weights: Of `weights`, after `adapt`.
+        """
+        self.set_weights(weights)
+        self.average_with_parent(1 / self._config.TUNED_SHARE)
 
     def prepare(self, features: Features, padded: tuple[int, int]) -> None:
         """Begins to compile what `adapt` needs ahead, on JAX.

@@ -109,6 +109,7 @@ class FineTuner:
         *,
         started: float,
         progress: ProgressCallback | None = None,
+        steps: int | None = None,
         sweep: Callable[[list[list[float]]], list[float]] | None = None,
         sweep_steps: int = 1,
     ) -> Adaptation:
@@ -118,6 +119,7 @@ class FineTuner:
             draw: Draws inputs of the network and targets, one sample per step.
             started: Reading of the monotonic clock from which the time limit counts.
             progress: Called after every step.
+            steps: Number of steps, if fewer than that of the constructor; None: that.
             sweep: Runs several steps as one program in place of `draw`: from the learning rates
                 of every step and group to the losses. None: step by step.
             sweep_steps: Largest number of steps of one sweep.
@@ -130,13 +132,14 @@ class FineTuner:
         """
         losses: list[float] = []
         pace = 0.0
-        while len(losses) < self._steps:
+        count = self._steps if steps is None else min(steps, self._steps)
+        while len(losses) < count:
             step, elapsed = len(losses), time.monotonic() - started
             # The limit is met best by stopping where half of the next steps would pass it.
             if self._seconds and step and elapsed + 0.5 * pace >= self._seconds:
                 break
-            planned = min(sweep_steps, self._steps - step)
-            rates = [self._rates(step + i, elapsed) for i in range(planned)]
+            planned = min(sweep_steps, count - step)
+            rates = [self._rates(step + i, elapsed, count) for i in range(planned)]
             if sweep is not None:
                 losses += sweep(rates)
             else:
@@ -153,12 +156,12 @@ class FineTuner:
                         remedy="Lower --online.learning_rate, or use --precision float32",
                     )
                 if progress is not None:
-                    progress(done + 1, self._steps, losses[done])
+                    progress(done + 1, count, losses[done])
         return Adaptation(len(losses), losses, time.monotonic() - started)
 
-    def _rates(self, step: int, elapsed: float) -> list[float]:
+    def _rates(self, step: int, elapsed: float, steps: int | None = None) -> list[float]:
         """Returns the learning rate of every group: a cosine over steps or time."""
-        done = step / max(1, self._steps)
+        done = step / max(1, self._steps if steps is None else steps)
         if self._seconds:
             done = max(done, elapsed / self._seconds)
         cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))

@@ -37,6 +37,11 @@ class FrameStore:
         """Returns the store of the propagation backwards of the same run."""
         return FrameStore(self.folder / "backward", descending=True)
 
+    def side(self, index: int, *, forward: bool) -> FrameStore:
+        """Returns the store of a propagation from one frame in one direction."""
+        name = f"{index:06d}-{'forward' if forward else 'backward'}"
+        return FrameStore(self.folder / name, descending=not forward)
+
     def initial_state(self) -> dict[str, np.ndarray] | None:
         """Returns what was kept by `begin`; None for nothing."""
         return self._read(_INITIAL)

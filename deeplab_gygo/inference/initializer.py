@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,7 @@ class ObjectInitializer:
         label: int,
         propagation: Propagation,
         progress: ProgressCallback | None,
+        weights: list[Any] | None = None,
     ) -> tuple[ObjectState, Adaptation, list[str]]:
         """Initializes an object.
 
@@ -67,6 +69,7 @@ class ObjectInitializer:
             label: Its id.
             propagation: That of the sequence.
             progress: Called after every fine-tuning step.
+            weights: Of a fine-tuning on other masks of it, to go on from; None: the parent's.
 
         Returns:
             The object, a summary of its fine-tuning, and notes for the user.
@@ -78,7 +81,7 @@ class ObjectInitializer:
         tracked = ObjectState(label, seen[0][1].astype(np.float32))
         adaptation, warnings = Adaptation(), []
         if self._tuner is not None:
-            adaptation, warnings = self._fine_tune(self._tuner, seen, tracked, progress)
+            adaptation, warnings = self._fine_tune(self._tuner, seen, tracked, progress, weights)
         elif self._guide == "target":
             adaptation = self._fit_target_model(seen, tracked)
         if self._parent.config.memory:
@@ -123,17 +126,21 @@ class ObjectInitializer:
         seen: list[Annotated],
         tracked: ObjectState,
         progress: ProgressCallback | None,
+        weights: list[Any] | None,
     ) -> tuple[Adaptation, list[str]]:
         started = time.monotonic()
         image, mask = seen[0]
         rng = np.random.default_rng([self._seed, tracked.label])
         tuner.reset()
         views = self._views(seen, rng)
+        if weights is not None:
+            tuner.go_on_from(weights)
         if self._config.seconds and not self._judged:
             # The check of the result is compiled within the time limit, not after it.
             self._first_jaccard(image, mask, None)
         self._judged = True
-        done = tuner.adapt(views, rng, started=started, progress=progress)
+        steps = None if weights is None else self._config.CORRECTION_STEPS
+        done = tuner.adapt(views, rng, started=started, progress=progress, steps=steps)
         self._encoded = image, tuner.first_features
         tracked.weights, tracked.target_model = tuner.weights(), tuner.target_model
         warnings = self._warnings_of_low_jaccard(tuner, image, mask, tracked)

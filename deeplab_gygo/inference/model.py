@@ -21,7 +21,6 @@ from deeplab_gygo.inference.config import (
 )
 from deeplab_gygo.inference.engines import encoder_in
 from deeplab_gygo.inference.feature_cache import FeatureCache
-from deeplab_gygo.inference.frame_store import FrameStore
 from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
 from deeplab_gygo.inference.session import Session, check_annotation
@@ -194,9 +193,8 @@ class Model:
         *,
         config: OnlineConfig,
         seed: int,
-        span: range | None = None,
-        store: FrameStore | None = None,
         features: FeatureCache | None = None,
+        **options: Any,
     ) -> Generator[Prediction]:
         if self._busy:
             raise UsageError(
@@ -212,9 +210,7 @@ class Model:
             segmenter.features = features
             # The policy is set while the network works, and is the caller's own between frames.
             backwards = not sequence.read_once
-            predictions = segmenter.run(
-                sequence, progress, backwards=backwards, store=store, span=span
-            )
+            predictions = segmenter.run(sequence, progress, backwards=backwards, **options)
             while True:
                 with backend.policy(self.precision):
                     prediction = next(predictions, None)

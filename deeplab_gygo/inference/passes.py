@@ -186,8 +186,16 @@ class ClipRun:
         probability = planes[0] if len(planes) == 1 else planes
         return Prediction(frame.index, frame.name, probability, mask, seconds, confidence)
 
-    def _merged(self, forward: Prediction, backward: Prediction) -> Prediction:
-        """Takes every object from the side that is surer of it, of equal ones from the nearer."""
+    def _merged(
+        self, forward: Prediction, backward: Prediction, trust: tuple[float, float] = (1.0, 1.0)
+    ) -> Prediction:
+        """Takes every object from the side that is surer of it, of equal ones from the nearer.
+
+        Args:
+            forward: The result of one side.
+            backward: The result of the other.
+            trust: Factors of the confidence of both.
+        """
         labels, threshold = self._segmenter.labels, self._segmenter.threshold
         sides = []
         for side in (forward, backward):
@@ -195,7 +203,10 @@ class ClipRun:
             sides.append(levels.reshape(len(labels), *forward.mask.shape))
         planes, confidence = [], 1.0
         for label, *both in zip(labels, *sides, strict=True):
-            sure = [expected_jaccard(plane, threshold) for plane in both]
+            sure = [
+                share * expected_jaccard(plane, threshold)
+                for share, plane in zip(trust, both, strict=True)
+            ]
             ahead, behind = self._distances(label, forward.index)
             chosen = int((-sure[1], behind) < (-sure[0], ahead))
             if math.inf in (ahead, behind):  # it is known on one side only

@@ -21,10 +21,15 @@ from deeplab_gygo.inference.feature_cache import FeatureCache
 from deeplab_gygo.inference.frame_store import FrameStore
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.inference.initializer import ObjectInitializer
-from deeplab_gygo.inference.motion import OpticalFlow, moved
 from deeplab_gygo.inference.network import EncoderFn, Features, ForwardPass
 from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
-from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback, State
+from deeplab_gygo.inference.prediction import (
+    Adaptation,
+    Prediction,
+    ProgressCallback,
+    State,
+    of_object,
+)
 from deeplab_gygo.inference.propagation import Propagation
 from deeplab_gygo.inference.segmenter_base import SegmenterBase
 from deeplab_gygo.inference.tracked_object import Annotated
@@ -34,6 +39,7 @@ from deeplab_gygo.io.masks import VOID
 from deeplab_gygo.io.sequence import Frame, Sequence
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import Memory
+from deeplab_gygo.models.optical_flow import OpticalFlow, moved
 from deeplab_gygo.models.target_model import TargetModel
 
 READING_SECONDS = 1.0
@@ -131,7 +137,7 @@ class DeepLabSegmenter(SegmenterBase):
     def release(self) -> None:
         """Ends the sequence and restores the parent's weights."""
         self._size, self._known, self._objects, self._active = None, [], [], None
-        self._window, self._flow = None, None
+        self._window, self._flow, self._former = None, None, {}
         self._initializer.release()
         if self._tuner is not None:
             self._tuner.reset()
@@ -284,8 +290,10 @@ class DeepLabSegmenter(SegmenterBase):
         image, mask = seen[0]
         if mask is None:
             return ObjectState(label, np.zeros(image.shape[:2], np.float32)), Adaptation()
+        former = ObjectState(label, np.zeros(image.shape[:2], np.float32))
+        former.set_weights(of_object(label, self._former))
         tracked, adaptation, warnings = self._initializer.initialize(
-            seen, label, self._propagation, progress
+            seen, label, self._propagation, progress, former.weights
         )
         self._active = tracked
         self.warnings += warnings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import closing
 from itertools import chain, islice
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ import numpy as np
 
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.inference.confidence import expected_jaccard
+from deeplab_gygo.inference.correction import Correction
 from deeplab_gygo.inference.frame_store import FrameStore, StoreWriter
 from deeplab_gygo.inference.passes import ClipRun, first_of, most_probable
 from deeplab_gygo.inference.prediction import (
@@ -54,6 +55,7 @@ class SegmenterBase(ABC):
         self._known: list[Any] = []
         self._objects: list[Any] = []
         self._interrupted: State | None = None
+        self._former: State = {}
         self.adaptation = Adaptation()
         self.warnings: list[str] = []
 
@@ -198,7 +200,7 @@ class SegmenterBase(ABC):
             tracked, adaptation = self._add_object(views, label, progress)
             self._known.append(tracked)
             done.append(adaptation)
-        self._size = image.shape[:2]
+        self._size, self._former = image.shape[:2], {}
         if self._needs_mask:
             self.place(image, mask)
         else:
@@ -226,6 +228,14 @@ class SegmenterBase(ABC):
     def resume(self, state: State) -> None:
         """Makes the next beginning of the sequence take what an interrupted run computed."""
         self._interrupted = state
+
+    def go_on_from(self, state: State) -> None:
+        """Lets the next beginning of the sequence go on from what a former one computed.
+
+        Args:
+            state: Of `initial_state`, with other masks of the same objects.
+        """
+        self._former = state
 
     def state(self) -> State:
         """Returns the state that the newest frame left, for `restore`."""
@@ -288,6 +298,8 @@ class SegmenterBase(ABC):
         backwards: bool = False,
         store: FrameStore | None = None,
         span: range | None = None,
+        known: FrameStore | None = None,
+        corrected: Collection[int] = (),
     ) -> Generator[Prediction]:
         """Segments a sequence, annotated frames included (whose masks are returned unchanged).
 
@@ -300,12 +312,21 @@ class SegmenterBase(ABC):
             store: Results and state on disk, of a run that may be interrupted: what it holds is
                 not segmented again.
             span: Indices of the frames to segment, see `ClipRun`.
+            known: What a propagation of other masks kept, to be corrected; see `Correction`.
+            corrected: Indices of the masks that are new since.
 
         Yields:
-            One prediction per frame, in order.
+            One prediction per frame, in order; those of a correction from each mask outwards.
         """
         if self._needs_mask:
-            clip = ClipRun(self, sequence, progress, backwards=backwards, store=store, span=span)
+            if known is not None and store is not None:
+                clip = Correction(
+                    self, sequence, progress, known=known, corrected=corrected, store=store
+                )
+            else:
+                clip = ClipRun(
+                    self, sequence, progress, backwards=backwards, store=store, span=span
+                )
             yield from clip.run()
             return
         start = sequence.first_annotated if sequence.annotations and not backwards else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
@@ -24,14 +25,14 @@ from deeplab_gygo.io.sequence import MaskSource, Sequence
 class Session:
     """One clip that is annotated, propagated and corrected; made by `Model.session`.
 
-    After a correction only the frames up to the next annotated ones are segmented again: those
-    further away keep their results.
+    After a correction only the frames up to the next annotated ones are segmented again, as far as
+    the correction changes them: the others keep their results.
 
     Args:
         sequence: The frames.
         config: Online options.
-        run: Segments a part of an annotated sequence; takes the sequence, a progress callback,
-            `span`, the indices of its frames, and `store`, what an interrupted run kept.
+        run: Segments a part of an annotated sequence; takes the sequence, a progress callback, and
+            `span`, `store`, `known` and `corrected` as `SegmenterBase.run` does.
         adaptation: Returns the fine-tuning of the clip in progress.
         folder: Folder of annotations and results, in which a session is opened again; None is a
             temporary one.
@@ -52,7 +53,7 @@ class Session:
         ...     session.annotate(3, mask)
         ...     print([prediction.index for prediction in session.propagate()])
         [0, 1, 2, 3, 4]
-        [2, 3, 4]
+        [3, 2, 4]
     """
 
     def __init__(
@@ -110,21 +111,28 @@ class Session:
         progress: ProgressCallback | None = None,
         *,
         preview: Callable[[Prediction], None] | None = None,
+        anew: bool = False,
     ) -> Iterator[Prediction]:
-        """Segments the frames that the annotations set since the last time can change.
+        """Segments the frames that the annotations set since the last time change.
 
-        The first time these are all frames; later those from the annotated frame before a new one
-        to the annotated frame after it. Fine-tuning learns from all annotated frames. Where the
-        same propagation was interrupted, in this session or in an earlier one of the same folder,
-        it goes on after the last whole frame.
+        The first time these are all frames. Later, where masks of the same objects were added or
+        changed, fine-tuning goes on from where it ended, and each of these is propagated to the
+        annotated frames before and after it, as far as it changes something. Where one was removed
+        or objects came or went, the frames between the annotated ones around it are segmented
+        anew. Where the same propagation was interrupted, in this session or in an earlier one of
+        the same folder, it goes on after the last whole frame.
 
         Args:
             progress: Called as `progress(step, steps, loss)` after every fine-tuning step.
             preview: Called in a thread with the predictions of the propagation backwards, which are
                 results until those of both directions follow.
+            anew: Whether all frames are segmented anew from all annotations, as `Model.segment`
+                does with these.
 
         Yields:
-            One prediction per frame that was segmented or annotated anew, in order.
+            One prediction per frame that was segmented or annotated anew, in order. After a
+            correction: those that an interrupted one had changed, as they were before it, then
+            from each corrected frame outwards.
 
         Raises:
             UsageError: No frame is annotated, or another clip is in progress.
@@ -137,28 +145,40 @@ class Session:
                 remedy="Call annotate(frame, mask) first",
             )
         self.close()
+        if anew:
+            self._folder.forget()
         digests = {index: digest_of(mask) for index, mask in masks.items()}
         changed = self._changed(digests)
         span = self._span(masks, changed)
         if not span:
-            return iter(())
-        identity = {
-            "version": __version__,
-            "config": to_plain(self.config),
-            "annotations": {str(index): digest for index, digest in digests.items()},
-            "span": [span.start, span.stop],
-        }
-        store = _PreviewStore(self._folder, identity, preview)
+            return map(self.result, self._folder.give_up())
         annotated = self.sequence.with_annotations(dict(masks))
-        predictions = self._run(annotated, progress, span=span, store=store)
-        self._running = self._stream(predictions, digests, changed)
+        identity = self._identity(masks) | {"annotations": {str(i): d for i, d in digests.items()}}
+        if self._corrects(masks, changed):
+            place, given_up = self._folder.begin({**identity, "corrected": sorted(changed)})
+            options = {"known": self._folder.known, "corrected": changed}
+            predictions = self._run(annotated, progress, store=FrameStore(place), **options)
+            span = range(0)
+        else:
+            place, given_up = self._folder.begin({**identity, "span": [span.start, span.stop]})
+            store = _PreviewStore(place, self._folder, preview)
+            predictions = self._run(annotated, progress, span=span, store=store)
+        self._running = self._stream(predictions, digests, changed, span, given_up)
         return self._running
 
-    def span(self) -> range:
-        """Returns the indices of the frames that the next propagation segments."""
+    def count(self) -> int:
+        """Returns the largest number of predictions of the next propagation, both ways."""
         masks = {index: self._folder.annotation(index) for index in self.annotated}
-        digests = {index: digest_of(mask) for index, mask in masks.items()}
-        return self._span(masks, self._changed(digests))
+        changed = self._changed({index: digest_of(mask) for index, mask in masks.items()})
+        frames = len(self.sequence)
+        if self._corrects(masks, changed):
+            before = {c: max((i for i in masks if i < c), default=-1) for c in changed}
+            after = {c: min((i for i in masks if i > c), default=frames) for c in changed}
+            return sum(after[c] - before[c] for c in changed)
+        span = self._span(masks, changed)
+        last = max((index for index in masks if index in span), default=span.start)
+        backwards = range(span.start, last)
+        return len(span) + (len(backwards) + 1 if set(backwards) - masks.keys() else 0)
 
     def result(self, frame: int) -> Prediction:
         """Returns the newest result of a frame, its probability in steps of 1/255.
@@ -176,11 +196,30 @@ class Session:
         both = digests.keys() | applied.keys()
         return {index for index in both if digests.get(index) != applied.get(index)}
 
+    def _identity(self, masks: Mapping[int, np.ndarray]) -> dict[Any, Any]:
+        """Returns what the results of every propagation of the same objects follow from."""
+        labels = object_ids(*masks.values())
+        return {"version": __version__, "config": to_plain(self.config), "labels": labels}
+
+    def _corrects(self, masks: Mapping[int, np.ndarray], changed: set[int]) -> bool:
+        """Returns whether the changed annotations correct the results of a propagation."""
+        identity = json.loads(json.dumps(self._identity(masks)))
+        known = self._folder.known_identity()
+        return (
+            self._is_whole()
+            and changed <= masks.keys()
+            and {name: known.get(name) for name in identity} == identity
+            and all(object_ids(mask) in ([], identity["labels"]) for mask in masks.values())
+        )
+
+    def _is_whole(self) -> bool:
+        frames, results = range(len(self.sequence)), self._folder.results
+        return self._folder.applied() is not None and all(map(results.holds, frames))
+
     def _span(self, masks: Mapping[int, np.ndarray], changed: set[int]) -> range:
         """Returns the frames that the changed annotations can change."""
-        frames, results = len(self.sequence), self._folder.results
-        is_whole = self._folder.applied() is not None and all(map(results.holds, range(frames)))
-        if not is_whole:
+        frames = len(self.sequence)
+        if not self._is_whole():
             return range(frames)
         labels = object_ids(*masks.values())
 
@@ -199,14 +238,17 @@ class Session:
         predictions: Generator[Prediction],
         digests: Mapping[int, str],
         changed: set[int],
+        span: range,
+        given_up: list[int],
     ) -> Generator[Prediction]:
         with closing(predictions):
+            yield from (self.result(index) for index in given_up if not span)
             for prediction in predictions:
                 self.adaptation = self._current_adaptation()
-                self._folder.results.put(prediction, None)
+                self._folder.put(prediction)
                 if prediction.index not in digests or prediction.index in changed:
                     yield prediction
-        self._folder.finish(dict(digests))
+        self._folder.finish(dict(digests), span)
 
     def close(self) -> None:
         """Ends a propagation in progress and closes the source."""
@@ -220,23 +262,23 @@ class _PreviewStore(FrameStore):
 
     def __init__(
         self,
+        place: Path,
         folder: SessionFolder,
-        identity: dict[str, Any],
         preview: Callable[[Prediction], None] | None,
         *,
         descending: bool = False,
     ):
-        place = folder.begin(identity)
-        super().__init__(place / "backward" if descending else place, descending=descending)
-        self._session, self._identity, self._preview = folder, identity, preview
+        super().__init__(place, descending=descending)
+        self._session, self._preview = folder, preview
 
     def backward(self) -> FrameStore:
-        return _PreviewStore(self._session, self._identity, self._preview, descending=True)
+        place = self.folder / "backward"
+        return _PreviewStore(place, self._session, self._preview, descending=True)
 
     def put(self, prediction: Prediction, state: Mapping[str, np.ndarray] | None) -> None:
         super().put(prediction, state)
         if self._descending:
-            self._session.results.put(prediction, None)
+            self._session.put(prediction)
             if self._preview is not None:
                 self._preview(prediction)
 

@@ -21,6 +21,7 @@ from deeplab_gygo.server.events import EventStreams
 from deeplab_gygo.server.job_queue import JobQueue
 from deeplab_gygo.server.jobs import JobStore
 from deeplab_gygo.server.metrics import Metrics
+from deeplab_gygo.server.quick_status import QuickStatus
 from deeplab_gygo.server.remote import RemoteClips
 from deeplab_gygo.server.routes_clips import ClipSource, clip_routes
 from deeplab_gygo.server.routes_jobs import JobStarter, job_routes
@@ -85,7 +86,8 @@ def create_app(engine: Engine, settings: ServerSettings) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         middleware=[
-            Middleware(Guard, access=access, metrics=metrics, upload_bytes=limits.upload_bytes)
+            Middleware(Guard, access=access, metrics=metrics, upload_bytes=limits.upload_bytes),
+            Middleware(QuickStatus, queue=queue),
         ],
     )
     app.state.streams = streams

@@ -302,9 +302,9 @@ class ClientSession:
             "POST", f"{self._path}/strokes", content=content, headers=headers
         )
 
-    def run(self) -> None:
-        """Begins to propagate the annotations."""
-        self._requests.content("POST", f"{self._path}/run")
+    def run(self, *, anew: bool = False) -> None:
+        """Begins to propagate what was annotated since the last time; `anew`: everything."""
+        self._requests.content("POST", f"{self._path}/run{'?anew=true' if anew else ''}")
 
     def stop(self) -> None:
         """Stops after the frame in progress."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import shutil
@@ -23,6 +24,9 @@ from deeplab_gygo.server.states import ClipInfo, NotFound
 
 _NAME = "clip.json"
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+USE_SECONDS = 3600.0
+"""Accuracy of the time at which a clip was last used, which is written to the disk."""
 
 
 def new_id() -> str:
@@ -87,6 +91,13 @@ class ClipStore:
             self._frames[clip_id] = ClipFrames(sequence, place / "pictures", self._cache)
         return info
 
+    def used(self, clip_id: str) -> float:
+        """Returns when frames of a clip were last asked for, seconds since 1970, to an hour."""
+        try:
+            return (self._folder / clip_id / _NAME).stat().st_mtime
+        except OSError:
+            return time.time()
+
     def all(self) -> list[ClipInfo]:
         """Returns all clips, newest first."""
         with self._lock:
@@ -106,6 +117,9 @@ class ClipStore:
     def frames(self, clip_id: str) -> ClipFrames:
         """Returns the frames of a clip; raises `NotFound`, or `InputError` if it is gone."""
         path, name = self.source(clip_id)
+        if time.time() - self.used(clip_id) > USE_SECONDS:
+            with suppress(OSError):
+                os.utime(self._folder / clip_id / _NAME)
         with self._lock:
             frames = self._frames.get(clip_id)
         if frames is None:

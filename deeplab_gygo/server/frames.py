@@ -1,4 +1,4 @@
-"""Random access to the frames of a clip, with the indices that segmentation gives them."""
+"""Pictures of the frames of a clip, with the indices that segmentation gives them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,8 +15,7 @@ import numpy as np
 
 from deeplab_gygo.io.atomic import replacing
 from deeplab_gygo.io.sequence import Sequence
-from deeplab_gygo.io.video import VideoSequence
-from deeplab_gygo.server.video_cursor import VideoCursor
+from deeplab_gygo.server.frame_readers import FrameReader, ReaderPool, resized
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +28,9 @@ PROXY_WIDTH = 960
 SLOW_SECONDS = 0.08
 """Time of a frame above which the pictures of a clip are made in advance."""
 
+QUIET_SECONDS = 0.7
+"""Time without a request for a frame after which they are made: decoding takes all cores."""
+
 MEMORY_BYTES = 96 << 20
 """Encoded pictures of all clips that are kept in memory."""
 
@@ -37,52 +38,6 @@ PROXY_BYTES = 2 << 30
 """Most bytes of the pictures of a clip on disk."""
 
 _QUALITY = 80
-
-
-class FrameReader:
-    """Reads any frame of a sequence; of a video from the key frame before it.
-
-    Not to be used by two threads at once.
-
-    Args:
-        sequence: The frames.
-    """
-
-    def __init__(self, sequence: Sequence):
-        self._sequence = sequence
-        self._video = None
-        if isinstance(sequence, VideoSequence) and not sequence.warnings:
-            self._video = VideoCursor(sequence)
-
-    def read(self, index: int, width: int | None = None) -> np.ndarray:
-        """Reads a frame.
-
-        Args:
-            index: Its index, from 0.
-            width: Pixels, less than that of the frames; None is that.
-
-        Returns:
-            uint8 [H, W, 3] RGB, upright, in the pixels of the file.
-
-        Raises:
-            InputError: The frame is damaged.
-        """
-        if self._video is not None:
-            return self._video.read(index, width)
-        return resized(self._sequence.frame(index).image, width)
-
-    def close(self) -> None:
-        """Closes the file."""
-        if self._video is not None:
-            self._video.close()
-
-
-def resized(image: np.ndarray, width: int | None) -> np.ndarray:
-    """Shrinks an image, uint8 [H, W, 3], to a width in pixels; None leaves it."""
-    if width is None or width >= image.shape[1]:
-        return image
-    height = max(1, round(image.shape[0] * width / image.shape[1]))
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def width_for(width: int | None, full: int) -> int | None:
@@ -130,8 +85,8 @@ class PictureCache:
 class ClipFrames:
     """Pictures of the frames of a clip at the sizes of a page.
 
-    Of a clip whose frames take long, pictures of `PROXY_WIDTH` are made by a thread and kept on
-    disk, from which smaller ones follow.
+    Of a clip whose frames take long, pictures of `PROXY_WIDTH` are made by a thread, while nobody
+    asks for frames, and kept on disk; smaller ones follow from them.
 
     Args:
         sequence: The frames.
@@ -141,9 +96,7 @@ class ClipFrames:
 
     def __init__(self, sequence: Sequence, folder: Path, cache: PictureCache):
         self.sequence, self._folder, self._cache = sequence, folder, cache
-        self._readers = [FrameReader(sequence), FrameReader(sequence)]
-        self._locks = [threading.Lock(), threading.Lock()]
-        self._last = [0, 0]
+        self._readers = ReaderPool(sequence)
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
         self._guard = threading.Lock()
@@ -160,10 +113,7 @@ class ClipFrames:
 
     def _decoded(self, index: int, width: int | None) -> bytes:
         started = time.monotonic()
-        nearest = min((0, 1), key=lambda k: (self._last[k] > index, abs(index - self._last[k])))
-        with self._locks[nearest]:
-            image = self._readers[nearest].read(index, width)
-            self._last[nearest] = index
+        image = self._readers.read(index, width)
         if time.monotonic() - started > SLOW_SECONDS and len(self.sequence) > 1:
             self.make_proxy()
         return encoded_jpeg(image)
@@ -203,7 +153,8 @@ class ClipFrames:
         width = PROXY_WIDTH if self.sequence.size[1] > PROXY_WIDTH else None
         reader, total = FrameReader(self.sequence), 0
         try:
-            for index in self._in_turn():
+            for index in range(len(self.sequence)):
+                self._readers.wait_until_idle(QUIET_SECONDS, self._closed)
                 path = self._proxy(index)
                 if not path.exists():
                     content = encoded_jpeg(reader.read(index, width))
@@ -217,16 +168,11 @@ class ClipFrames:
         finally:
             reader.close()
 
-    def _in_turn(self) -> Iterator[int]:
-        yield from range(len(self.sequence))
-
     def close(self) -> None:
         """Ends the thread and closes the files."""
         self._closed.set()
         self.wait(5)
-        for lock, reader in zip(self._locks, self._readers, strict=True):
-            with lock:
-                reader.close()
+        self._readers.close()
 
 
 def encoded_jpeg(image: np.ndarray, *, bgr: bool = False) -> bytes:

@@ -10,12 +10,16 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from starlette.responses import JSONResponse
 
 from deeplab_gygo.errors import DeepLabGygoError
 from deeplab_gygo.server.answers import Refused, plain_problem
 from deeplab_gygo.server.engine import Engine
+from deeplab_gygo.server.expiry import remove_old
 from deeplab_gygo.server.jobs import FINISHED, MAX_UNFINISHED, Job, JobStore, QueueFull
 from deeplab_gygo.server.metrics import Metrics
 from deeplab_gygo.server.results import DOWNLOADS, download_files, folder_bytes
@@ -34,12 +38,13 @@ logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 25
 """Most times that a job is begun, for one that ends the whole server every time."""
 
+MAX_ANSWERS = 1000
+"""Jobs whose state is kept as it is answered."""
+
 INPUTS = "inputs"
 """Folder below the data, of the masks of jobs."""
 
 Listener = Callable[[], None]
-
-_DAY = 86400.0
 
 
 class JobQueue:
@@ -66,6 +71,8 @@ class JobQueue:
         self._progress: dict[str, Progress] = {}
         self._listeners: dict[str, list[Listener]] = defaultdict(list)
         self._lock = threading.Lock()
+        self._answers: dict[str, bytes] = {}
+        self._changes = 0
         self._metrics = metrics
 
     def restart(self) -> None:
@@ -136,6 +143,23 @@ class JobQueue:
             "attempts": job.attempts,
         }  # fmt: skip
 
+    def status(self, job_id: str) -> bytes | None:
+        """Returns a job as JSON, see `describe`, from the memory if it is there; None for none."""
+        with self._lock:
+            content, changes = self._answers.get(job_id), self._changes
+        if content is not None:
+            return content
+        job = self._store.get(job_id)
+        if job is None:
+            return None
+        content = JSONResponse(self.describe(job)).body
+        with self._lock:
+            if changes == self._changes:  # what was read is still true
+                if len(self._answers) >= MAX_ANSWERS:
+                    self._answers.clear()
+                self._answers[job_id] = bytes(content)
+        return bytes(content)
+
     def get(self, job_id: str) -> Job:
         """Returns a job; raises `NotFound`."""
         job = self._store.get(job_id)
@@ -187,15 +211,9 @@ class JobQueue:
                 self._engine.cancel_job(job.id)
 
     def expire(self) -> None:
-        """Removes old results, oldest first."""
-        jobs, is_limited = self._store.finished(), self._limits.keep_bytes > 0
-        sizes = {job.id: self._bytes(job.id) if is_limited else 0 for job in jobs}
-        total, oldest = sum(sizes.values()), time.time() - self._limits.keep_days * _DAY
-        for job in jobs:
-            is_old = self._limits.keep_days and (job.finished or 0) < oldest
-            if is_old or (is_limited and total > self._limits.keep_bytes):
-                self._remove(job)
-                total -= sizes[job.id]
+        """Removes old results, and clips with their sessions, see `expiry.remove_old`."""
+        remove = partial(self._remove, keep_used=True)
+        remove_old(self._engine, self._store.finished(), self._limits, self._bytes, remove)
 
     def _changed(self, change: JobChange) -> None:
         """Stores a change that the engine reports."""
@@ -223,6 +241,8 @@ class JobQueue:
 
     def _notify(self, job_id: str) -> None:
         with self._lock:
+            self._changes += 1
+            self._answers.pop(job_id, None)
             listeners = list(self._listeners.get(job_id, ()))
         for listener in listeners:
             listener()
@@ -249,8 +269,13 @@ class JobQueue:
                 if self._store.get(path.name.partition(".")[0]) is None:
                     path.unlink(missing_ok=True)
 
-    def _remove(self, job: Job) -> None:
-        """Removes a finished job, its files, and a clip that came with it."""
+    def _remove(self, job: Job, *, keep_used: bool = False) -> None:
+        """Removes a finished job, its files, and a clip that came with it.
+
+        Args:
+            job: The job.
+            keep_used: Whether a clip of which there are sessions stays.
+        """
         for path in (self._data / "jobs" / job.id, *download_files(self._data, job.id)):
             shutil.rmtree(path, ignore_errors=True)
             with suppress(OSError):
@@ -258,10 +283,11 @@ class JobQueue:
         if job.spec.get("mask"):
             with suppress(OSError):
                 (self._data / job.spec["mask"]).unlink()
-        if job.owns_clip:
+        if job.owns_clip and not (keep_used and self._engine.sessions(job.spec["clip"])):
             with suppress(DeepLabGygoError):  # in use by another job, or removed already
                 self._engine.delete_clip(job.spec["clip"])
         self._store.remove(job.id)
+        self._notify(job.id)
 
 
 def _too_many() -> Refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -48,6 +49,8 @@ class Metrics:
             "deeplab_gygo_uploaded_bytes", "Bytes of clips received.", registry=self._registry
         )
         self._registry.register(_State(jobs, is_ready))
+        self._counters = lru_cache(1000)(self._requests.labels)  # of few methods, routes, statuses
+        self._histograms = lru_cache(1000)(self._seconds.labels)
 
     def begin(self) -> float:
         """Counts a request that begins; returns its time."""
@@ -60,8 +63,8 @@ class Metrics:
         # The template of the path, of which there are a few; addresses that do not exist are one.
         route = getattr(scope.get("route"), "path", "other")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(time.perf_counter() - started)
+        self._counters(method, route, str(status)).inc()
+        self._histograms(route).observe(time.perf_counter() - started)
 
     def text(self) -> bytes:
         """Returns all metrics in the text format of Prometheus."""

@@ -97,9 +97,9 @@ def session_routes(
         return Revision(revision=engine.set_objects(session_id, objects))
 
     @router.post("/{session_id}/run", status_code=202, responses=documented(404, 409))
-    def run_session(session_id: Identity) -> Accepted:
-        """Propagates the annotations, or goes on."""
-        engine.run(session_id)
+    def run_session(session_id: Identity, anew: bool = False) -> Accepted:
+        """Propagates what was annotated since the last time, or goes on; `anew`: everything."""
+        engine.run(session_id, anew=anew)
         return Accepted(state="running")
 
     @router.post("/{session_id}/stop", status_code=202, responses=documented(404))

@@ -15,6 +15,7 @@ import os
 import secrets
 import socket
 from collections.abc import Collection
+from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -83,6 +84,7 @@ class Access:
         if not settings.is_local:
             names.add(socket.gethostname().lower())
         self._names = names
+        self._is_known_host = lru_cache(256)(self._is_own)  # most requests name the same
 
     def check(self, scope: Scope, headers: Headers) -> None:
         """Checks a request.
@@ -91,7 +93,7 @@ class Access:
             Refused: It names another host, comes from a page of another origin, or has no token.
         """
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or not self._is_own(hosts[0]):
+        if len(hosts) != 1 or not self._is_known_host(hosts[0]):
             raise Refused(
                 403,
                 "A request names this server as its host",

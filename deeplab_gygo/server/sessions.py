@@ -84,6 +84,14 @@ class StoredSession:
                 doubtful=review,
             )
 
+    @property
+    def used(self) -> float:
+        """When it was last changed or propagated, seconds since 1970."""
+        try:
+            return (self.folder / _NAME).stat().st_mtime
+        except OSError:
+            return time.time()
+
     def annotate(self, index: int, png: bytes | None) -> int:
         """Sets or removes the annotation of a frame, see `Engine.annotate`."""
         with self._lock:

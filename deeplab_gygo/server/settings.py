@@ -29,9 +29,11 @@ class Limits:
         frames: Most frames of a clip.
         queued_jobs: Most jobs of one client that wait or run.
         job_seconds: Longest run of a job.
-        keep_days: Age at which finished jobs, and uploaded clips that nothing uses, are removed; 0
+        keep_days: Age at which finished jobs are removed; 0 keeps them.
+        keep_clip_days: Days without use after which clips are removed with their sessions; 0 keeps
+            them.
+        keep_bytes: Bytes of results and clips above which those used longest ago are removed; 0
             keeps them.
-        keep_bytes: Bytes of results above which the oldest are removed; 0 keeps them.
 
     Raises:
         UsageError: A limit is out of range.
@@ -43,6 +45,7 @@ class Limits:
     queued_jobs: int = 20
     job_seconds: float = 6 * 3600.0
     keep_days: float = 7.0
+    keep_clip_days: float = 30.0
     keep_bytes: int = 0
 
     def __post_init__(self) -> None:
@@ -51,7 +54,7 @@ class Limits:
                 raise UsageError(
                     "A limit of the server is above 0", met=getattr(self, name), where=name
                 )
-        for name in ("keep_days", "keep_bytes"):
+        for name in ("keep_days", "keep_clip_days", "keep_bytes"):
             if getattr(self, name) < 0:
                 raise UsageError("A limit is 0 or more", met=getattr(self, name), where=name)
 

@@ -30,7 +30,7 @@ from deeplab_gygo.runs.run_record import RunRecord
 from deeplab_gygo.runs.runner import SequenceRunner
 from deeplab_gygo.runs.settings import RunSettings, make_settings
 from deeplab_gygo.server.clips import open_sequence
-from deeplab_gygo.server.frames import FrameReader
+from deeplab_gygo.server.frame_readers import FrameReader
 from deeplab_gygo.server.sessions import encoded_mask
 from deeplab_gygo.server.worker import Kept, Pace, Task, Worker, WorkerSettings
 
@@ -137,8 +137,7 @@ class Tasks:
                 segmenter.release()
 
         session = Session(sequence, config, run, lambda: segmenter.adaptation, folder)
-        span = session.span()
-        pace = Pace(self._worker.send, _steps(span, session.annotated), "propagation")
+        pace = Pace(self._worker.send, session.count(), "propagation")
 
         def tuned(*step: Any) -> None:
             pace.tuned(*step)
@@ -199,13 +198,6 @@ class Tasks:
     def between_steps(self) -> None:
         """See `_between_steps`."""
         self._between_steps()
-
-
-def _steps(span: range, annotated: list[int]) -> int:
-    """Returns the number of predictions of a propagation, both ways."""
-    last = max((index for index in annotated if index in span), default=span.start)
-    before = range(span.start, last)
-    return len(span) + (len(before) + 1 if set(before) - set(annotated) else 0)
 
 
 class _Runner(SequenceRunner):

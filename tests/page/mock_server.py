@@ -61,7 +61,7 @@ class Mock:
         self.results: dict[int, np.ndarray] = {}
         self.confidence: list[float | None] = [None] * frames
         self.objects: list[dict[str, Any]] = []
-        self.revision, self.state, self.stopped = 0, "idle", False
+        self.revision, self.state, self.stopped, self.anew = 0, "idle", False, False
         self.fail_saves = self.fail_strokes = 0
         self.progress: dict[str, Any] | None = None
         self.strokes: list[Any] = []
@@ -199,7 +199,8 @@ def make_app(frames: int = 25, seconds: float = 0.03) -> FastAPI:
         return Response(png(found), media_type="image/png")
 
     @app.post("/api/sessions/s/run", status_code=202)
-    async def run() -> Any:
+    async def run(anew: bool = False) -> Any:
+        mock.anew = anew
         mock.state, mock.stopped = "running", False
         mock.send("state", {"state": "running"})
         mock.task = asyncio.create_task(mock.run())

@@ -57,7 +57,8 @@ def test_the_folder_is_gone_on_with_at_the_same_port(served, tmp_path, capsys):
     place = f"http://127.0.0.1:{PORT}/#/sessions/{session.id}"
     assert capsys.readouterr().out == f"{place}\n" and first["opened"] == [place]
     assert session.preset == "fast" and first["settings"].is_local
-    assert first["settings"].limits.keep_days == 0  # exports are not removed
+    limits = first["settings"].limits
+    assert limits.keep_days == limits.keep_clip_days == 0  # work and exports are not removed
     assert first["job"] == tmp_path / "a" / "export-abc"
     second = served(DEMO / "frames", "--out", tmp_path / "a", "--no-browser")
     assert second["sessions"][0].id == session.id and len(second["sessions"]) == 1

@@ -78,6 +78,18 @@ def test_a_correction_starts_from_the_result_and_a_run_leaves_it(editor, mock):
     wait_for(lambda: 7 not in mock.annotations)
 
 
+def test_all_frames_are_segmented_anew_on_demand_alone(editor, mock):
+    anew = editor.page.locator("#run-anew")
+    assert anew.is_disabled()
+    annotate(editor, mock)
+    run(editor)
+    assert mock.anew is False
+    anew.click()
+    wait_for(lambda: mock.anew)
+    editor.page.wait_for_selector("#progress[hidden]", state="attached")
+    assert anew.is_enabled()
+
+
 def test_edits_are_saved_when_the_server_is_back(editor, mock):
     mock.fail_saves = 2
     editor.tool("brush")

@@ -109,6 +109,9 @@ class FakeEngine:
                 del self._sessions[key]
         shutil.rmtree(self.data / "clips" / clip_id, ignore_errors=True)
 
+    def idle_clips(self):
+        return {}
+
     def frame(self, clip_id, index, width=None):
         info = self._checked(clip_id, index)
         image = np.full((info.height, info.width, 3), index % 256, np.uint8)
@@ -199,12 +202,13 @@ class FakeEngine:
             raise UsageError("There is a stroke inside, or a box")
         return self.propose(session_id, index)
 
-    def run(self, session_id):
+    def run(self, session_id, *, anew=False):
         state = self.session(session_id)
         if not state.annotated:
             raise UsageError("Something is annotated")
         if state.state == "running":
             raise Conflict("It is not being propagated")
+        self.anew = anew
         self._update(state, state="running")
         self._emit(session_id, Event("frame", {"index": 0, "confidence": 0.9}))
 

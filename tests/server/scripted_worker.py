@@ -59,7 +59,7 @@ class Script:
             pace.framed()
             self.worker.between()
         if task.kind == "propagate":
-            files.finish({first: digest_of(mask)})
+            files.finish({first: digest_of(mask)}, range(count))
         else:
             values["out"].mkdir(parents=True)
             (values["out"] / "run.json").write_text("{}")

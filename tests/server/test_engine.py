@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,11 @@ import scripted_worker
 from PIL import Image
 
 from deeplab_gygo.errors import DeepLabGygoError, InputError, UsageError
-from deeplab_gygo.server import engine as module
+from deeplab_gygo.server import engine_base as module
 from deeplab_gygo.server.engine import Engine
+from deeplab_gygo.server.job_queue import JobQueue
+from deeplab_gygo.server.jobs import JobStore
+from deeplab_gygo.server.settings import Limits
 from deeplab_gygo.server.states import (
     Conflict,
     ExportRequest,
@@ -440,3 +444,69 @@ def test_a_listener_that_fails_disturbs_nobody(make_engine, clip_folder):
     engine.listen(session, lambda event: seen.set())
     engine.annotate(session, 0, png(1))
     assert seen.is_set()
+
+
+def _aged(engine, tmp_path, session, days):
+    """Makes a session and its clip as old as if they had not been used for so many days."""
+    clip = engine.session(session).clip
+    moment = time.time() - 86400 * days
+    for place in (f"clips/{clip}/clip.json", f"sessions/{session}/session.json"):
+        os.utime(tmp_path / "data" / place, (moment, moment))
+    return clip
+
+
+def test_clips_and_sessions_that_nobody_uses_are_removed(make_engine, clip_folder, tmp_path):
+    engine = make_engine(start=False)
+    names = ("old", "heard", "looked", "edited", "running", "new")
+    sessions = {}
+    for name in names:
+        folder = shutil.copytree(clip_folder, tmp_path / name)
+        sessions[name] = open_session(engine, folder)
+    clips = {name: _aged(engine, tmp_path, sessions[name], 9) for name in names[:-1]}
+    clips["new"] = engine.session(sessions["new"]).clip
+    end = engine.listen(sessions["heard"], lambda event: None)
+    engine.frame(clips["looked"], 0)
+    engine.annotate(sessions["edited"], 0, png(1))
+    engine.annotate(sessions["running"], 0, png(1))
+    engine.run(sessions["running"])
+    _aged(engine, tmp_path, sessions["running"], 9)
+    store = JobStore(tmp_path / "jobs.sqlite")
+
+    def expire(**limits):
+        JobQueue(engine, store, tmp_path / "data", Limits(**limits)).expire()
+        return {name for name, clip in clips.items() if clip in {c.id for c in engine.clips()}}
+
+    assert expire(keep_clip_days=0) == set(names)
+    assert expire(keep_clip_days=10) == set(names)
+    assert expire(keep_clip_days=5) == set(names) - {"old"}
+    with pytest.raises(NotFound):
+        engine.session(sessions["old"])
+    assert not (tmp_path / "data" / "sessions" / sessions["old"]).exists()
+    end()
+    assert expire(keep_clip_days=5) == set(names) - {"old", "heard"}
+    store.close()
+
+
+def test_beyond_a_number_of_bytes_what_was_used_longest_ago_is_removed(
+    make_engine, clip_folder, tmp_path
+):
+    engine = make_engine(start=False)
+    sessions = [open_session(engine, clip_folder) for _ in range(3)]
+    clips = [
+        _aged(engine, tmp_path, session, days)
+        for session, days in zip(sessions, (1, 2, 0), strict=True)
+    ]
+    store = JobStore(tmp_path / "jobs.sqlite")
+    queue = JobQueue(engine, store, tmp_path / "data", Limits(keep_days=0, keep_bytes=20_000))
+    sizes = [engine.clip_bytes(clip) for clip in clips]
+    (tmp_path / "data" / "clips" / clips[0] / "clip.mp4").write_bytes(bytes(9_000))
+    queue.expire()
+    assert [info.id for info in engine.clips()] == clips[::-1]  # sizes are small
+    (tmp_path / "data" / "clips" / clips[1] / "clip.mp4").write_bytes(bytes(15_000))
+    queue.expire()
+    assert {info.id for info in engine.clips()} == {clips[0], clips[2]}
+    (tmp_path / "data" / "clips" / clips[2] / "clip.mp4").write_bytes(bytes(30_000))
+    queue.expire()
+    assert [info.id for info in engine.clips()] == [clips[2]]  # it was used just now
+    assert all(size < 3_000 for size in sizes)
+    store.close()

@@ -1,6 +1,8 @@
 """Random access to frames: the same as in order, bounded, quick."""
 
 import io
+import threading
+import time
 
 import av
 import numpy as np
@@ -9,8 +11,10 @@ from PIL import Image
 
 from deeplab_gygo.io.array_sequence import ArraySequence
 from deeplab_gygo.io.video import open_input, open_video
-from deeplab_gygo.server import frames, video_cursor
-from deeplab_gygo.server.frames import ClipFrames, FrameReader, PictureCache, width_for
+from deeplab_gygo.server import frame_readers, frames, video_cursor
+from deeplab_gygo.server.frame_readers import FrameReader, ReaderPool
+from deeplab_gygo.server.frames import ClipFrames, PictureCache, width_for
+from deeplab_gygo.server.states import Unavailable
 
 SIZE, COUNT = (64, 96), 40
 
@@ -139,3 +143,101 @@ def test_frames_of_a_folder_are_read_in_any_order(tmp_path):
     reader = FrameReader(open_input(tmp_path))
     for index in (3, 0, 2):
         np.testing.assert_array_equal(reader.read(index), _image(index))
+
+
+class _Slow:
+    """A reader that reads when it is let; it keeps the order of the frames."""
+
+    def __init__(self):
+        self.order, self.may_read, self.begun = [], threading.Semaphore(0), threading.Semaphore(0)
+
+    def read(self, index, width):
+        self.order.append(index)
+        self.begun.release()
+        self.may_read.acquire(timeout=5)
+        return np.zeros((1, 1, 3), np.uint8)
+
+    def close(self):
+        self.order.append("closed")
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """All readers of clips as one that waits."""
+    reader = _Slow()
+    monkeypatch.setattr(frame_readers.FrameReader, "read", lambda _, *given: reader.read(*given))
+    return reader
+
+
+def _ask(pool, waiting, index, width=960):
+    """Asks for a frame in a thread, until it waits or is read."""
+    failed = []
+
+    def read():
+        try:
+            pool.read(index, width)
+        except Unavailable as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    end = time.monotonic() + 5
+    while len(pool._waiting) != waiting and time.monotonic() < end:
+        time.sleep(0.002)
+    assert len(pool._waiting) == waiting
+    return thread, failed
+
+
+def test_the_newest_frame_comes_first_and_large_ones_before_thumbnails(wide, slow):
+    pool = ReaderPool(wide)
+    threads = [_ask(pool, 0, index)[0] for index in range(frame_readers.READERS)]
+    for waiting, (index, width) in enumerate([(10, 960), (11, 960), (12, 160), (13, 160)], 1):
+        threads.append(_ask(pool, waiting, index, width)[0])
+    for _ in threads:
+        slow.may_read.release()
+        time.sleep(0.01)
+    for thread in threads:
+        thread.join(5)
+    assert slow.order[frame_readers.READERS :] == [11, 10, 13, 12]
+
+
+def test_thumbnails_leave_a_reader_to_the_frame_in_view(wide, slow):
+    pool = ReaderPool(wide)
+    threads = [_ask(pool, 0, index, 160)[0] for index in range(frame_readers.READERS - 1)]
+    threads.append(_ask(pool, 1, 20, 160)[0])
+    threads.append(_ask(pool, 1, 21, 960)[0])
+    assert slow.order[-1] == 21
+    for _ in threads:
+        slow.may_read.release()
+    for thread in threads:
+        thread.join(5)
+
+
+def test_the_oldest_of_many_requests_is_given_up(wide, slow, monkeypatch):
+    monkeypatch.setattr(frame_readers, "MAX_WAITING", 2)
+    pool = ReaderPool(wide)
+    threads = [_ask(pool, 0, index) for index in range(frame_readers.READERS)]
+    threads += [_ask(pool, 1, 10), _ask(pool, 2, 11), _ask(pool, 2, 12)]
+    threads[frame_readers.READERS][0].join(5)
+    for _ in threads:
+        slow.may_read.release()
+    for thread, _ in threads:
+        thread.join(5)
+    assert [bool(failed) for _, failed in threads] == [False] * 3 + [True, False, False]
+
+
+def test_pictures_are_made_while_no_frame_is_asked_for(wide, tmp_path, monkeypatch, slow):
+    monkeypatch.setattr(frames, "QUIET_SECONDS", 0.02)
+    clip = ClipFrames(wide, tmp_path, PictureCache())
+    asking = threading.Thread(target=clip.jpeg, args=(3, 900), daemon=True)
+    asking.start()
+    assert slow.begun.acquire(timeout=5)
+    clip.make_proxy()
+    clip.wait(0.1)
+    assert slow.order == [3]  # none was begun
+    for _ in range(6):
+        slow.may_read.release()
+    clip.wait(5)
+    asking.join(5)
+    assert slow.order == [3, 0, 1, 2, 3, 4] and len(list(tmp_path.rglob("*.jpg"))) == 5
+    clip.close()

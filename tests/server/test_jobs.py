@@ -290,3 +290,59 @@ def test_what_a_killed_process_left_is_removed(start, video, mask, tmp_path):
     JobQueue(FakeEngine(data), JobStore(data / "jobs.sqlite"), data, Limits()).restart()
     kept = [path.name for path in data.rglob("*") if path.name.startswith(job["id"])]
     assert sorted(kept) == sorted([job["id"], f"{job['id']}.png", f"{job['id']}.zip"])
+
+
+def test_the_state_of_a_job_is_answered_as_its_route_answers_and_never_late(
+    start, video, mask, tmp_path, monkeypatch
+):
+    client = start(FakeEngine(tmp_path / "data", held=True))
+    job_id = submit(client, video, mask).json()["id"]
+    wait(client, job_id, "running")
+    time.sleep(0.1)  # until all is said of its start
+    running = client.get(f"/api/jobs/{job_id}").json()
+    assert running == client.get("/api/jobs").json()[0]
+    with monkeypatch.context() as patch:  # nothing changed: it is not read again
+        patch.setattr(JobStore, "get", None)
+        answer = client.get(f"/api/jobs/{job_id}")
+    assert answer.json() == running
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["cache-control"] == "no-store"
+    client.engine.go.set()
+    done = wait(client, job_id)
+    assert done["state"] == "done" and done["progress"] is None
+    counted = 'deeplab_gygo_requests_total{method="GET",route="/api/jobs/{job_id}",status="200"}'
+    assert counted in client.get("/metrics").text
+    client.delete(f"/api/jobs/{job_id}")
+    assert client.get(f"/api/jobs/{job_id}").status_code == 404
+
+
+def test_a_state_that_changes_while_it_is_read_is_not_kept(tmp_path):
+    store = JobStore(tmp_path / "jobs.sqlite")
+    queue = JobQueue(FakeEngine(tmp_path), store, tmp_path, Limits())
+    store.add(Job("a", "c", "segment", {"clip": "x", "outputs": []}), limit=5)
+    read = store.get
+
+    def changed_meanwhile(job_id):
+        job = read(job_id)
+        store.get = read
+        queue.cancel("a")
+        return job
+
+    store.get = changed_meanwhile
+    assert json.loads(queue.status("a"))["state"] == "queued"
+    assert json.loads(queue.status("a"))["state"] == "cancelled"
+    assert queue.status("b") is None
+    store.close()
+
+
+def test_an_old_job_leaves_the_clip_that_a_session_has(start, video, mask, tmp_path):
+    client = start()
+    job_ids = [submit(client, video, mask).json()["id"] for _ in range(2)]
+    clips = [wait(client, job_id)["clip"] for job_id in job_ids]
+    client.engine.create_session(clips[0])
+    store = JobStore(tmp_path / "data" / "jobs.sqlite")
+    store._connection.execute("UPDATE jobs SET finished = finished - 90000")
+    queue = JobQueue(client.engine, store, tmp_path / "data", Limits(keep_days=1))
+    queue.expire()
+    assert not store.finished() and [clip.id for clip in client.engine.clips()] == [clips[0]]
+    store.close()

@@ -153,7 +153,7 @@ def test_the_token_of_the_environment_is_taken(tmp_path, monkeypatch):
     options = Namespace(
         host="127.0.0.1", port=0, data=str(tmp_path), token=None, allow=[], server_name=[],
         max_mb=1, max_pixels=1, max_frames=1, max_jobs=1, max_seconds=1.0, keep_days=0.0,
-        keep_gb=0.0,
+        keep_gb=0.0, keep_clip_days=0.0,
     )  # fmt: skip
     assert command_module._settings(options).token == "token-of-the-environment"
     monkeypatch.delenv(command_module.TOKEN_VARIABLE)

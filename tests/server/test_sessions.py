@@ -102,7 +102,10 @@ def test_a_session_runs_and_stops(client, session, mask):
     client.put(f"{session}/masks/0", content=mask, headers=PNG)
     assert client.post(f"{session}/run").status_code == 202
     assert client.post(f"{session}/run").status_code == 409
+    assert client.engine.anew is False
     assert client.post(f"{session}/stop").json() == {"state": "idle"}
+    assert client.post(f"{session}/run?anew=true").status_code == 202
+    assert client.engine.anew is True
 
 
 def test_events_of_a_session_begin_with_its_state(client, session, mask):

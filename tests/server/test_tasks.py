@@ -108,7 +108,7 @@ def test_a_stopped_propagation_goes_on_where_it_was(tasks, worker, clip, files):
     _propagate(tasks, clip, files)
     assert worker.calls < FRAMES - 1
     resumed = [files.results.prediction(index, "").mask for index in range(FRAMES)]
-    files.finish({})
+    files.forget()
     _propagate(tasks, clip, files)
     for index, mask in enumerate(resumed):
         np.testing.assert_array_equal(files.results.prediction(index, "").mask, mask)
@@ -125,7 +125,7 @@ def test_questions_between_frames_and_steps_do_not_change_the_masks(tasks, worke
     alone = tasks.answer("strokes", question)
     _propagate(tasks, clip, files, "fine-tune")
     undisturbed = [files.results.prediction(i, "").probability for i in range(FRAMES)]
-    files.finish({})
+    files.forget()
     answers = []
 
     def ask():

@@ -76,7 +76,7 @@ export function sessionApi(id) {
   return {
     get: () => getSession(id),
     events: () => new EventSource(`${base}/events`),
-    run: () => post("/run"),
+    run: (anew) => post(anew ? "/run?anew=true" : "/run"),
     stop: () => post("/stop"),
     prefetch: (frame) => post("/prefetch", { frame }),
     export: (json) => asJson(post("/export", json)),

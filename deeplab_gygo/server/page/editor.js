@@ -18,6 +18,8 @@ import { makeTools } from "./tools.js";
 
 const byId = (id) => document.getElementById(id);
 const MESSAGE_MS = 6000;
+const IDLE_MS = 150; // at a frame, before those around it are loaded
+const SETTLED_MS = 500; // at a frame, before it is encoded to be drawn on
 
 export async function openEditor(info, clip, session) {
   const state = sessionState(info, clip, session);
@@ -73,21 +75,25 @@ function bindMessages(state) {
 /** Loads what is shown: the frame and its mask, then those around. */
 function loadFrames({ state, api, frames, stage, masks, fail }) {
   const key = `deeplab-gygo/frame/${state.id}`;
-  let idle;
+  let idle, settled;
   const load = () => {
     const { frame } = state;
     frames.want([[frame, stage.frameWidth]]);
     clearTimeout(idle);
+    clearTimeout(settled);
     if (state.running && state.follow) return showMask(frame);
     idle = setTimeout(() => {
       const width = stage.frameWidth;
-      frames.want([0, 1, -1, 2, 3, -2, 4].map((step) => [frame + step, width]));
+      frames.want([0, 1, 2, -2, -1, 3, 4].map((step) => [frame + step, width]));
       localStorage.setItem(key, frame);
       for (const step of [1, -1, 2]) {
         if (state.confidence[frame + step] !== undefined) masks.load(frame + step).catch(() => {});
       }
-      if (!state.running) api.prefetch(frame).catch(() => {}); // strokes on it are faster then
-    }, state.playing ? 0 : 150);
+    }, state.playing ? 0 : IDLE_MS);
+    settled = setTimeout(() => {
+      // Strokes on it are faster then; the network takes all cores from frames that are decoded.
+      if (!state.running && !state.playing) api.prefetch(frame).catch(() => {});
+    }, SETTLED_MS);
     return showMask(frame);
   };
   const showMask = async (frame) => {
@@ -193,6 +199,7 @@ function makeActions({ state, api, masks, stage, run, solve, play, openExport, f
     undo: () => step(-1),
     redo: () => step(1),
     run: () => run.toggle(),
+    runAnew: () => run.toggle(true),
     play,
     propose: () => solve.proposal(),
     export: openExport,

@@ -132,6 +132,7 @@ function bindStatus(state, masks) {
     const next = !state.hasResults ? "Run" : partial && !state.changed ? "Go on" : "Update";
     run.lastElementChild.textContent = state.running ? "Stop" : next;
     run.classList.toggle("due", state.changed && !state.running);
+    byId("run-anew").disabled = state.running || !state.hasResults;
     run.classList.toggle("primary", state.running || state.changed || next !== "Update");
   });
   const progress = byId("progress");

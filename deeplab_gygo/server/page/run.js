@@ -9,8 +9,8 @@ export class Run {
     this.#listen();
   }
 
-  /** Starts the propagation, or stops the one in progress. */
-  async toggle() {
+  /** Starts the propagation, of all frames where `anew`, or stops the one in progress. */
+  async toggle(anew = false) {
     const { api, state, masks } = this;
     try {
       if (state.running) {
@@ -23,7 +23,7 @@ export class Run {
       }
       await masks.saver.saved();
       state.set({ running: true, changed: false, follow: true, progress: null });
-      await api.run();
+      await api.run(anew);
     } catch (error) {
       if (error.status !== 409) state.set({ running: false, changed: true });
       this.fail(error);

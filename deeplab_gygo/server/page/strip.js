@@ -83,13 +83,16 @@ export class Strip {
     this.#markOne(item, index);
   }
 
-  /** Loads some thumbnails, those by the frame in view first; the others follow when they come. */
+  /**
+   * Loads some thumbnails; the others follow when they come. Those from the frame in view on come
+   * first, each part in the order of the clip: a video is decoded forwards.
+   */
   #load() {
     const { clip, frame } = this.state;
     const images = [...this.#items].map(([index, item]) => [index, item.firstElementChild]);
     const begun = images.filter(([, image]) => image.hasAttribute("src") && !image.complete);
     const waiting = images.filter(([, image]) => !image.hasAttribute("src"));
-    waiting.sort(([a], [b]) => Math.abs(a - frame) - Math.abs(b - frame));
+    waiting.sort(([a], [b]) => (a < frame) - (b < frame) || a - b);
     for (const [index, image] of waiting.slice(0, Math.max(0, PARALLEL - begun.length))) {
       image.src = frameUrl(clip.id, index, Math.min(THUMB_WIDTH, clip.width));
     }

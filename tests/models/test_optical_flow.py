@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.evaluation.measures import jaccard
-from deeplab_gygo.inference.motion import SHORT_SIDE, OpticalFlow, moved
+from deeplab_gygo.models.optical_flow import SHORT_SIDE, OpticalFlow, moved
 
 
 def _texture(size, seed=0):
