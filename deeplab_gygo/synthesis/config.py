@@ -8,6 +8,9 @@ from typing import ClassVar, Literal
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.config_file import check_choices, check_range
 
+MAX_GAP = 1000
+"""Frames; more than any use."""
+
 
 @dataclass
 class AugmentConfig:
@@ -75,6 +78,7 @@ class SourceConfig:
             distractor.
         ambiguous_fraction: `compose` only: fraction of clips with several similar objects, in
             which only guide or memory identify the target.
+        max_gap: Video only: maximum distance to the frame whose mask is the previous one, frames.
         resolution: `gygo` and DAVIS only: `480p` or the folder name of the original resolution.
 
     Raises:
@@ -89,6 +93,7 @@ class SourceConfig:
     backgrounds: list[str] = field(default_factory=list)
     stills: list[str] = field(default_factory=list)
     ambiguous_fraction: float = 0.5
+    max_gap: int = 3
     resolution: str = "480p"
 
     RENAMED_KEYS: ClassVar[dict[str, str]] = {"guided": "ambiguous_fraction"}
@@ -97,3 +102,4 @@ class SourceConfig:
         check_choices(self)
         check_range(self, "weight", 0.0, 1e6)
         check_range(self, "ambiguous_fraction", 0.0, 1.0)
+        check_range(self, "max_gap", 1, MAX_GAP)

@@ -13,6 +13,7 @@ from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.errors import InputError, UsageError
 from deeplab_gygo.io.scratch import held
 from deeplab_gygo.io.storage import join, local_or_url
+from deeplab_gygo.models.optical_flow import OpticalFlow, moved
 from deeplab_gygo.synthesis.augment import VOID
 from deeplab_gygo.synthesis.cache import MemoryCache
 from deeplab_gygo.synthesis.clips import ClipFrame, ClipSource, RawClip
@@ -55,6 +56,7 @@ def build_source(
     *,
     max_frame_distance: int = MAX_FRAME_DISTANCE,
     short_side: int = SHORT_SIDE,
+    follow: bool = True,
 ) -> MixedSource:
     """Opens a weighted mix of training sources.
 
@@ -65,6 +67,7 @@ def build_source(
         cache_gb: Memory for decoded images, GB, shared by all parts.
         max_frame_distance: Maximum distance between the two frames of a video clip, frames.
         short_side: Larger frames and stills are reduced to this short side, pixels.
+        follow: See `VideoSource`.
 
     Raises:
         UsageError: There is no part, or all weights are zero.
@@ -91,6 +94,8 @@ def build_source(
             cache,
             split=config.split,
             exclude=config.exclude,
+            max_gap=config.max_gap,
+            follow=follow,
             max_frame_distance=max_frame_distance,
             short_side=short_side,
         )
@@ -122,6 +127,9 @@ class VideoSource:
         names: Sequences to read.
         exclude: Sequences that are held out.
         max_gap: Maximum distance to the neighboring frame, in both directions, frames.
+        follow: Whether the mask of the neighboring frame is moved to the frame by optical flow, as
+            propagation moves the previous mask. Without it a network learns, from clips in quick
+            motion, that the object is where the previous mask is not.
         max_frame_distance: Maximum distance between the two frames of a clip, frames.
         short_side: Larger frames are reduced to this short side, pixels.
 
@@ -139,6 +147,7 @@ class VideoSource:
         names: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
         max_gap: int = 3,
+        follow: bool = True,
         max_frame_distance: int = MAX_FRAME_DISTANCE,
         short_side: int = SHORT_SIDE,
     ):
@@ -153,6 +162,7 @@ class VideoSource:
             )
         self._dataset, self._cache, self._short_side = dataset, cache, short_side
         self._max_gap, self._max_frame_distance = max_gap, max_frame_distance
+        self._follow = follow
         self._sequences = [dataset.sequence(name) for name in self.names]
         self._annotated = [sorted(sequence.annotations) for sequence in self._sequences]
         missing = [n for n, frames in zip(self.names, self._annotated, strict=True) if not frames]
@@ -179,10 +189,11 @@ class VideoSource:
         salient = True
         if self._dataset.multi_object:
             masks, salient = _sample_one_object(masks, rng)
-        first, second = (
-            ClipFrame(self._image(chosen, frames[p]), masks[i], masks[i + 2])
-            for i, p in enumerate(positions)
-        )
+        images = [self._image(chosen, frames[p]) for p in positions]
+        if self._follow:
+            before = [self._image(chosen, frames[p]) for p in neighbors]
+            masks[2:] = map(_followed, masks[2:], before, images)
+        first, second = (ClipFrame(images[i], masks[i], masks[i + 2]) for i in (0, 1))
         return RawClip((first, second), salient)
 
     @staticmethod
@@ -216,6 +227,14 @@ class VideoSource:
     def _key(self, kind: str, chosen: int, index: int) -> tuple:
         root = (str(self._dataset.root), str(self._dataset.resolution))
         return (kind, *root, self._short_side, self.names[chosen], index)
+
+
+def _followed(mask: np.ndarray, before: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Moves a mask 0, 1 or 255 from the frame before; what is void there is background."""
+    if before is image:
+        return mask
+    source = OpticalFlow(before).advance(image)
+    return (moved((mask == 1).astype(np.float32), source) > 0.5).astype(np.uint8)
 
 
 def _sample_one_object(

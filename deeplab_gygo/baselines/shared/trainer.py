@@ -54,6 +54,7 @@ class BaselineTrainer(Trainer):
             max_frame_distance=self.max_frame_distance(config),
             # Frames keep the short side of the largest training images.
             short_side=max(SHORT_SIDE, min(config.crop)),
+            follow=False,  # They propagate the previous mask where it was.
         )
         self.source = self._open_source(config.sources, self.root, config.cache_gb)
         parent = self._initial_parent(config)
