@@ -7,7 +7,9 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,6 +18,24 @@ from PIL import Image
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 pytest_plugins = ["material", "squares", "storage_servers"]
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+LONGEST = (
+    "export/test_formats", "page/test_annotate", "backend/test_backend", "runs/test_runner",
+    "inference/test_frame_program", "inference/test_engines", "export/test_saved_model",
+    "baselines/shared/test_trainer", "training/test_parent_trainer", "hostile/test_hostile",
+    "training/test_trainer", "inference/test_compilation", "training/test_steps",
+    "test_end_to_end", "test_front_door", "runs/test_api", "runs/test_remote_results",
+    "inference/test_modes", "inference/test_segmenter", "training/test_data_parallel",
+    "test_examples", "backend/kernels/test_in_a_network", "runs/test_ray_workers",
+    "cli/test_main", "backend/test_convolution",
+)  # fmt: skip
+"""Files that take longest, which start first: no process is left with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Moves the tests of the longest files to the front."""
+    places = {f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
 
 
 @pytest.fixture(scope="session")
@@ -65,16 +85,39 @@ FRAME_SIZE = (64, 96)  # height and width; small, so that a command takes second
 @pytest.fixture(scope="session")
 def tiny_parent(tmp_path_factory) -> Path:
     """A parent file with random weights: good for everything but scores."""
+    return _save_random_parent(tmp_path_factory.mktemp("weights") / "tiny.npz")
+
+
+def _save_random_parent(path: Path) -> Path:
     import keras
+    from small_backbone import THIN
 
     from deeplab_gygo.models.config import ModelConfig
     from deeplab_gygo.models.deeplab import DeepLabV3Plus
     from deeplab_gygo.models.weight_file import save_parent
 
     keras.utils.set_random_seed(5)
-    config = ModelConfig(aspp_channels=16, low_level_channels=8, decoder_channels=16)
-    path = tmp_path_factory.mktemp("weights") / "tiny.npz"
+    config = ModelConfig(**THIN)
     return save_parent(path, DeepLabV3Plus(config), {"made for": "tests"})
+
+
+@pytest.fixture(scope="module")
+def thin_parent(tmp_path_factory) -> Path:
+    """The same on a backbone of thin stages of one block, until the module ends.
+
+    For tests, inside this process, of what is done with a network: it is built and traced in a
+    part of the time.
+    """
+    from deeplab_gygo.models import backbones
+    from deeplab_gygo.models.inverted_residual import build_inverted_residual, efficientnet_lite
+
+    name, spec = "efficientnet_lite0", efficientnet_lite(0.25, 0.25)
+    build = partial(build_inverted_residual, spec=spec)
+    with (
+        mock.patch.dict(backbones.INVERTED_RESIDUAL, {name: spec}),
+        mock.patch.dict(backbones._BUILDERS, {name: build}),
+    ):
+        yield _save_random_parent(tmp_path_factory.mktemp("weights") / "thin.npz")
 
 
 @pytest.fixture(scope="session")

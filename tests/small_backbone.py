@@ -14,6 +14,16 @@ from deeplab_gygo.models.config import ModelConfig
 WIDTHS = (8, 8, 8, 12, 16, 16, 16, 24)  # of the stem and the stages 1 to 7
 STRIDED = (0, 2, 3, 4)  # the stages where strides 2, 4, 8 and 16 begin
 
+THIN = {
+    "aspp_channels": 16,
+    "low_level_channels": 8,
+    "decoder_channels": 16,
+    # The operations of a guided filter, which are traced and compiled, grow with the cube of its
+    # maps; three need every line of the solver.
+    "refine_guides": 3,
+}
+"""Options of a `ModelConfig`."""
+
 
 def build_small_backbone(name, *, output_stride=16, weights=None) -> keras.Model:
     """Stands for `models.backbones.build_backbone`; its weights are always random."""
@@ -36,7 +46,6 @@ def build_small_backbone(name, *, output_stride=16, weights=None) -> keras.Model
 
 def build_small_parent(seed: int = 5, **architecture) -> deeplab.DeepLabV3Plus:
     """Builds a thin network with random weights on the thin backbone."""
-    widths = {"aspp_channels": 16, "low_level_channels": 8, "decoder_channels": 16}
     keras.utils.set_random_seed(seed)
     with mock.patch.object(deeplab, "build_backbone", build_small_backbone):
-        return deeplab.DeepLabV3Plus(ModelConfig(**{**widths, **architecture}))
+        return deeplab.DeepLabV3Plus(ModelConfig(**{**THIN, **architecture}))

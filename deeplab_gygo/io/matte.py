@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -74,23 +78,42 @@ def estimate_foreground(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     Raises:
         DependencyError: pymatting is not installed.
     """
-    try:
-        from pymatting.foreground.estimate_foreground_ml import estimate_foreground_ml
-    except ImportError as error:
-        raise DependencyError("pymatting", "matte", "The estimation of colors at edges") from error
     partial = (alpha > 0) & (alpha < 255)
     if not partial.any():
         return image
     box = _around(partial, _REACH)
     colors, part = image[box], alpha[box]
     with _estimating:
-        estimate = estimate_foreground_ml(
+        estimate = _method().estimate_foreground_ml(
             colors.astype(np.float32) / 255, part.astype(np.float32) / 255, **_ITERATIONS
         )
     result = image.copy()
     estimated = np.clip(np.asarray(estimate) * 255 + 0.5, 0, 255).astype(np.uint8)
     result[box] = np.where((part < 255)[..., None], estimated, colors)
     return result
+
+
+def _method() -> ModuleType:
+    """Loads the one module of pymatting that is used.
+
+    The package compiles thirty functions when it is imported, which takes a minute the first time;
+    this module compiles its own three.
+    """
+    package = find_spec("pymatting")
+    if package is None or package.origin is None:
+        raise DependencyError("pymatting", "matte", "The estimation of colors at edges")
+    name = "pymatting.foreground.estimate_foreground_ml"
+    if name not in sys.modules:
+        place = Path(package.origin).parent / "foreground" / "estimate_foreground_ml.py"
+        spec = spec_from_file_location(name, place)
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = module_from_spec(spec)  # numba looks for it while it compiles
+        try:
+            spec.loader.exec_module(sys.modules[name])
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
 
 
 def hide_background(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ Prints a JSON object; both backends must print the same numbers.
 """
 
 import json
+from functools import partial
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from deeplab_gygo.models.head import build_head
 from deeplab_gygo.models.losses import segmentation_loss
 from deeplab_gygo.models.memory import DepthToSpace, build_reader, readout_channels, remember
 from deeplab_gygo.models.refinement import build_refiner
+from deeplab_gygo.models.weight_file import reset_dropout
 from deeplab_gygo.training.network import build_training_network, clip_loss
 
 rng = np.random.default_rng(0)
@@ -27,10 +29,20 @@ def fill(variables) -> None:
             variable.assign(rng.normal(0, 0.2, variable.shape).astype(np.float32))
 
 
+def thin_head() -> keras.Model:
+    """Builds a head whose weights do not depend on the backend either."""
+    config = ModelConfig(aspp_channels=8, low_level_channels=4, decoder_channels=8)
+    head = backend.without_values(partial(build_head, config, 6, 10))
+    reset_dropout([head])
+    ones = [v for v in head.variables if "variance" in v.path]
+    backend.set_values(ones, [np.ones(v.shape, np.float32) for v in ones])
+    fill(head.variables)
+    return head
+
+
 def head_report() -> dict:
     """A head alone: forward passes, steps of fine-tuning, resizing at run time."""
-    head = build_head(ModelConfig(aspp_channels=8, low_level_channels=4, decoder_channels=8), 6, 10)
-    fill(head.variables)
+    head = thin_head()
     inputs = {
         "low": rng.normal(size=(2, 16, 20, 6)).astype(np.float32),
         "high": rng.normal(size=(2, 4, 5, 10)).astype(np.float32),
@@ -58,8 +70,7 @@ def head_report() -> dict:
 
 def sweep_report() -> dict:
     """Steps one by one, and the same steps as one program."""
-    head = build_head(ModelConfig(aspp_channels=8, low_level_channels=4, decoder_channels=8), 6, 10)
-    fill(head.variables)
+    head = thin_head()
     inputs = {
         "low": rng.normal(size=(3, 16, 20, 6)).astype(np.float32),
         "high": rng.normal(size=(3, 4, 5, 10)).astype(np.float32),
@@ -93,7 +104,7 @@ def sweep_report() -> dict:
 class ThinParent:
     """As much of a parent as a memory and a refinement need around them."""
 
-    config = ModelConfig(guide=False, key_channels=5, refine_channels=8)
+    config = ModelConfig(guide=False, key_channels=5, refine_channels=8, refine_guides=3)
 
     def __init__(self):
         image = keras.Input((None, None, 3))

@@ -4,6 +4,7 @@ Prints the largest relative differences of outputs and gradients, and what a tra
 """
 
 import json
+from functools import partial
 
 import jax
 import keras
@@ -21,10 +22,14 @@ jax.monitoring.register_event_duration_secs_listener(
 
 
 def gap(first, second):
-    pairs = zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True)
+    # As arrays of NumPy: every operation on one of JAX is a program to compile.
+    pairs = zip(
+        *(map(np.asarray, jax.tree.leaves(found)) for found in (first, second)), strict=True
+    )
     return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
 
 
+@partial(jax.jit, static_argnums=0)
 def with_gradients(function, *arrays):
     outputs, backward = jax.vjp(function, *arrays)
     return outputs, backward(ops.cos(outputs))

@@ -18,6 +18,11 @@ PROBE = Path(__file__).with_name("backend_probe.py")
 
 def _probe(name: str, code: list[str] | None = None) -> subprocess.CompletedProcess:
     environment = {**os.environ, "KERAS_BACKEND": name, "JAX_PLATFORMS": "cpu"}
+    if name == "jax":
+        # The compiler's optimization would take longer than the few steps.
+        environment["XLA_FLAGS"] = (
+            "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+        )
     command = [sys.executable, *(code or [str(PROBE)])]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 

@@ -19,7 +19,13 @@ PROBE = Path(__file__).with_name("convolution_probe.py")
 @pytest.fixture(scope="module")
 def report():
     pytest.importorskip("jax")
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        # The compiler's optimization would take longer than what it compiles.
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    }
     done = subprocess.run(
         [sys.executable, str(PROBE)], env=environment, capture_output=True, text=True
     )

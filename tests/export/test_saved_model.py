@@ -32,8 +32,8 @@ PROVENANCE = {
 
 
 @pytest.fixture(scope="module")
-def parent():
-    return loud_parent()
+def parent(small_parent):
+    return loud_parent(small_parent)
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +132,12 @@ def test_guide_of_another_size_is_refused(loaded):
         loaded.signatures["guided"](
             frames=tf.zeros((1, 64, 64, 3), tf.uint8), previous=tf.zeros((1, 64, 60))
         )
+
+
+@pytest.mark.slow
+def test_the_shipped_architecture_is_exported(tmp_path):
+    report = export_model(loud_parent(), tmp_path / "a", size=SIZE, card=PROVENANCE)
+    assert report.difference <= report.tolerance == EXACT and len(report.checks) == 8
 
 
 # === The export of a network with the memory of an annotated frame ===

@@ -24,6 +24,12 @@ OTHERS = ("openvino", "onnxruntime")
 
 
 @pytest.fixture(scope="module")
+def tiny_parent(thin_parent):
+    """Weights of few stages: an engine compiles every one."""
+    return thin_parent
+
+
+@pytest.fixture(scope="module")
 def parent(tiny_parent):
     return load_parent(tiny_parent, inference_only=False)[0]
 

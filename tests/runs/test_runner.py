@@ -25,11 +25,36 @@ CONFIG = OnlineConfig(steps=2, num_views=2, size=64)
 
 
 @pytest.fixture(scope="module")
+def tiny_parent(thin_parent):
+    """The network that all tests of this module load."""
+    return thin_parent
+
+
+@pytest.fixture(scope="module")
 def runner(tiny_parent):
     """The runner that all tests share, as a batch shares it between its sequences."""
     from deeplab_gygo.runs.runner import SequenceRunner
 
     return SequenceRunner(RunSettings(online=CONFIG, weights=tiny_parent, progress=False))
+
+
+@pytest.fixture(scope="module")
+def zero_shot_runner(tiny_parent):
+    """The same without fine-tuning."""
+    from deeplab_gygo.runs.runner import SequenceRunner
+
+    online = dataclasses.replace(CONFIG, mode="zero-shot")
+    return SequenceRunner(RunSettings(online=online, weights=tiny_parent, progress=False))
+
+
+@pytest.fixture
+def change(monkeypatch):
+    """Function that changes settings of a shared runner until the test ends."""
+
+    def changed(runner, **values):
+        monkeypatch.setattr(runner, "settings", dataclasses.replace(runner.settings, **values))
+
+    return changed
 
 
 slow = partial(pytest.param, marks=pytest.mark.slow)
@@ -107,28 +132,21 @@ def test_a_run_without_all_masks_is_an_error_and_makes_no_result(
         assert not (tmp_path / "out").exists()
 
 
-def test_zero_shot_makes_the_first_mask_too(tmp_path, make_clip, tiny_parent):
-    from deeplab_gygo.runs.runner import SequenceRunner
-
-    online = dataclasses.replace(CONFIG, mode="zero-shot")
-    settings = RunSettings(online=online, weights=tiny_parent, progress=False)
-    record = SequenceRunner(settings).run(_clip(tmp_path, make_clip), tmp_path / "out")
+def test_zero_shot_makes_the_first_mask_too(tmp_path, make_clip, zero_shot_runner):
+    record = zero_shot_runner.run(_clip(tmp_path, make_clip), tmp_path / "out")
     assert (record.masks, record.frames, record.steps) == (5, 5, 0)
     assert len(record.frame_seconds) == 5
 
 
-def test_zero_shot_segments_one_object_whatever_the_mask_shows(tmp_path, make_clip, tiny_parent):
-    from deeplab_gygo.runs.runner import SequenceRunner
-
-    online = dataclasses.replace(CONFIG, mode="zero-shot")
-    settings = RunSettings(
-        online=online, weights=tiny_parent, outputs=("masks", "soft"), progress=False
-    )
+def test_zero_shot_segments_one_object_whatever_the_mask_shows(
+    tmp_path, make_clip, zero_shot_runner, change
+):
+    change(zero_shot_runner, outputs=("masks", "soft"))
     make_clip(tmp_path / "clip", 3)
     mask = read_mask(tmp_path / "clip-masks" / "00000.png")
     mask[:8, :8] = 2
     clip = open_clip(tmp_path / "clip", mask, needs_mask=False)
-    record = SequenceRunner(settings).run(clip, tmp_path / "out")
+    record = zero_shot_runner.run(clip, tmp_path / "out")
     assert record.objects == 1
     assert sorted(path.name for path in (tmp_path / "out" / "soft").iterdir())[0] == "00000.png"
 
@@ -183,15 +201,13 @@ def test_masks_that_were_corrected_by_hand_are_not_replaced(
 )
 @pytest.mark.parametrize("frame", [None, "3"])
 def test_an_interrupted_run_goes_on_with_the_same_masks(
-    tmp_path, make_clip, tiny_parent, monkeypatch, stop_after, frame
+    tmp_path, make_clip, runner, change, monkeypatch, stop_after, frame
 ):
     from deeplab_gygo.inference.frame_store import FrameStore
-    from deeplab_gygo.runs.runner import SequenceRunner
 
-    outputs = ("masks", "cutout", "soft")
-    settings = RunSettings(CONFIG, weights=tiny_parent, outputs=outputs, progress=False)
+    change(runner, outputs=("masks", "cutout", "soft"))
     clip = _clip(tmp_path, make_clip, count=8, frame=frame)
-    expected = SequenceRunner(settings).run(clip, tmp_path / "whole")
+    expected = runner.run(clip, tmp_path / "whole")
     put, segmented = FrameStore.put, []
 
     def stopping(store, prediction, state):
@@ -200,7 +216,6 @@ def test_an_interrupted_run_goes_on_with_the_same_masks(
         segmented.append(prediction.index)
         put(store, prediction, state)
 
-    runner = SequenceRunner(settings)
     with monkeypatch.context() as patched:
         patched.setattr(FrameStore, "put", stopping)
         with pytest.raises(KeyboardInterrupt) as stopped:

@@ -16,7 +16,8 @@ from deeplab_gygo.training.parent_trainer import ParentTrainer
 
 pytestmark = pytest.mark.usefixtures("on_small_backbone")
 
-THIN = dict(aspp_channels=16, low_level_channels=8, decoder_channels=16, separable=False)
+THIN = dict(aspp_channels=16, low_level_channels=8, decoder_channels=16, separable=False,
+            refine_guides=3)  # fmt: skip
 PLAIN = ModelConfig(**THIN, guide=False, memory=False, refine=False)
 
 

@@ -20,7 +20,7 @@ from deeplab_gygo.synthesis.config import SourceConfig
 from deeplab_gygo.training.config import ValidationConfig
 
 SIZE = (64, 96)
-THIN_HEAD = ModelConfig(aspp_channels=8, low_level_channels=4, decoder_channels=8)
+THIN_HEAD = ModelConfig(aspp_channels=8, low_level_channels=4, decoder_channels=8, refine_guides=3)
 LIGHT = OsmnModel(
     trunk="efficientnet_lite0", decoder="deeplab", spatial_relu=False, deeplab=THIN_HEAD
 )
