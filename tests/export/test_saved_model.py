@@ -71,7 +71,7 @@ def test_layout(report):
 def test_variables_are_stored_once(report, parent):
     stored = (report.path / "variables" / "variables.data-00000-of-00001").stat().st_size
     values = sum(v.numpy().size for part in parent.parts for v in part.variables)
-    assert stored < 1.1 * 4 * values
+    assert stored < 1.5 * 4 * values  # twice would be 2; the graph of a small network adds .1
 
 
 def test_card(report):
