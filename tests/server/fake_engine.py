@@ -65,6 +65,10 @@ class FakeEngine:
             info = ClipInfo(**json.loads(path.read_text()))
             self._clips[info.id] = info
 
+    def clip_bytes(self, clip_id: str) -> int:
+        files = (self.data / "clips" / clip_id).rglob("*")
+        return sum(path.stat().st_size for path in files if path.is_file())
+
     def start(self) -> None:
         self._thread.start()
 
