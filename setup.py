@@ -47,6 +47,9 @@ S3 = [*STORAGE, "s3fs>=2025.3"]
 SERVER = [
     "fastapi>=0.115",
     "uvicorn>=0.30",
+    # Found by uvicorn: half of the CPU time of an answer.
+    "httptools>=0.6.3",
+    "uvloop>=0.20; sys_platform != 'win32'",
     "python-multipart>=0.0.18",
     "prometheus-client>=0.20",
 ]
