@@ -5,9 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from deeplab_gygo.inference import session_folder
+from deeplab_gygo.inference import correction, session_folder
 from deeplab_gygo.inference.config import OnlineConfig
-from deeplab_gygo.inference.correction import SAME_FRAMES
 from deeplab_gygo.inference.prediction import Adaptation
 from deeplab_gygo.inference.segmenter_base import SegmenterBase
 from deeplab_gygo.inference.session import Session
@@ -189,14 +188,15 @@ def test_what_is_known_is_trusted_as_far_as_it_was_right_at_the_corrected_frame(
     assert nearer == [1, 1, 1, 0, 0, 0, 1, 1, 1]
 
 
-def test_a_correction_ends_where_it_changes_nothing(open_session):
+def test_a_correction_ends_where_it_changes_nothing(open_session, monkeypatch):
+    monkeypatch.setattr(correction, "SAME_FRAMES", 4)  # the clip is short
     session, segmenter = open_session()
     session.annotate(0, _mask())
     list(session.propagate())
     segmenter.frames.clear()
     session.annotate(1, _mask())  # as it was
     found = [prediction.index for prediction in session.propagate()]
-    assert found == [1, *range(2, 2 + SAME_FRAMES)] and segmenter.frames == found[1:]
+    assert found == [1, *range(2, 6)] and segmenter.frames == found[1:]
     segmenter.frames.clear()
     session.annotate(2, _mask(5))
     list(session.propagate())
