@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from deeplab_gygo.inference.segmenter_base import SegmenterBase
 
 SAME_JACCARD = 0.985
-"""J of the masks of a frame before and after a correction from which it counts as unchanged. On five
-real clips .97 and 4 frames lost .007 of J against this (standard error .006)
+"""J of the masks of a frame before and after a correction from which it counts as unchanged. On
+five real clips .97 and 4 frames lost .007 of J against this, standard error .006
 (experiments/results/corrections_quick_video.json)."""
 
 SAME_FRAMES = 8
