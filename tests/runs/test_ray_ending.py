@@ -19,8 +19,10 @@ def test_an_actor_that_works_and_one_that_does_not_clean_up(
     tmp_path, make_dataset, parent_header, scratch_folder, monkeypatch
 ):
     """One holds a clip of a dataset at a URL; the other one has finished its clip."""
+    from deeplab_gygo.runs import ray_workers
     from deeplab_gygo.runs.ray_workers import RayActors
 
+    monkeypatch.setattr(ray_workers, "_STOP_SECONDS", 60.0)  # however busy the machine is
     monkeypatch.setenv("RAY_TMPDIR", tempfile.gettempdir())  # its sockets need a short path
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
