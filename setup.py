@@ -47,7 +47,7 @@ S3 = [*STORAGE, "s3fs>=2025.3"]
 SERVER = [
     "fastapi>=0.115",
     "uvicorn>=0.30",
-    # Found by uvicorn: half of the CPU time of an answer.
+    # uvicorn uses these two where they are installed.
     "httptools>=0.6.3",
     "uvloop>=0.20; sys_platform != 'win32'",
     "python-multipart>=0.0.18",

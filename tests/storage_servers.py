@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from deeplab_gygo.io import storage
+
 ACCESS_KEY, SECRET_KEY = "AKIAQUITEHIDDEN00000", "secret/quite+hidden"
 
 Fault = str | int | None
@@ -232,3 +234,10 @@ def scratch_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(scratch, "_default", scratch.Scratch(tmp_path / "scratch"))
     scratch._leased.cache_clear()
     return scratch._default
+
+
+def put(root: Path, url: str) -> str:
+    """Copies a folder to a URL."""
+    for path in filter(Path.is_file, root.rglob("*")):
+        storage.upload(path, f"{url}/{path.relative_to(root).as_posix()}")
+    return url

@@ -17,7 +17,8 @@ from deeplab_gygo.cli.options import (
     run_settings,
     start_runner,
 )
-from deeplab_gygo.cli.segment import add_keep_going, add_scratch_options, use_scratch
+from deeplab_gygo.cli.scratch_options import add_scratch_options, use_scratch
+from deeplab_gygo.cli.segment import add_keep_going
 from deeplab_gygo.errors import BatchFailed, UsageError
 from deeplab_gygo.io.storage import display, is_url, local_or_url
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from deeplab_gygo.cli.options import Help, Request, add_common, add_dataset_options
 from deeplab_gygo.cli.progress_options import add_progress_option, shown
-from deeplab_gygo.cli.segment import add_scratch_options, use_scratch
+from deeplab_gygo.cli.scratch_options import add_scratch_options, use_scratch
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace

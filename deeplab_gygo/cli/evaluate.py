@@ -14,7 +14,7 @@ from deeplab_gygo.cli.options import (
     require_together,
 )
 from deeplab_gygo.cli.progress_options import add_progress_option, shown
-from deeplab_gygo.cli.segment import add_scratch_options, use_scratch
+from deeplab_gygo.cli.scratch_options import add_scratch_options, use_scratch
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.masks import MASK_FORMATS
 from deeplab_gygo.io.storage import display, is_url, local_or_url

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 from typing import TYPE_CHECKING
@@ -16,11 +15,11 @@ from deeplab_gygo.cli.options import (
     run_settings,
     start_runner,
 )
+from deeplab_gygo.cli.scratch_options import add_scratch_options, use_scratch
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.listing import shorten
 from deeplab_gygo.io.local_names import shown
 from deeplab_gygo.io.masks import MASK_FORMATS
-from deeplab_gygo.io.scratch import DEFAULT_BYTES, configure_scratch
 from deeplab_gygo.io.storage import display, local_or_url
 
 if TYPE_CHECKING:
@@ -52,30 +51,6 @@ def add_keep_going(parser: ArgumentParser) -> None:
         "--keep-going", action="store_true",
         help="of a damaged video, segment the frames that can be decoded",
     )  # fmt: skip
-
-
-def add_scratch_options(parser: ArgumentParser, request: Request) -> None:
-    """Adds the place and size of local copies of what URLs lead to; see `use_scratch`."""
-    parser.add_argument(
-        "--scratch", type=str, metavar="DIR",
-        help="folder for local copies of what URLs lead to, on a fast disk"
-        if request.show_all else argparse.SUPPRESS,
-    )  # fmt: skip
-    parser.add_argument(
-        "--scratch-gb", type=float, metavar="GB", dest="scratch_gb",
-        help=f"largest size of it (default {DEFAULT_BYTES / 1e9:g})"
-        if request.show_all else argparse.SUPPRESS,
-    )  # fmt: skip
-
-
-def use_scratch(options: Namespace) -> None:
-    """Sets the scratch folder of the process by the options of `add_scratch_options`.
-
-    Raises:
-        UsageError: The size is none.
-    """
-    size = options.scratch_gb
-    configure_scratch(options.scratch, None if size is None else size * 1e9)
 
 
 def add_clip_options(parser: ArgumentParser, request: Request) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from deeplab_gygo.cli.config_options import add_config_options, given_values, merged
 from deeplab_gygo.cli.options import Request, add_common, import_keras, quiet_start
 from deeplab_gygo.cli.progress_options import add_progress_option, shown
-from deeplab_gygo.cli.segment import add_scratch_options, use_scratch
+from deeplab_gygo.cli.scratch_options import add_scratch_options, use_scratch
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.io.config_file import from_dict, to_plain
 from deeplab_gygo.io.names import expanded

@@ -3,7 +3,7 @@
 Fine-tuning goes on from the weights of the propagation before. A corrected annotation is propagated
 to the annotated frames before and after it, as far as it changes something. The other side of every
 frame stays as it is known, and is trusted less towards the corrected frame, the more wrong it was
-there (experiments/results/corrections_quick.json).
+there. experiments/results/corrections_quick_video.json has the J of this and of all frames anew.
 """
 
 from __future__ import annotations

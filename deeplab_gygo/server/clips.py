@@ -25,7 +25,7 @@ from deeplab_gygo.server.states import ClipInfo, NotFound
 _NAME = "clip.json"
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
-USE_SECONDS = 3600.0
+USE_SECONDS = 60.0
 """Accuracy of the time at which a clip was last used, which is written to the disk."""
 
 
@@ -92,7 +92,7 @@ class ClipStore:
         return info
 
     def used(self, clip_id: str) -> float:
-        """Returns when frames of a clip were last asked for, seconds since 1970, to an hour."""
+        """Returns when frames of a clip were last asked for, seconds since 1970, to a minute."""
         try:
             return (self._folder / clip_id / _NAME).stat().st_mtime
         except OSError:

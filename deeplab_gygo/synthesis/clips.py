@@ -32,8 +32,8 @@ class ClipFrame:
     Attributes:
         image: uint8 [height, width, 3], RGB.
         mask: uint8 [height, width], 0 background, 1 target, 255 void.
-        neighbor_mask: uint8 [height, width], the mask of a neighboring frame in the same coding;
-            None if there is none.
+        neighbor_mask: uint8 [height, width], the mask of a neighboring frame in the same coding, or
+            what `VideoSource` made of it, 0 or 1; None if there is none.
     """
 
     image: np.ndarray

@@ -129,7 +129,7 @@ class VideoSource:
         max_gap: Maximum distance to the neighboring frame, in both directions, frames.
         follow: Whether the mask of the neighboring frame is moved to the frame by optical flow, as
             propagation moves the previous mask. Without it a network learns, from clips in quick
-            motion, that the object is where the previous mask is not.
+            motion, can learn that the object is where the previous mask is not.
         max_frame_distance: Maximum distance between the two frames of a clip, frames.
         short_side: Larger frames are reduced to this short side, pixels.
 

@@ -2,10 +2,10 @@
 
 import gc
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
+from storage_servers import put
 
 from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.errors import InputError, StorageError
@@ -13,13 +13,6 @@ from deeplab_gygo.io import storage
 from deeplab_gygo.io.local_names import shown
 from deeplab_gygo.runs.clip import open_dataset_clip
 from deeplab_gygo.runs.plan import plan_dataset
-
-
-def put(root: Path, url: str) -> str:
-    """Copies a folder to a URL."""
-    for path in filter(Path.is_file, root.rglob("*")):
-        storage.upload(path, f"{url}/{path.relative_to(root).as_posix()}")
-    return url
 
 
 @pytest.fixture

@@ -3,24 +3,16 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from storage_servers import put
 
 from deeplab_gygo.cli.main import main
 from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.datasets.verify import verify_dataset
 from deeplab_gygo.errors import StorageError
-from deeplab_gygo.io import storage
 
 pytest.importorskip("fsspec", reason="fsspec is not installed")
-
-
-def put(root: Path, url: str) -> str:
-    """Copies a folder to a URL."""
-    for path in filter(Path.is_file, root.rglob("*")):
-        storage.upload(path, f"{url}/{path.relative_to(root).as_posix()}")
-    return url
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from storage_servers import put
 
 from deeplab_gygo.cli.main import main
 from deeplab_gygo.errors import InputError, UsageError
@@ -34,13 +35,6 @@ def folders(tmp_path):
         (tmp_path / "found" / name / "run.json").write_text("{}")
     (tmp_path / "found" / "summary.json").write_text("{}")
     return tmp_path
-
-
-def put(root: Path, url: str) -> str:
-    """Copies a folder to a URL."""
-    for path in filter(Path.is_file, root.rglob("*")):
-        storage.upload(path, f"{url}/{path.relative_to(root).as_posix()}")
-    return url
 
 
 def _means(score):

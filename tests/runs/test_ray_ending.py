@@ -4,9 +4,9 @@ import tempfile
 
 import pytest
 from batch_runner import begun, events, maker, wait_until
+from storage_servers import put
 
 from deeplab_gygo.datasets.registry import open_dataset
-from deeplab_gygo.io import storage
 from deeplab_gygo.runs.batch_worker import BatchWorker
 from deeplab_gygo.runs.plan import plan_dataset
 from deeplab_gygo.runs.settings import RunSettings
@@ -27,8 +27,7 @@ def test_an_actor_that_works_and_one_that_does_not_clean_up(
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     root, url = make_dataset(tmp_path / "data", {"bag": 3, "cup": 1}), (tmp_path / "base").as_uri()
-    for path in (path for path in root.rglob("*") if path.is_file()):
-        storage.upload(path, f"{url}/{path.relative_to(root).as_posix()}")
+    put(root, url)
     settings = RunSettings(weights=parent_header, progress=False, outputs=("masks",))
     items, journal = plan_dataset(open_dataset("gygo", url), "val"), tmp_path / "journal"
     worker = BatchWorker(items, settings, tmp_path / "out", maker(journal, holds=True))

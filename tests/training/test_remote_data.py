@@ -1,11 +1,11 @@
 """Training data at URLs: copied once, before the training, and the same examples as from a disk."""
 
 from functools import partial
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from storage_servers import put
 
 from deeplab_gygo.cli.main import main
 from deeplab_gygo.errors import InputError, StorageError, UsageError
@@ -43,13 +43,6 @@ def data(tmp_path, make_dataset):
         cv2.imwrite(str(root / f"photos/of rooms/{index}.png"), image)
         cv2.imwrite(str(root / f"cutouts/box/box__{index}.png"), np.dstack([image, mask]))
     return root
-
-
-def put(root: Path, url: str) -> str:
-    """Copies a folder to a URL."""
-    for path in filter(Path.is_file, root.rglob("*")):
-        storage.upload(path, f"{url}/{path.relative_to(root).as_posix()}")
-    return url
 
 
 def _config(root, **changes) -> TrainConfig:
