@@ -11,6 +11,7 @@ from deeplab_gygo.runs.result_files import RECORD_NAME
 from deeplab_gygo.server.checks import check_outputs
 from deeplab_gygo.server.clips import new_id
 from deeplab_gygo.server.engine_sessions import SessionEngine
+from deeplab_gygo.server.frame_readers import never
 from deeplab_gygo.server.results import folder_bytes
 from deeplab_gygo.server.states import ClipInfo, Conflict, ExportRequest, JobChange, JobRequest
 from deeplab_gygo.server.task_queue import Entry, JobReporter
@@ -103,7 +104,13 @@ class Engine(SessionEngine):
         folders = [each.folder for each in self._sessions.all() if each.clip.id == clip_id]
         return sum(map(folder_bytes, [self._clips.folder(clip_id), *folders]))
 
-    def frame(self, clip_id: str, index: int, width: int | None = None) -> bytes:
+    def frame(
+        self,
+        clip_id: str,
+        index: int,
+        width: int | None = None,
+        is_given_up: Callable[[], bool] = never,
+    ) -> bytes:
         """Returns a frame as JPEG. Blocking: it may be decoded.
 
         Args:
@@ -111,13 +118,15 @@ class Engine(SessionEngine):
             index: Index of the frame, from 0.
             width: Pixels; at most that of the clip, which None is. The picture is at least as wide
                 as asked for, in a few sizes, so that it can be kept.
+            is_given_up: Returns whether nobody waits for the frame any more.
 
         Raises:
             NotFound: There is no such clip or frame.
             InputError: The frame is damaged.
+            GivenUp: Nobody waits for it any more.
         """
         self._clips.check_index(clip_id, index)
-        return self._clips.frames(clip_id).jpeg(index, width)
+        return self._clips.frames(clip_id).jpeg(index, width, is_given_up)
 
     # Jobs
 

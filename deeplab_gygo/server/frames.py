@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from deeplab_gygo.io.atomic import replacing
 from deeplab_gygo.io.sequence import Sequence
-from deeplab_gygo.server.frame_readers import FrameReader, ReaderPool, resized
+from deeplab_gygo.server.frame_readers import FrameReader, ReaderPool, never, resized
 
 logger = logging.getLogger(__name__)
 
@@ -101,19 +102,21 @@ class ClipFrames:
         self._closed = threading.Event()
         self._guard = threading.Lock()
 
-    def jpeg(self, index: int, width: int | None = None) -> bytes:
+    def jpeg(
+        self, index: int, width: int | None = None, is_given_up: Callable[[], bool] = never
+    ) -> bytes:
         """Returns a frame as JPEG, at least as wide as asked for; see `FrameReader.read`."""
         width = width_for(width, self.sequence.size[1])
         key = (str(self._folder), index, width)
         picture = self._cache.get(key)
         if picture is None:
-            picture = self._of_proxy(index, width) or self._decoded(index, width)
+            picture = self._of_proxy(index, width) or self._decoded(index, width, is_given_up)
             self._cache.put(key, picture)
         return picture
 
-    def _decoded(self, index: int, width: int | None) -> bytes:
+    def _decoded(self, index: int, width: int | None, is_given_up: Callable[[], bool]) -> bytes:
         started = time.monotonic()
-        image = self._readers.read(index, width)
+        image = self._readers.read(index, width, is_given_up)
         if time.monotonic() - started > SLOW_SECONDS and len(self.sequence) > 1:
             self.make_proxy()
         return encoded_jpeg(image)

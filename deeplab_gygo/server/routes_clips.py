@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request
@@ -19,7 +23,7 @@ from deeplab_gygo.server.remote import RemoteClips, name_in_url
 from deeplab_gygo.server.schemas import FrameIndex, Identity, UrlBody
 from deeplab_gygo.server.security import BODY_BYTES
 from deeplab_gygo.server.settings import Limits
-from deeplab_gygo.server.states import ClipInfo
+from deeplab_gygo.server.states import ClipInfo, GivenUp
 from deeplab_gygo.server.uploads import add_clip, copy_to
 
 MAX_FIELDS = 16
@@ -31,6 +35,7 @@ _UPLOAD_SCHEMA = {
     "properties": {"file": {"type": "string", "format": "binary"}},
     "required": ["file"],
 }
+_CLIENT_CLOSED = 499  # as of nginx; nobody reads it
 _IMMUTABLE = "private, max-age=31536000, immutable"
 
 
@@ -113,16 +118,45 @@ def clip_routes(engine: Engine, source: ClipSource) -> APIRouter:
         response_class=Response,
         responses=documented(404) | {200: {"content": {"image/jpeg": {}}, "description": "JPEG."}},
     )
-    def get_frame(
+    async def get_frame(
+        request: Request,
         clip_id: Identity,
         index: FrameIndex,
         width: Annotated[int | None, Query(ge=1, le=16384, description="Pixels.")] = None,
     ) -> Response:
         """Returns a frame, at least as wide as asked for, at most as wide as the clip."""
-        content = engine.frame(clip_id, index, width)
+        async with gone(request) as is_gone:
+            try:
+                content = await run_in_threadpool(engine.frame, clip_id, index, width, is_gone)
+            except GivenUp:
+                return Response(status_code=_CLIENT_CLOSED)
         return Response(content, media_type="image/jpeg", headers={"Cache-Control": _IMMUTABLE})
 
     return router
+
+
+@asynccontextmanager
+async def gone(request: Request) -> AsyncIterator[Callable[[], bool]]:
+    """Watches whether the client closes the connection before its answer.
+
+    Args:
+        request: A request whose body is not read any more.
+
+    Yields:
+        A function that returns it, for any thread.
+    """
+    closed = threading.Event()
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        closed.set()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield closed.is_set
+    finally:
+        watcher.cancel()
 
 
 class form_of:

@@ -29,6 +29,10 @@ class Unavailable(DeepLabGygoError):
     """The network is loading, or its process ended during the request (503)."""
 
 
+class GivenUp(Exception):  # noqa: N818 - it is no error
+    """Nobody waits for the answer any more."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """An error for people: never a path or a stack.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from deeplab_gygo.io.video_reading import (
     orientation,
     upright,
 )
+from deeplab_gygo.server.states import GivenUp
 
 _TOLERANCE = 1e-4  # seconds, as in io.video
 _MAX_STEP = 120  # frames that are decoded to reach the next one rather than seeking
@@ -38,35 +40,38 @@ class VideoCursor:
     def __init__(self, sequence: VideoSequence):
         self._sequence, self._times = sequence, sequence.times
         self._stack, self._frames = ExitStack(), iter(())
+        self._file: tuple[av.container.InputContainer, av.video.stream.VideoStream] | None = None
         self._next: int | None = None  # index of the next frame of the decoder
         self._rotation: tuple[bool, bool, bool] | None = None
         self._seeks = True
         self._pending: av.VideoFrame | None = None
 
-    def read(self, index: int, width: int | None) -> np.ndarray:
-        """Reads a frame, see `frames.FrameReader.read`."""
+    def read(self, index: int, width: int | None, is_given_up: Callable[[], bool]) -> np.ndarray:
+        """Reads a frame, see `frame_readers.FrameReader.read`."""
         try:
-            return self._image(self._reach(index), width)
+            return self._image(self._reach(index, is_given_up), width)
         except (av.FFmpegError, OSError, ValueError) as error:
             self.close()
             raise self._damaged(index, str(error)) from error
 
-    def _reach(self, index: int) -> av.VideoFrame:
+    def _reach(self, index: int, is_given_up: Callable[[], bool]) -> av.VideoFrame:
         ahead = None if self._next is None else index - self._next
         if ahead is None or ahead < 0 or ahead > _MAX_STEP:
             self._open(index)
-        frame = self._decoded(index)
+        frame = self._decoded(index, is_given_up)
         if frame is None and self._seeks:  # lost after a seek
             self._seeks = False
             self._open(0)
-            frame = self._decoded(index)
+            frame = self._decoded(index, is_given_up)
         if frame is None:
             raise self._damaged(index, "it is not decoded")
         return frame
 
-    def _decoded(self, index: int) -> av.VideoFrame | None:
+    def _decoded(self, index: int, is_given_up: Callable[[], bool]) -> av.VideoFrame | None:
         """Decodes up to a frame; None where it does not come."""
         while self._next is not None and self._next <= index:
+            if is_given_up():
+                raise GivenUp
             frame, self._pending = self._pending or next(self._frames, None), None
             if frame is None:
                 self._next = None
@@ -87,19 +92,22 @@ class VideoCursor:
             if wanted - back <= self._times[0]:
                 break
             back = max(1.0, 4 * back)
-        self._restart()
+        self.close()
+        self._decode()
         self._next = 0
 
-    def _restart(self) -> tuple[av.container.InputContainer, av.video.stream.VideoStream]:
-        self.close()
-        container, stream = self._stack.enter_context(open_container(Path(self._sequence.source)))
-        self._frames = decode_frames(container, stream, DecodingReport())
-        self._pending = None
-        return container, stream
+    def _decode(self) -> tuple[av.container.InputContainer, av.video.stream.VideoStream]:
+        """Begins to decode at the position of the file, which it opens if it is closed."""
+        if self._file is None:
+            path = Path(self._sequence.source)
+            self._file = self._stack.enter_context(open_container(path))
+        self._frames = decode_frames(*self._file, DecodingReport())
+        self._next = self._pending = None
+        return self._file
 
     def _seek(self, seconds: float) -> int | None:
         """Goes to the key frame before a time; returns the index of the first frame from there."""
-        container, stream = self._restart()
+        container, stream = self._decode()
         try:
             container.seek(math.floor(seconds / stream.time_base), stream=stream)
         except av.FFmpegError:
@@ -143,7 +151,5 @@ class VideoCursor:
 
     def close(self) -> None:
         """Closes the file."""
-        if hasattr(self._frames, "close"):
-            self._frames.close()
         self._stack.close()
-        self._frames, self._next, self._pending = iter(()), None, None
+        self._frames, self._file, self._next, self._pending = iter(()), None, None, None

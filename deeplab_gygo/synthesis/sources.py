@@ -67,7 +67,7 @@ def build_source(
         cache_gb: Memory for decoded images, GB, shared by all parts.
         max_frame_distance: Maximum distance between the two frames of a video clip, frames.
         short_side: Larger frames and stills are reduced to this short side, pixels.
-        follow: See `VideoSource`.
+        follow: See `VideoSource`, for composed clips too.
 
     Raises:
         UsageError: There is no part, or all weights are zero.
@@ -88,7 +88,7 @@ def build_source(
         if config.kind == "stills":
             return StillsSource(held(place, deep=True), cache, short_side=short_side)
         if config.kind == "compose":
-            return ComposeSource(_composer(config, base, cache))
+            return ComposeSource(_composer(config, base, cache), follow=follow)
         return VideoSource(
             open_dataset(config.kind, place, resolution=config.resolution),
             cache,
@@ -283,20 +283,25 @@ class ComposeSource:
     Args:
         composer: Composer of the clips.
         max_frame_distance: Maximum distance between the two frames, frames.
+        follow: See `VideoSource`.
     """
 
-    def __init__(self, composer: Composer, *, max_frame_distance: float = 20.0):
+    def __init__(
+        self, composer: Composer, *, max_frame_distance: float = 20.0, follow: bool = True
+    ):
         self._composer, self._max_frame_distance = composer, max_frame_distance
+        self._follow = follow
 
     def sample(self, rng: np.random.Generator) -> RawClip:
         """Composes a clip."""
         other = float(rng.uniform(1.0, self._max_frame_distance))
         gaps = rng.uniform(0.5, 2.0, 2)
         times = [0.0, other, -float(gaps[0]), other + float(gaps[1])]
-        clip = self._composer.compose_clip(rng, times, masks_only=(2, 3))
-        first, second = (
-            ClipFrame(clip.images[i], clip.masks[i], clip.masks[i + 2]) for i in (0, 1)
-        )
+        clip = self._composer.compose_clip(rng, times, masks_only=() if self._follow else (2, 3))
+        images, masks = clip.images, list(clip.masks)
+        if self._follow:
+            masks[2:] = map(_followed, masks[2:], images[2:], images[:2])
+        first, second = (ClipFrame(images[i], masks[i], masks[i + 2]) for i in (0, 1))
         return RawClip((first, second), clip.salient)
 
 

@@ -116,7 +116,7 @@ class FakeEngine:
     def idle_clips(self):
         return {}
 
-    def frame(self, clip_id, index, width=None):
+    def frame(self, clip_id, index, width=None, is_given_up=None):
         info = self._checked(clip_id, index)
         image = np.full((info.height, info.width, 3), index % 256, np.uint8)
         buffer = io.BytesIO()

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import stat
 import struct
 import zipfile
 
 import pytest
 from fake_engine import no_path
+from starlette.requests import Request
 
+from deeplab_gygo.server.routes_clips import gone
 from deeplab_gygo.server.settings import Limits
 
 
@@ -169,3 +172,22 @@ def test_a_form_has_few_fields_and_files(client, video):
     )
     assert answer.status_code == 400
     assert client.post("/api/clips", files={"other": ("a", video)}).status_code == 422
+
+
+def test_a_request_whose_client_closes_the_connection_is_gone():
+    async def watched(kinds):
+        messages = iter(kinds)
+
+        async def receive():
+            kind = next(messages, None)
+            if kind is None:
+                await asyncio.Event().wait()  # the client waits for its answer
+            return {"type": kind}
+
+        async with gone(Request({"type": "http", "headers": []}, receive)) as is_gone:
+            before = is_gone()
+            await asyncio.sleep(0.01)
+            return before, is_gone()
+
+    assert asyncio.run(watched(["http.request"])) == (False, False)
+    assert asyncio.run(watched(["http.request", "http.disconnect"])) == (False, True)

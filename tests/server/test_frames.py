@@ -14,7 +14,7 @@ from deeplab_gygo.io.video import open_input, open_video
 from deeplab_gygo.server import frame_readers, frames, video_cursor
 from deeplab_gygo.server.frame_readers import FrameReader, ReaderPool
 from deeplab_gygo.server.frames import ClipFrames, PictureCache, width_for
-from deeplab_gygo.server.states import Unavailable
+from deeplab_gygo.server.states import GivenUp, Unavailable
 
 SIZE, COUNT = (64, 96), 40
 
@@ -73,6 +73,17 @@ def test_frames_after_one_another_are_decoded_without_a_seek(video, monkeypatch)
     monkeypatch.setattr(video_cursor.VideoCursor, "_seek", None)  # it would fail
     for index in (6, 7, 20, 39):
         reader.read(index)
+    reader.close()
+
+
+def test_a_frame_that_is_given_up_is_not_decoded_to_its_end(video):
+    expected = [frame.image for frame in open_video(video)]
+    reader, asked = FrameReader(open_video(video)), []
+    with pytest.raises(GivenUp):
+        reader.read(14, None, lambda: asked.append(len(asked)) or len(asked) > 4)
+    assert len(asked) == 5
+    for index in (14, 3):  # from where it stopped, and before it
+        np.testing.assert_array_equal(reader.read(index), expected[index])
     reader.close()
 
 
@@ -151,7 +162,7 @@ class _Slow:
     def __init__(self):
         self.order, self.may_read, self.begun = [], threading.Semaphore(0), threading.Semaphore(0)
 
-    def read(self, index, width):
+    def read(self, index, width=None, is_given_up=None):
         self.order.append(index)
         self.begun.release()
         self.may_read.acquire(timeout=5)
@@ -169,14 +180,14 @@ def slow(monkeypatch):
     return reader
 
 
-def _ask(pool, waiting, index, width=960):
+def _ask(pool, waiting, index, width=960, is_given_up=frame_readers.never):
     """Asks for a frame in a thread, until it waits or is read."""
     failed = []
 
     def read():
         try:
-            pool.read(index, width)
-        except Unavailable as error:
+            pool.read(index, width, is_given_up)
+        except (GivenUp, Unavailable) as error:
             failed.append(error)
 
     thread = threading.Thread(target=read, daemon=True)
@@ -224,6 +235,21 @@ def test_the_oldest_of_many_requests_is_given_up(wide, slow, monkeypatch):
     for thread, _ in threads:
         thread.join(5)
     assert [bool(failed) for _, failed in threads] == [False] * 3 + [True, False, False]
+
+
+def test_a_request_that_is_given_up_leaves_its_place(wide, slow):
+    pool, given_up = ReaderPool(wide), threading.Event()
+    threads = [_ask(pool, 0, index)[0] for index in range(frame_readers.READERS)]
+    threads.append(_ask(pool, 1, 10, is_given_up=given_up.is_set)[0])
+    threads.append(_ask(pool, 2, 9)[0])
+    given_up.set()
+    threads[-2].join(5)
+    assert not threads[-2].is_alive() and len(pool._waiting) == 1
+    for _ in threads:
+        slow.may_read.release()
+    for thread in threads:
+        thread.join(5)
+    assert slow.order[-1] == 9 and 10 not in slow.order
 
 
 def test_pictures_are_made_while_no_frame_is_asked_for(wide, tmp_path, monkeypatch, slow):

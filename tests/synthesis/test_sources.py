@@ -219,7 +219,7 @@ class _Composer:
 
 def test_a_synthetic_clip_has_two_frames_and_their_neighbor_masks():
     composer = _Composer()
-    source = ComposeSource(composer, max_frame_distance=9.0)
+    source = ComposeSource(composer, max_frame_distance=9.0, follow=False)
     for seed in range(20):
         clip = source.sample(np.random.default_rng(seed))
         start, other, *neighbors = composer.times
@@ -231,6 +231,24 @@ def test_a_synthetic_clip_has_two_frames_and_their_neighbor_masks():
             (1, 3),
         ]
         assert not clip.salient
+
+
+@pytest.mark.parametrize(("follow", "shift"), [(True, 0), (False, 12)])
+def test_the_neighboring_mask_of_a_synthetic_clip_moves_with_its_object(follow, shift):
+    texture = np.random.default_rng(0).integers(0, 256, (96, 160, 3), np.uint8)
+    texture = cv2.GaussianBlur(texture, (0, 0), 2)
+
+    def compose_clip(rng, times, masks_only=()):
+        offsets = [0, 0, 12, 12]
+        images = [np.roll(texture, offset, axis=1) for offset in offsets]
+        images = [None if i in masks_only else image for i, image in enumerate(images)]
+        masks = [np.roll(_square((96, 160)), offset, axis=1) for offset in offsets]
+        return SimpleNamespace(images=images, masks=masks, salient=False)
+
+    source = ComposeSource(SimpleNamespace(compose_clip=compose_clip), follow=follow)
+    for frame in source.sample(np.random.default_rng(0)).frames:
+        columns = [np.flatnonzero(m.any(axis=0)) for m in (frame.mask, frame.neighbor_mask)]
+        assert abs(columns[1].mean() - columns[0].mean() - shift) < 1
 
 
 def test_mix_samples_by_weight():

@@ -11,6 +11,7 @@ export class Frames {
   #bytes = 0;
   #wanted = []; // [index, width], the most urgent first
   #running = new Map(); // key -> AbortController
+  #first = ""; // the key of the most urgent
 
   constructor(clip, loaded) {
     [this.clip, this.loaded] = [clip, loaded];
@@ -34,6 +35,7 @@ export class Frames {
 
   /** Says which frames are wanted now, the most urgent first; others are no longer loaded. */
   want(list) {
+    this.#first = list.length ? list[0].join("/") : "";
     const exists = (index) => index >= 0 && index < this.clip.frames;
     this.#wanted = list.filter(
       ([index, width]) => exists(index) && !this.#images.has(`${index}/${width}`),
@@ -47,7 +49,8 @@ export class Frames {
 
   #next() {
     for (const [index, width] of this.#wanted) {
-      if (this.#running.size >= PARALLEL) return;
+      // The server decodes the most urgent one with all cores.
+      if (this.#running.size >= PARALLEL || this.#running.has(this.#first)) return;
       if (!this.#running.has(`${index}/${width}`)) this.#load(index, width);
     }
   }
