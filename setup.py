@@ -108,6 +108,7 @@ setup(
             "py.typed",
             # The weights of the baselines are not shipped.
             "weights/parent.npz",
+            "weights/strokes.npz",
             "weights/*.md",
             "weights/*.sha256",
             "benchmark/templates/*",

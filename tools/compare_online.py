@@ -43,10 +43,12 @@ def predictions(
     segmenter: Segmenter, sequence: Sequence, dataset: Dataset, indices: list[int]
 ) -> Iterator[Prediction]:
     """Segments chosen frames one by one, or all frames as one clip; yields all but the first."""
+    first = dataset.annotation(sequence.name, indices[0])
     if len(indices) == len(sequence):
-        yield from islice(segmenter.run(sequence), 1, None)
+        clip = sequence.with_annotations({0: first})
+        yield from islice(segmenter.run(clip), 1, None)
         return
-    segmenter.begin(sequence.frame(indices[0]), dataset.annotation(sequence.name, indices[0]))
+    segmenter.begin(sequence.frame(indices[0]), first)
     for index in indices[1:]:
         yield segmenter.step(sequence.frame(index))
 

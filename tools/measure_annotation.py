@@ -17,11 +17,11 @@ import numpy as np
 
 from deeplab_gygo.datasets.registry import open_dataset
 from deeplab_gygo.evaluation.measures import jaccard
+from deeplab_gygo.inference.clicks import clicked
 from deeplab_gygo.inference.model import Model, load
-from deeplab_gygo.inference.stroke_marks import Stroke
 from deeplab_gygo.inference.strokes import StrokeSegmenter
 from deeplab_gygo.io.sequence import Sequence
-from deeplab_gygo.models.weight_file import load_parent
+from deeplab_gygo.models.stroke_decoder import load_stroke_network
 
 CLICK_SECONDS = 2.4
 """Of one click on an object: Bearman et al., "What's the point", ECCV 2016, section 4."""
@@ -33,59 +33,21 @@ REVIEW_SECONDS = 5.0
 """Of going to a frame and looking at it: an assumption, on the side of the polygons too."""
 
 FIRST_CLICKS, CORRECTION_CLICKS, ROUNDS, POLYGON_INTERVAL = 6, 3, 5, 10
-ENOUGH = 0.98
-"""J above which no further click is made."""
-
-CLICK_WIDTH = 5.0
 
 
-def click_on_error(found: np.ndarray, truth: np.ndarray) -> Stroke | None:
-    """Returns a click in the middle of the largest error; None without any.
-
-    Args:
-        found: bool [H, W], the mask so far.
-        truth: bool [H, W].
-    """
-    best, chosen = 0.0, None
-    for inside, error in ((True, truth & ~found), (False, found & ~truth)):
-        padded = np.pad(error.astype(np.uint8), 1)
-        depth = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
-        row, column = np.unravel_index(np.argmax(depth), depth.shape)
-        if depth[row, column] > best:
-            best, chosen = depth[row, column], (inside, float(column), float(row))
-    return None if chosen is None else Stroke(chosen[0], (chosen[1:],), CLICK_WIDTH)
-
-
-def corrected(
+def drawn(
     segmenter: StrokeSegmenter,
-    image: np.ndarray,
+    sequence: Sequence,
+    index: int,
     truth: np.ndarray,
     clicks: int,
     start: np.ndarray | None = None,
 ) -> tuple[np.ndarray, int]:
-    """Draws a mask by clicks.
-
-    Args:
-        segmenter: Makes masks of clicks.
-        image: uint8 [H, W, 3] RGB.
-        truth: bool [H, W].
-        clicks: Most clicks.
-        start: bool [H, W], the mask that is corrected; None for none.
-
-    Returns:
-        The mask, bool [H, W], and the number of clicks.
-    """
-    frame = segmenter.encode(image)
-    found = np.zeros_like(truth) if start is None else start
-    strokes: list[Stroke] = []
-    while len(strokes) < clicks and jaccard(found, truth) < ENOUGH:
-        stroke = click_on_error(found, truth)
-        if stroke is None:
-            break
-        strokes.append(stroke)
-        # The mask so far is corrected, as in a session that saves it.
-        found = segmenter.segment(frame, strokes, start=found) > 0
-    return found, len(strokes)
+    """Returns the mask of a frame, bool [H, W], after at most so many clicks, and their number."""
+    frame = segmenter.encode(sequence.frame(index).image)
+    masks = list(clicked(segmenter, frame, truth, clicks, start))
+    unchanged = np.zeros_like(truth) if start is None else start
+    return (masks[-1] if masks else unchanged), len(masks)
 
 
 def with_propagation(
@@ -98,8 +60,7 @@ def with_propagation(
         computer, the frame that was clicked on, and J of the mask that came of it.
     """
     truth = [sequence.annotation(index) > 0 for index in range(len(sequence))]
-    image = sequence.frame(0).image
-    mask, clicks = corrected(segmenter, image, truth[0], FIRST_CLICKS)
+    mask, clicks = drawn(segmenter, sequence, 0, truth[0], FIRST_CLICKS)
     person, chosen, rows = REVIEW_SECONDS + clicks * CLICK_SECONDS, 0, []
     with model.session(sequence.with_annotations(None), preset=preset) as session:
         for _ in range(rounds + 1):
@@ -122,8 +83,8 @@ def with_propagation(
             if not left:
                 break
             chosen = min(left, key=lambda result: result.confidence).index
-            mask, clicks = corrected(
-                segmenter, sequence.frame(chosen).image, truth[chosen], CORRECTION_CLICKS,
+            mask, clicks = drawn(
+                segmenter, sequence, chosen, truth[chosen], CORRECTION_CLICKS,
                 results[chosen].mask > 0,
             )  # fmt: skip
             person += REVIEW_SECONDS + clicks * CLICK_SECONDS
@@ -188,7 +149,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file")
     options = parser.parse_args()
     model = load()
-    segmenter = StrokeSegmenter(load_parent(None)[0])  # its weights are never fine-tuned
+    segmenter = StrokeSegmenter(load_stroke_network())
     dataset = open_dataset(options.dataset, options.root)
     clips: dict[str, dict] = {}
     for name in options.clips or dataset.names(options.split):

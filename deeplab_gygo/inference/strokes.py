@@ -1,8 +1,8 @@
 """Masks from clicks, scribbles and boxes on one frame.
 
-A target model is solved for from the marked positions against all others, and its score guides the
-decoder and is added to its logits; what still contradicts a mark is corrected around it, where the
-color is alike. The marked pixels themselves are never contradicted.
+A decoder that is trained on strokes (`synthesis.strokes`) takes them and the mask to correct as its
+guide; what still contradicts a stroke is corrected around it, where the color is alike. The marked
+pixels themselves are never contradicted.
 """
 
 from __future__ import annotations
@@ -15,34 +15,13 @@ import numpy as np
 
 from deeplab_gygo.inference.components import main_component
 from deeplab_gygo.inference.geometry import Geometry, sigmoid
-from deeplab_gygo.inference.network import EncoderFn, Features, ForwardPass
-from deeplab_gygo.inference.stroke_marks import Stroke, draw
+from deeplab_gygo.inference.network import Features, ForwardPass
 from deeplab_gygo.models.config import DECODER_STRIDE
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
-from deeplab_gygo.models.target_model import TargetModel
-
-Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1 in pixels of the frames."""
+from deeplab_gygo.models.stroke_marks import MARK_WIDTH, Box, Stroke, box_strokes, draw
 
 SIZE = 480
 """Short side of a frame as the network sees it, pixels."""
-
-MARK_WIDTH = 7.0
-"""Least width of a mark for the target model, positions of the decoder."""
-
-UNMARKED = -0.05
-"""Coded mask of positions without a mark: they are background more often than not."""
-
-START = 0.3
-"""Coded mask of the object of a mask that is corrected; of its background the negative."""
-
-BOX_CENTER = 0.3
-"""Coded mask of the central half of a box that no stroke is in."""
-
-SCORE_WEIGHT = 3.0
-"""Logits per score of the target model, which is in -1..1, beside those of the decoder. Of 1, 2 and
-3 the best after 3 and 6 simulated clicks on 11 frames (mean J .879 against .811 with 1, after 6),
-because of like objects side by side; on others one click gives more with 1."""
 
 MARK_LOGIT = 3.0
 """Least logits of a marked pixel, with its sign."""
@@ -71,27 +50,24 @@ class EncodedFrame:
         size: Height and width of the frame, pixels.
         geometry: Sizes on the way of the frame, shrunk to the working size, through the network.
         features: Of the encoder.
-        salient: float32 [h, w] logits at the working size, without any guide.
         colors: float32 [h / 2, w / 2, 3], the smoothed frame in CIE Lab of 8 bits.
     """
 
     size: tuple[int, int]
     geometry: Geometry
     features: Features
-    salient: np.ndarray
     colors: np.ndarray
 
 
 class StrokeSegmenter:
-    """Segments what strokes show, with the parent's weights.
+    """Segments what strokes show.
 
     Args:
-        parent: Network.
-        encode: Encoder in another runtime; None: the parent's own.
+        network: Network with a decoder of strokes, see `models.stroke_decoder`.
 
     Example:
-        >>> from deeplab_gygo.models.weight_file import load_parent
-        >>> segmenter = StrokeSegmenter(load_parent(None)[0])
+        >>> from deeplab_gygo.models.stroke_decoder import load_stroke_network
+        >>> segmenter = StrokeSegmenter(load_stroke_network())
         >>> image = np.full((48, 64, 3), 90, np.uint8)
         >>> image[12:36, 16:48] = (200, 40, 40)
         >>> frame = segmenter.encode(image)
@@ -100,27 +76,27 @@ class StrokeSegmenter:
         ((48, 64), 1, 0)
     """
 
-    def __init__(self, parent: DeepLabV3Plus, encode: EncoderFn | None = None):
-        self._parent = parent
-        self._network = ForwardPass(parent, encode=encode, frozen=True, fused=False)
+    def __init__(self, network: DeepLabV3Plus):
+        self._stride = network.stride
+        self._network = ForwardPass(network, frozen=True, fused=False)
 
     def encode(self, image: np.ndarray) -> EncodedFrame:
         """Encodes a frame, uint8 [H, W, 3] RGB."""
         size = image.shape[0], image.shape[1]
-        working = Geometry.fit(size, SIZE, self._parent.stride).working
+        working = Geometry.fit(size, SIZE, self._stride).working
         if working != size:
             image = cv2.resize(image, working[::-1], interpolation=cv2.INTER_AREA)
-        geometry = Geometry.fit(working, SIZE, self._parent.stride)
+        geometry = Geometry.fit(working, SIZE, self._stride)
         features = self._network.encode(geometry.image(image)[None])
-        salient = geometry.logits(self._network.logits(features, [None], None))
         colors = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2LAB), (0, 0), 2)
         coarse = [-(-side // CORRECTION_STRIDE) for side in working]
         colors = cv2.resize(colors, coarse[::-1], interpolation=cv2.INTER_AREA)
-        return EncodedFrame(size, geometry, features, salient, colors.astype(np.float32))
+        return EncodedFrame(size, geometry, features, colors.astype(np.float32))
 
     def propose(self, frame: EncodedFrame) -> np.ndarray:
         """Returns the salient object of a frame: uint8 [H, W], 0 or 1."""
-        found = main_component(sigmoid(_enlarged(frame.salient, frame.size)), 0.5)
+        logits = _enlarged(self._logits(frame, [], None), frame.size)
+        found = main_component(sigmoid(logits), 0.5)
         return (found > 0.5).astype(np.uint8)
 
     def segment(
@@ -142,56 +118,38 @@ class StrokeSegmenter:
             uint8 [H, W], 0 or 1: the components that a stroke inside touches; those of the mask so
             far, or without strokes those in the box, that no stroke outside touches.
         """
-        working = frame.geometry.frame
-        known = None
-        if start is not None and start.any():
-            known = (start != 0).astype(np.float32)
-            if working != frame.size:
-                known = cv2.resize(known, working[::-1], interpolation=cv2.INTER_AREA)
-        logits = self._guided(frame, strokes, box, known)
-        logits = _corrected(logits, _scaled(strokes, frame.size, working), frame.colors)
+        if box is not None and not any(stroke.inside for stroke in strokes):
+            guided = [*box_strokes(box, 1.0), *strokes]
+        else:
+            guided = strokes
+        logits = self._logits(frame, guided, start)
+        logits = _corrected(
+            logits, _scaled(strokes, frame.size, frame.geometry.frame), frame.colors
+        )
         marks = draw(strokes, frame.size)
         mask = _enlarged(logits, frame.size) > 0
         if box is not None:
-            mask &= _box_mask(box, frame.size, 1.0)
-        kept = mask if known is None and not (marks > 0).any() else start
+            mask &= _box_mask(box, frame.size)
+        blank = start is None or not start.any()
+        kept = mask if blank and not (marks > 0).any() else start
         return _touched(mask, marks, kept).astype(np.uint8)
 
-    def _guided(
-        self,
-        frame: EncodedFrame,
-        strokes: Sequence[Stroke],
-        box: Box | None,
-        known: np.ndarray | None,
+    def _logits(
+        self, frame: EncodedFrame, strokes: Sequence[Stroke], start: np.ndarray | None
     ) -> np.ndarray:
-        """Returns logits at the working size, from the mask so far, float32 [h, w]."""
-        coded, previous = self._coded(frame, strokes, box), None
-        if known is not None:
-            previous = frame.geometry.guide(known)
-            coded = np.where(coded == UNMARKED, np.float32(START) * previous[..., 0], coded)
-            previous = np.where(np.abs(coded) == 1, coded, previous[..., 0])[..., None]
-        model = TargetModel.fit([frame.features["high"]], [coded[..., None]])
-        if model is None:  # the strokes are too small for the stride of the features
-            return frame.salient
-        guide = self._network.guide(frame.features, model, previous)
-        logits = frame.geometry.logits(self._network.logits(frame.features, [guide], None))
-        score = frame.geometry.logits(np.asarray(guide)[..., 1])
-        return logits + np.float32(SCORE_WEIGHT) * score
-
-    def _coded(self, frame: EncodedFrame, strokes: Sequence[Stroke], box: Box | None) -> np.ndarray:
-        """Codes strokes and a box as a mask of the decoder's positions, -1..1."""
-        padded = frame.geometry.padded
-        size = padded[0] // DECODER_STRIDE, padded[1] // DECODER_STRIDE
-        inner = tuple(side / DECODER_STRIDE for side in frame.geometry.working)
-        marks = draw(_scaled(strokes, frame.size, inner), size, MARK_WIDTH)
-        coded = np.full(size, UNMARKED, np.float32)
-        if box is not None:
-            down, across = inner[0] / frame.size[0], inner[1] / frame.size[1]
-            scaled = box[0] * across, box[1] * down, box[2] * across, box[3] * down
-            coded[~_box_mask(scaled, size, 1.0)] = -1
-            if not (marks > 0).any():
-                coded[_box_mask(scaled, size, 0.5)] = BOX_CENTER
-        return np.where(marks != 0, marks.astype(np.float32), coded)
+        """Returns logits at the working size, float32 [h, w]."""
+        geometry = frame.geometry
+        height, width = (side // DECODER_STRIDE for side in geometry.padded)
+        inner = tuple(side / DECODER_STRIDE for side in geometry.working)
+        marks = draw(_scaled(strokes, frame.size, inner), (height, width), MARK_WIDTH)
+        prior = np.zeros((height, width, 1), np.float32)
+        if start is not None and start.any():
+            known = (start != 0).astype(np.float32)
+            if geometry.frame != frame.size:
+                known = cv2.resize(known, geometry.frame[::-1], interpolation=cv2.INTER_AREA)
+            prior = np.where(geometry.guide(known) > 0, np.float32(1), np.float32(-1))
+        guide = np.concatenate([prior, marks[..., None].astype(np.float32)], axis=-1)
+        return geometry.logits(self._network.logits(frame.features, [guide], None))
 
 
 def _corrected(logits: np.ndarray, strokes: Sequence[Stroke], colors: np.ndarray) -> np.ndarray:
@@ -253,14 +211,13 @@ def _touched(mask: np.ndarray, marks: np.ndarray, kept: np.ndarray | None) -> np
     return chosen[labels] & ~(marks < 0)
 
 
-def _box_mask(box: Box, size: tuple[int, int], share: float) -> np.ndarray:
-    """Returns the central share of the sides of a box: bool [H, W]."""
+def _box_mask(box: Box, size: tuple[int, int]) -> np.ndarray:
+    """Returns the pixels of a box, at least one in each direction: bool [H, W]."""
     mask = np.zeros(size, bool)
     spans = []
     for start, stop, side in ((box[1], box[3], size[0]), (box[0], box[2], size[1])):
-        middle, half = (start + stop) / 2, max(abs(stop - start) * share / 2, 0.5)
-        first = min(max(round(middle - half), 0), side - 1)
-        spans.append(slice(first, max(first + 1, min(round(middle + half), side))))
+        first = min(max(round(min(start, stop)), 0), side - 1)
+        spans.append(slice(first, max(first + 1, min(round(max(start, stop)), side))))
     mask[spans[0], spans[1]] = True
     return mask
 

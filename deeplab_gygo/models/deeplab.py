@@ -7,6 +7,7 @@ and cached, and only the head (ASPP and decoder) is fine-tuned, which makes fine
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
@@ -66,12 +67,15 @@ class DeepLabV3Plus:
             widths = {name: output.shape[-1] for name, output in self._encoder.output.items()}
         else:
             widths = inference_encoder.widths
+        self.stride, self._widths = max(config.output_stride, 16), widths
+        self._build_decoder()
+
+    def _build_decoder(self) -> None:
+        config, widths = self.config, self._widths
         self.head = build_head(config, widths["low"], widths["high"])
         self.refiner = (
             build_refiner(config, widths["low"], widths["fine"]) if config.refine else None
         )
-        self.stride = max(config.output_stride, 16)
-        self._decoder = [self.head, self.refiner] if config.refine else [self.head]
 
     @classmethod
     def from_file(cls, file: WeightFile) -> DeepLabV3Plus:
@@ -88,13 +92,31 @@ class DeepLabV3Plus:
         """
         encoder, shapes = InferenceEncoder.without_weights(file.config) or (None, {})
         network = backend.without_values(partial(cls, file.config, inference_encoder=encoder))
-        variables = named_variables(*(network.parts if encoder is None else network._decoder))
+        variables = named_variables(*(network.parts if encoder is None else network.decoder))
         arrays = file.read({**shapes, **shapes_of(variables)})
         if encoder is not None:
             network._inference_encoder = InferenceEncoder.from_arrays(file.config, arrays)
         others = {name: array for name, array in arrays.items() if name not in shapes}
         assign_variables(variables, others, file.config, file.path)
-        reset_dropout(network._decoder)
+        reset_dropout(network.decoder)
+        return network
+
+    def with_decoder(self, file: WeightFile) -> DeepLabV3Plus:
+        """Returns a network of the same encoder with another decoder.
+
+        Args:
+            file: Weights of head and refinement alone.
+
+        Raises:
+            WeightsError: They are damaged, or do not fit the architecture.
+        """
+        network = copy.copy(self)
+        network.__dict__.pop("network", None)  # of this decoder
+        backend.without_values(network._build_decoder)
+        variables = named_variables(*network.decoder)
+        arrays = file.read(shapes_of(variables))
+        assign_variables(variables, arrays, self.config, file.path)
+        reset_dropout(network.decoder)
         return network
 
     def build_encoder(self) -> keras.Model:
@@ -159,7 +181,12 @@ class DeepLabV3Plus:
     @property
     def parts(self) -> list[keras.Model]:
         """Models that hold the variables."""
-        return [self.encoder, *self._decoder]
+        return [self.encoder, *self.decoder]
+
+    @property
+    def decoder(self) -> list[keras.Model]:
+        """Head, and refinement where the architecture has one."""
+        return [self.head] if self.refiner is None else [self.head, self.refiner]
 
     @staticmethod
     def head_features(features: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deeplab_gygo.errors import DeepLabGygoError, UsageError
-from deeplab_gygo.inference.stroke_marks import Stroke
+from deeplab_gygo.models.stroke_marks import Stroke
 
 __all__ = ["Stroke"]
 

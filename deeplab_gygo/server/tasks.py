@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from deeplab_gygo.inference.strokes import StrokeSegmenter
 from deeplab_gygo.io.atomic import cache_folder
 from deeplab_gygo.io.masks import object_ids
 from deeplab_gygo.io.sequence import Sequence
+from deeplab_gygo.models.stroke_decoder import load_stroke_network
 from deeplab_gygo.models.weight_file import load_parent
 from deeplab_gygo.runs.clip import Clip, open_clip
 from deeplab_gygo.runs.given_masks import MEMORY, Annotation
@@ -65,24 +65,21 @@ class Tasks:
         backend.keep_compiled(cache_folder() / "programs")
         self.precision = backend.set_precision(settings.precision)
         self.parent, self.card = load_parent(settings.weights)
-        self._head = self.parent.head.get_weights()
         self._segmenters, self._encoded = Kept(_SEGMENTERS), Kept(_ENCODED)
         self._clips, self._features = Kept(_CLIPS), Kept(1)
-        self._strokes = StrokeSegmenter(self.parent)
-        self._tuning = False
+        self._strokes = StrokeSegmenter(load_stroke_network())
 
     # Answers about one frame
 
     def answer(self, question: str, values: dict[str, Any]) -> bytes | None:
         """Answers `strokes`, `propose` or `prefetch` about a frame of a clip."""
-        with self._parent_weights():
-            encoded = self._encode(values["clip"], values["index"])
-            if question == "prefetch":
-                return None
-            if question == "propose":
-                return encoded_mask(self._strokes.propose(encoded))
-            named = (values[name] for name in ("strokes", "box", "start"))
-            return encoded_mask(self._strokes.segment(encoded, *named))
+        encoded = self._encode(values["clip"], values["index"])
+        if question == "prefetch":
+            return None
+        if question == "propose":
+            return encoded_mask(self._strokes.propose(encoded))
+        named = (values[name] for name in ("strokes", "box", "start"))
+        return encoded_mask(self._strokes.segment(encoded, *named))
 
     def _encode(self, clip: tuple[Path, str], index: int) -> Any:
         def make() -> Any:
@@ -91,29 +88,13 @@ class Tasks:
 
         return self._encoded.of((clip, index), make)
 
-    @contextmanager
-    def _parent_weights(self) -> Iterator[None]:
-        """Puts the weights of the parent into the head, which a task may have fine-tuned."""
-        if not self._tuning:
-            yield
-            return
-        tuned = self.parent.head.get_weights()
-        self.parent.head.set_weights(self._head)
-        try:
-            yield
-        finally:
-            self.parent.head.set_weights(tuned)
-
     # Tasks
 
     def do(self, task: Task) -> None:
         """Does a task."""
-        try:
-            {"propagate": self._propagate, "export": self._export, "job": self._job}[task.kind](
-                **task.values
-            )
-        finally:
-            self._tuning = False
+        {"propagate": self._propagate, "export": self._export, "job": self._job}[task.kind](
+            **task.values
+        )
 
     def segmenter(self, config: OnlineConfig) -> _Segmenter:
         """Returns a segmenter; the newest are kept, so that nothing is compiled again."""
@@ -121,7 +102,6 @@ class Tasks:
             config, lambda: _Segmenter(self.parent, config, self._settings.seed)
         )
         made.between, made.features = self._worker.between, None
-        self._tuning = config.mode == "fine-tune"
         return made
 
     def _propagate(self, clip: tuple[Path, str], folder: Path, preset: str, mode: str) -> None:
@@ -151,7 +131,7 @@ class Tasks:
             found(prediction)
 
     def _between_steps(self) -> None:
-        """Answers between two steps of fine-tuning where its weights are those of the network."""
+        """Answers between two steps of fine-tuning where they are programs of their own."""
         if backend.name() == "tensorflow" and not backend.devices():
             self._worker.between()
 

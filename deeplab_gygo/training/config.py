@@ -73,8 +73,9 @@ class TrainConfig:
         validation: Sets that are measured every `validate_every` steps.
         crop: Size (height, width) of training crops, pixels, multiples of 16.
         batch: Crops per step; two are one clip.
-        trainable: Parts that are trained: `all` but the frozen stages, or only the `refinement`, at
-            `head_learning_rate`.
+        trainable: Parts that are trained: `all` but the frozen stages; only the `refinement`; or
+            decoder and refinement for `strokes`, on a frozen encoder and on examples of
+            `synthesis.strokes`; the latter two at `head_learning_rate`.
         steps: Number of optimizer steps.
         seconds: Time limit of training, earlier runs included; 0: no limit. The learning rate
             schedule then runs over time instead of steps.
@@ -121,7 +122,7 @@ class TrainConfig:
     validation: list[ValidationConfig] = field(default_factory=list)
     crop: tuple[int, int] = (288, 352)
     batch: int = 6
-    trainable: Literal["all", "refinement"] = "all"
+    trainable: Literal["all", "refinement", "strokes"] = "all"
     steps: int = 10000
     seconds: float = 0.0
     head_learning_rate: float = 1.5e-3
@@ -193,6 +194,13 @@ class TrainConfig:
                 f"A batch contains whole clips of {FRAMES_PER_CLIP} frames",
                 met=self.batch,
                 where="TrainConfig.batch",
+            )
+        if self.trainable == "strokes" and not (self.model.guide and self.init_from):
+            raise UsageError(
+                "Strokes are trained on the encoder of a parent with a guide",
+                met=f"model.guide {self.model.guide}, init_from {self.init_from or 'empty'}",
+                where="TrainConfig.trainable",
+                remedy="Set init_from, or trainable: all",
             )
         if self.trainable == "refinement" and not self.model.refine:
             raise UsageError(

@@ -34,6 +34,7 @@ from deeplab_gygo.synthesis.clips import (
 )
 from deeplab_gygo.synthesis.config import SourceConfig
 from deeplab_gygo.synthesis.sources import build_source
+from deeplab_gygo.synthesis.strokes import stroke_clip
 from deeplab_gygo.training.config import TrainConfig
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
@@ -77,6 +78,26 @@ class ClipMaker:
                 self._source, step, clip, config.seed, config.crop, config.augment, self._dropout
             )
         )
+
+
+class StrokeMaker:
+    """Makes the examples of strokes of one clip, a pure function of the step and the clip.
+
+    Args:
+        source: Source of the clips.
+        config: Crop, augmentation and seed.
+    """
+
+    def __init__(self, source: ClipSource, config: TrainConfig):
+        self._source, self._config = source, config
+
+    def __call__(self, step: int, clip: int) -> Batch:
+        """Makes the examples of a clip; safe to call from several threads."""
+        config = self._config
+        made = stroke_clip(self._source, step, clip, config.seed, config.crop, config.augment)
+        inputs = {n: np.stack([e[n] for e in made]) for n in ("image", "guide", "truth")}
+        inputs["rollout"] = np.stack([e["rollout"] for e in made]).reshape(-1, 1, 1, 1)
+        return inputs, np.stack([e["mask"] for e in made])[..., None]
 
 
 def stack(examples: list[dict[str, np.ndarray]]) -> Batch:

@@ -1,4 +1,4 @@
-"""Offline training of a DeepLabV3+ parent."""
+"""Offline training of a DeepLabV3+ parent, or of a decoder of strokes on the encoder of one."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ from deeplab_gygo.io.scratch import held
 from deeplab_gygo.models.backbones import layers_up_to
 from deeplab_gygo.models.config import KEY_LAYER
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.stroke_decoder import Decoder, encoder_digest
 from deeplab_gygo.models.weight_file import (
     assign,
     dropout_states,
     file_hash,
     load_parent,
     read_parent_file,
+    variables_by_name,
 )
 from deeplab_gygo.synthesis.sources import build_source
 from deeplab_gygo.training.config import TrainConfig
-from deeplab_gygo.training.examples import Batch, ClipMaker, batches, start_pool
+from deeplab_gygo.training.examples import Batch, ClipMaker, StrokeMaker, batches, start_pool
 from deeplab_gygo.training.steps import ParentStep, distribute
 from deeplab_gygo.training.trainer import Trainer, prepare_training
-from deeplab_gygo.training.validation import ParentValidation
+from deeplab_gygo.training.validation import ParentValidation, StrokeValidation
 
 
 class ParentTrainer(Trainer):
     """Trains a parent; see `Trainer` for its files and for resuming.
+
+    Of a decoder of strokes (`trainable: strokes`) the files have the weights of the decoder alone.
 
     Args:
         config: Configuration of the training.
@@ -55,21 +59,28 @@ class ParentTrainer(Trainer):
         self.devices = distribute(config.batch) if config.data_parallel else 1
         parent = _initial_parent(config, backbone_weights)
         _freeze(parent, config)
+        network, validation, card = parent, ParentValidation, _origin(config.init_from)
+        if config.trainable == "strokes":
+            network, validation = Decoder(parent.config, parent.decoder), StrokeValidation
+            values = variables_by_name(parent).items()
+            arrays = {name: np.asarray(variable.numpy()) for name, variable in values}
+            card["encoder_sha256"] = encoder_digest(arrays)
         super().__init__(
             config,
             folder,
-            parent=parent,
+            parent=network,
             step=ParentStep(parent, config),
-            validation=ParentValidation(parent, config.validation, self.root),
+            validation=validation(parent, config.validation, self.root),
             learning_rate=config.head_learning_rate,
-            card=_origin(config.init_from),
+            card=card,
         )
 
     def batches(self) -> Iterator[Batch]:
         """Starts the batches from the current step on."""
         config = self.config
+        maker = StrokeMaker if config.trainable == "strokes" else ClipMaker
         return batches(
-            start_pool(config, self.source, self.root, partial(ClipMaker, config=config)),
+            start_pool(config, self.source, self.root, partial(maker, config=config)),
             first_step=self.step,
             last_step=config.steps,
             batch=config.batch,
@@ -95,6 +106,9 @@ def _freeze(parent: DeepLabV3Plus, config: TrainConfig) -> None:
     """Marks the layers that are not trained; BatchNorm of the encoder never is."""
     if config.trainable == "refinement":
         parent.encoder.trainable = parent.head.trainable = False
+        return
+    if config.trainable == "strokes":
+        parent.encoder.trainable = False
         return
     if config.frozen_stages >= 0:
         for layer in layers_up_to(parent.encoder, config.frozen_stages):

@@ -16,6 +16,7 @@ from deeplab_gygo.models.losses import segmentation_loss
 from deeplab_gygo.synthesis.clips import FRAMES_PER_CLIP
 from deeplab_gygo.training.config import TrainConfig
 from deeplab_gygo.training.network import build_training_network, clip_loss
+from deeplab_gygo.training.stroke_network import build_stroke_network
 
 UPDATE_EVERY = 10
 """Steps between updates: on the host, an update per step would cost more than it changes."""
@@ -77,9 +78,10 @@ class TrainStep:
 
 
 class ParentStep(TrainStep):
-    """AdamW on head and encoder, or on the refinement alone.
+    """AdamW on head and encoder, on the refinement alone, or on the decoder of strokes.
 
-    Inputs are those of `build_training_network`, targets uint8 [B, H, W, 1], 0, 1 or 255 for void.
+    Inputs are those of `build_training_network` or `build_stroke_network`, targets uint8
+    [B, H, W, 1], 0, 1 or 255 for void.
 
     Args:
         parent: Network with the trainable variables.
@@ -103,8 +105,9 @@ class ParentStep(TrainStep):
             if variables
         ]
         weighs_coarse = parent.refiner is not None and not only_refiner
+        build = build_stroke_network if config.trainable == "strokes" else build_training_network
         step = backend.GradientStep(
-            build_training_network(parent),
+            build(parent),
             clip_loss(
                 segmentation_loss(config.dice_weight, config.edge_weight),
                 config.COARSE_WEIGHT if weighs_coarse else 0.0,

@@ -9,8 +9,10 @@ import numpy as np
 
 from deeplab_gygo.datasets.registry import Dataset, open_dataset
 from deeplab_gygo.evaluation.measures import jaccard
+from deeplab_gygo.inference.clicks import clicked
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.inference.network import ForwardPass
+from deeplab_gygo.inference.strokes import StrokeSegmenter
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
 from deeplab_gygo.models.memory import remember
 from deeplab_gygo.synthesis.sources import data_place, data_root
@@ -101,6 +103,36 @@ class ParentValidation(Validation):
                 logits = self._network.logits(features, [guide], readout)
                 values.append(jaccard(geometry.logits(logits) > 0, truth))
         return {mode: float(np.mean(values)) for mode, values in scores.items()}
+
+
+class StrokeValidation(Validation):
+    """Measures a decoder of strokes by simulated clicks on independent frames.
+
+    `clicks-1` and `clicks-3` are J of the masks after that many clicks.
+
+    Args:
+        parent: Network with the decoder to measure; its weights may change between runs.
+        sets: Sets to measure on.
+        root: As for `Validation`.
+    """
+
+    modes = ("clicks-1", "clicks-3")
+
+    def __init__(self, parent: DeepLabV3Plus, sets: list[ValidationConfig], root: str | Path):
+        super().__init__(sets, root)
+        self._segmenter = StrokeSegmenter(parent)
+
+    def sequence_scores(self, dataset: Dataset, name: str, stride: int) -> dict[str, float]:
+        """Returns the mean J by mode over every `stride`-th frame that shows the object."""
+        sequence, counts = dataset.sequence(name), [int(mode[-1]) for mode in self.modes]
+        rows = []
+        for index in sorted(sequence.annotations)[::stride]:
+            truth = dataset.annotation(name, index) == 1
+            if truth.any():
+                frame = self._segmenter.encode(sequence.frame(index).image)
+                masks = list(clicked(self._segmenter, frame, truth, max(counts)))
+                rows.append([jaccard(masks[min(n, len(masks)) - 1], truth) for n in counts])
+        return dict(zip(self.modes, np.mean(rows, axis=0).tolist(), strict=True))
 
 
 def displaced(mask: np.ndarray, shift: float = GUIDE_SHIFT) -> np.ndarray:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.inference import strokes as module
-from deeplab_gygo.inference.stroke_marks import Stroke, draw
 from deeplab_gygo.inference.strokes import StrokeSegmenter
+from deeplab_gygo.models.stroke_marks import Stroke, draw
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,15 @@ import cv2
 import numpy as np
 import pytest
 
+from deeplab_gygo import backend
 from deeplab_gygo.baselines.osmn.config import OsmnModel
 from deeplab_gygo.baselines.osvos.config import OsvosModel
 from deeplab_gygo.errors import WeightsError
+from deeplab_gygo.inference.network import ForwardPass
 from deeplab_gygo.models import weight_file
 from deeplab_gygo.models.config import ModelConfig
 from deeplab_gygo.models.deeplab import DeepLabV3Plus
+from deeplab_gygo.models.stroke_decoder import NAME, Decoder, load_stroke_network
 from deeplab_gygo.models.weight_file import (
     assign,
     file_hash,
@@ -147,6 +150,28 @@ def test_weights_of_the_repository_have_their_hashes_and_are_small(method):
     _, arrays, card = read_parent_file(path)
     assert card["training"]["sources"] and len(arrays) > 100
     assert not card["training"]["data_root"]
+
+
+def test_the_decoder_of_strokes_has_its_hash_and_fits_the_shipped_parent():
+    path = shipped_parent().with_name(NAME)
+    assert f"{file_hash(path)}  {NAME}" in (path.parent / "parents.sha256").read_text()
+    assert path.stat().st_size < 1.2e6
+    network, parent = load_stroke_network(), load_parent()[0]
+    _, arrays, card = read_parent_file(path)
+    assert card["training"]["trainable"] == "strokes" and not card["training"]["data_root"]
+    assert {name.split("/")[0] for name in arrays} == {part.name for part in network.decoder}
+    image = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    features = [ForwardPass(n, frozen=True, fused=False).encode(image) for n in (network, parent)]
+    for name in features[0]:
+        np.testing.assert_array_equal(*(backend.to_numpy(f[name]) for f in features))
+
+
+def test_a_decoder_of_strokes_of_another_encoder_is_refused(tmp_path, small_parent):
+    parent = small_parent(guide=True, memory=True)
+    decoder = Decoder(parent.config, parent.decoder)
+    path = save_parent(tmp_path / "other.npz", decoder, {"encoder_sha256": "0"})
+    with pytest.raises(WeightsError, match="belongs to the encoder that it was trained on"):
+        load_stroke_network(path)
 
 
 def test_weights_that_are_not_installed_are_asked_for(tmp_path, monkeypatch):

@@ -8,8 +8,8 @@ from PIL import Image
 
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.session_folder import SessionFolder
-from deeplab_gygo.inference.stroke_marks import Stroke
 from deeplab_gygo.io.masks import read_mask
+from deeplab_gygo.models.stroke_marks import Stroke
 from deeplab_gygo.server.tasks import Tasks
 from deeplab_gygo.server.worker import Stopped, Task, WorkerSettings
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from deeplab_gygo.inference.prediction import Prediction
-from deeplab_gygo.inference.stroke_marks import draw
 from deeplab_gygo.io.array_sequence import ArraySequence
+from deeplab_gygo.models.stroke_marks import draw
 
 SIZE, LENGTH = (24, 64), 13
 

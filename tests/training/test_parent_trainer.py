@@ -9,6 +9,7 @@ import pytest
 
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.models.config import ModelConfig
+from deeplab_gygo.models.stroke_decoder import encoder_digest
 from deeplab_gygo.models.weight_file import file_hash, read_parent_file, variables_by_name
 from deeplab_gygo.synthesis.config import SourceConfig
 from deeplab_gygo.training.config import TrainConfig
@@ -212,3 +213,23 @@ def test_a_start_of_another_architecture_is_refused(stills, tmp_path):
     config = _config(stills, init_from=str(first), model=ModelConfig(aspp_channels=8))
     with pytest.raises(UsageError, match="architecture"):
         _trainer(config, tmp_path / "second")
+
+
+def test_training_strokes_changes_the_decoder_alone_and_writes_it(stills, tmp_path):
+    parent = _trainer(_config(stills, steps=1), tmp_path / "parent").run()
+    before = read_parent_file(parent)[1]
+    config = _config(
+        stills, trainable="strokes", init_from=str(parent), steps=2, checkpoint_every=1,
+        freeze_batch_norm=True, ema_momentum=0.0,
+    )  # fmt: skip
+    killed = _trainer(replace(config, steps=1), tmp_path / "strokes")
+    killed.run()
+    path = _trainer(config, tmp_path / "strokes").run()
+    _, after, card = read_parent_file(path)
+    assert {name.split("/")[0] for name in after} == {"head", "refiner"}
+    assert any((after[name] != before[name]).any() for name in after)
+    assert card["encoder_sha256"] == encoder_digest(before)
+    assert card["initial"]["sha256"] == file_hash(parent)
+    whole = _trainer(config, tmp_path / "whole").run()
+    for name, array in read_parent_file(whole)[1].items():
+        np.testing.assert_array_equal(array, after[name])
