@@ -55,26 +55,11 @@ class _Nearest:
         )
 
 
-def test_a_click_falls_into_the_middle_of_the_largest_error(tool):
-    click = tool("measure_annotation").click_on_error
-    truth = _truth(0) > 0
-    first = click(np.zeros(SIZE, bool), truth)
-    assert first.inside and truth[int(first.points[0][1]), int(first.points[0][0])]
-    found = truth.copy()
-    found[2:22, 40:62] = True
-    wrong = click(found, truth)
-    assert not wrong.inside and 45 < wrong.points[0][0] < 57
-    assert click(truth, truth) is None
-
-
-def test_clicks_end_when_the_mask_is_good_enough(tool, sequence):
-    corrected = tool("measure_annotation").corrected
-    truth = _truth(0) > 0
-    mask, clicks = corrected(_Painter(), sequence.frame(0).image, truth, 50)
-    assert clicks == 12 and (mask == truth).all()
-    _, few = corrected(_Painter(), sequence.frame(0).image, truth, 6)
-    assert few == 6
-    same, none = corrected(_Painter(), sequence.frame(0).image, truth, 6, truth)
+def test_an_unchanged_mask_costs_no_click(tool, sequence):
+    drawn, truth = tool("measure_annotation").drawn, _truth(0) > 0
+    mask, clicks = drawn(_Painter(), sequence, 0, truth, 6)
+    assert clicks == 6 and mask.sum() == 72
+    same, none = drawn(_Painter(), sequence, 0, truth, 6, truth)
     assert none == 0 and (same == truth).all()
 
 
