@@ -41,3 +41,51 @@ def matte_table(data: dict[str, Any], markdown: Markdown) -> str:
     ]
     about = f"{data['clips']} composed clips of {data['frames']} frames, preset {data['preset']}."
     return f"{markdown(('measure', 'as it is', 'with the option'), rows)}\n\n{about}"
+
+
+SET_NAMES = {
+    "table": "rendered table scenes (synthetic)",
+    "like": "composed like objects (synthetic)",
+    "weak": "composed weak parts (synthetic)",
+    "train": "held-back sequences of DAVIS-2016 train",
+    "ecssd": "photos of ECSSD",
+}
+
+
+def strokes_table(data: dict[str, Any], markdown: Markdown) -> str:
+    """Returns J by the number of clicks, of the file of `measure_strokes.py`."""
+    parts = []
+    for kind, clicks, words in (
+        ("first", (1, 3, 6), "a mask from nothing"),
+        ("corrected", (0, 1, 3), "a correction of a propagated mask"),
+    ):
+        rows = [
+            [
+                SET_NAMES[name],
+                str(row["count"]),
+                *(
+                    f"{row['J'][k]:.3f} ({data['former']['mean'][kind][name]['J'][k]:.3f})"
+                    for k in clicks
+                ),
+            ]
+            for name, row in data["mean"][kind].items()
+        ]
+        header = (words, "number", *(f"{k} clicks" if k != 1 else "1 click" for k in clicks))
+        parts.append(markdown(header, rows))
+    return "\n\n".join(parts)
+
+
+def effort_table(data: dict[str, Any], markdown: Markdown) -> str:
+    """Returns J against seconds of a person, of the file of `measure_annotation.py`."""
+    mean, polygons = data["mean"]["propagation"], data["mean"]["polygons"]
+    names = ["clicks on the first frame", *(f"correction {k}" for k in range(1, len(mean)))]
+    rows = [
+        [name, f"{row['person_seconds']:.0f}", f"{row['J']:.3f}"]
+        for name, row in zip(names, mean, strict=True)
+    ]
+    rows.append(
+        ["polygons on every tenth frame", f"{polygons['person_seconds']:.0f}",
+         f"{polygons['J']:.3f}"]
+    )  # fmt: skip
+    header = ("after", "seconds of a person", "J")
+    return f"{markdown(header, rows)}\n\n`{data['command']}`"

@@ -16,7 +16,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from small_tables import corrections_table, matte_table
+from small_tables import corrections_table, effort_table, matte_table, strokes_table
 from tabulate import tabulate
 
 from deeplab_gygo.benchmark.plan import BenchmarkConfig
@@ -37,6 +37,8 @@ MATTE = ("<!-- matte: made by tools/update_results.py -->", "<!-- end of matte -
 CORRECTIONS = (
     "<!-- corrections: made by tools/update_results.py -->", "<!-- end of corrections -->"
 )  # fmt: skip
+STROKES = ("<!-- strokes: made by tools/update_results.py -->", "<!-- end of strokes -->")
+EFFORT = ("<!-- effort: made by tools/update_results.py -->", "<!-- end of effort -->")
 PEER_SET, PEER_RESULT = "davis2016-val_dev", "davis-val_dev"
 PACKAGE = "this package"
 BENCHMARK = ROOT / "experiments" / "benchmark.yaml"
@@ -307,6 +309,8 @@ def main() -> None:
         write_block(page, *PUBLISHED, published_table())
         write_block(page, *GPU, gpu_table())
         write_block(page, *CORRECTIONS, corrections_table(read("corrections.json"), markdown))
+        write_block(page, *STROKES, strokes_table(read("strokes.json"), markdown))
+        write_block(page, *EFFORT, effort_table(read("annotation.json"), markdown))
         outputs = ROOT / "docs" / "outputs.md"
         write_block(outputs, *MATTE, matte_table(read("matte.json"), markdown))
 

@@ -34,6 +34,7 @@ PROGRAM = "deeplab-gygo"
 
 COMMANDS = {
     "segment": "Segment one clip from one mask: a mask for every frame.",
+    "draw": "Draw the mask of a frame from clicks or a box.",
     "batch": "Segment every sequence of a split of a dataset, or every video of a list.",
     "batch-merge": "Join the summaries, failures and scores of the parts of a batch.",
     "evaluate": "Measure J and F of masks against annotations.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -24,12 +24,15 @@ from deeplab_gygo.inference.feature_cache import FeatureCache
 from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
 from deeplab_gygo.inference.session import Session, check_annotation
+from deeplab_gygo.inference.strokes import StrokeSegmenter
 from deeplab_gygo.io.array_sequence import ArraySequence, StreamSequence
 from deeplab_gygo.io.listing import shorten
 from deeplab_gygo.io.scratch import held
 from deeplab_gygo.io.sequence import MaskSource, Sequence
 from deeplab_gygo.io.video import open_input
 from deeplab_gygo.models.config import ModelConfig, Precision
+from deeplab_gygo.models.stroke_decoder import load_stroke_network
+from deeplab_gygo.models.stroke_marks import Box, Point, checked_strokes
 from deeplab_gygo.models.weight_file import load_parent
 
 Source = str | Path | Sequence | np.ndarray | Iterable[np.ndarray]
@@ -79,7 +82,64 @@ class Model:
         self.precision: str = chosen
         self._segmenter: DeepLabSegmenter | None = None
         self._key: tuple[OnlineConfig, int] | None = None
+        self._strokes: StrokeSegmenter | None = None
         self._busy = False
+
+    def draw(
+        self,
+        source: Source,
+        frame: int = 0,
+        *,
+        inside: Collection[Point] = (),
+        outside: Collection[Point] = (),
+        box: Box | None = None,
+        start: MaskSource | None = None,
+    ) -> np.ndarray:
+        """Draws the mask of one object on one frame, for `segment` to start from.
+
+        The network of it is the shipped one, whatever the weights of the model.
+
+        Args:
+            source: As for `segment`; not an iterator of frames.
+            frame: Index of the frame, from 0.
+            inside: Points x, y on the object, pixels; the middle of a pixel is an integer.
+            outside: Points on the background.
+            box: x0, y0, x1, y1 around the object, pixels.
+            start: A mask to correct, a file or [H, W], nonzero is the object.
+
+        Returns:
+            uint8 [H, W], 0 or 1. Of nothing but the source, the most salient object.
+
+        Raises:
+            InputError: The source or the mask is absent, damaged, or they do not fit.
+            UsageError: There is no such frame, or a point is not in it.
+
+        Example:
+            >>> image = np.full((48, 64, 3), 90, np.uint8)
+            >>> image[12:36, 16:48] = (200, 40, 40)
+            >>> mask = load().draw([image], inside=[(30, 24)], outside=[(4, 4)])
+            >>> mask.shape, int(mask[24, 30]), int(mask[4, 4])
+            ((48, 64), 1, 0)
+        """
+        sequence = _open(source, None)
+        if isinstance(sequence, StreamSequence) or not 0 <= frame < len(sequence):
+            raise UsageError(
+                "A mask is drawn on a frame of a clip that can be read again",
+                met=f"frame {frame} of {sequence.name}",
+                remedy="Give a list of frames, a folder or a video, and the index of a frame",
+            )
+        strokes, box = checked_strokes(inside, outside, box, sequence.size)
+        known = None
+        if start is not None:
+            start = held(start) if isinstance(start, str) else start
+            known = sequence.with_annotations({frame: start}).annotation(frame) > 0
+        with backend.policy(self.precision):
+            if self._strokes is None:
+                self._strokes = StrokeSegmenter(load_stroke_network())
+            encoded = self._strokes.encode(sequence.frame(frame).image)
+            if not strokes and box is None:
+                return self._strokes.propose(encoded) if known is None else known.astype(np.uint8)
+            return self._strokes.segment(encoded, strokes, box, known)
 
     def segment(
         self,

@@ -170,10 +170,12 @@ def _whole_numbers(
     return np.rint(levels * (255 if top <= 1 else 1)).astype(np.uint8)
 
 
-def _forced_matte(levels: np.ndarray) -> Matte:
+def _forced_matte(levels: np.ndarray) -> Matte | Fixed:
     top = int(levels.max(initial=0))
     full = next(scale for scale in (1, 255, 65535, 2**31) if scale >= top)
     above = levels > full // 2
+    if ((levels == 0) | (levels == full)).all():
+        return Fixed(above.astype(np.uint8))  # there is nothing to note
     return Matte(above, f"gray levels up to {top} of {full}", is_forced=True)
 
 

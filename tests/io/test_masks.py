@@ -394,3 +394,11 @@ def test_check_first_mask():
         check_first_mask(good, (100, 101), "m.png")
     with pytest.raises(InputError, match="float32"):
         check_first_mask(good.astype(np.float32), size, "m.png")
+
+
+@pytest.mark.parametrize(("top", "notes"), [(255, 0), (200, 1)])
+def test_a_matte_without_gray_levels_is_read_without_a_note(tmp_path, caplog, top, notes):
+    path = tmp_path / "mask.png"
+    Image.fromarray((disk() * top).astype(np.uint8)).save(path)
+    np.testing.assert_array_equal(read_mask(path, mask_format="matte"), disk())
+    assert len(caplog.records) == notes
