@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -24,23 +24,16 @@ from deeplab_gygo.inference.feature_cache import FeatureCache
 from deeplab_gygo.inference.prediction import Adaptation, Prediction, ProgressCallback
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
 from deeplab_gygo.inference.session import Session, check_annotation
+from deeplab_gygo.inference.source import Masks, Source, open_source
 from deeplab_gygo.inference.strokes import StrokeSegmenter
-from deeplab_gygo.io.array_sequence import ArraySequence, StreamSequence
+from deeplab_gygo.io.array_sequence import StreamSequence
 from deeplab_gygo.io.listing import shorten
 from deeplab_gygo.io.scratch import held
 from deeplab_gygo.io.sequence import MaskSource, Sequence
-from deeplab_gygo.io.video import open_input
 from deeplab_gygo.models.config import ModelConfig, Precision
 from deeplab_gygo.models.stroke_decoder import load_stroke_network
 from deeplab_gygo.models.stroke_marks import Box, Point, checked_strokes
 from deeplab_gygo.models.weight_file import load_parent
-
-Source = str | Path | Sequence | np.ndarray | Iterable[np.ndarray]
-"""A video file, a folder of frames, a sequence, or frames uint8 [H, W, 3] RGB: an array
-[N, H, W, 3], a list, or an iterator that is read once."""
-
-Masks = str | Path | np.ndarray | Mapping[int, MaskSource]
-"""A mask file or array uint8 [H, W] of the first frame, or {frame index: mask}."""
 
 
 class Model:
@@ -121,7 +114,7 @@ class Model:
             >>> mask.shape, int(mask[24, 30]), int(mask[4, 4])
             ((48, 64), 1, 0)
         """
-        sequence = _open(source, None)
+        sequence = open_source(source)
         if isinstance(sequence, StreamSequence) or not 0 <= frame < len(sequence):
             raise UsageError(
                 "A mask is drawn on a frame of a clip that can be read again",
@@ -183,7 +176,7 @@ class Model:
             >>> [(p.name, p.mask.shape, p.probability.dtype.name) for p in results][1:]
             [('00001', (48, 64), 'float32'), ('00002', (48, 64), 'float32')]
         """
-        sequence = _open(source, masks)
+        sequence = open_source(source, masks)
         config = _config(preset, mode, bool(sequence.annotations), options)
         if config.mode != "zero-shot":
             if sequence.read_once and list(sequence.annotations) != [0]:
@@ -224,7 +217,7 @@ class Model:
             InputError: The source is absent or damaged.
             UsageError: An option is unknown or out of range.
         """
-        sequence = _open(source, None)
+        sequence = open_source(source)
         if isinstance(sequence, StreamSequence):
             raise UsageError(
                 "A session needs frames that can be read again",
@@ -317,25 +310,6 @@ def load(
         'float32'
     """
     return Model(weights, precision, engine)
-
-
-def _open(source: Source, masks: Masks | None) -> Sequence:
-    if masks is not None and not isinstance(masks, Mapping):
-        masks = {0: masks}
-    if isinstance(masks, Mapping):
-        masks = {i: held(m) if isinstance(m, str) else m for i, m in masks.items()}
-    if isinstance(source, Sequence):
-        return source if masks is None else source.with_annotations(masks)
-    if isinstance(source, (str, Path)):
-        return open_input(source, annotations=masks)
-    if isinstance(source, (np.ndarray, list, tuple)):
-        return ArraySequence(source, annotations=masks)
-    if isinstance(source, Iterable):
-        return StreamSequence(source, annotations=masks)
-    raise UsageError(
-        "A source is a video, a folder of frames, or frames uint8 [H, W, 3]",
-        met=type(source).__name__,
-    )
 
 
 def _config(
