@@ -219,17 +219,11 @@ def test_training_strokes_changes_the_decoder_alone_and_writes_it(stills, tmp_pa
     parent = _trainer(_config(stills, steps=1), tmp_path / "parent").run()
     before = read_parent_file(parent)[1]
     config = _config(
-        stills, trainable="strokes", init_from=str(parent), steps=2, checkpoint_every=1,
-        freeze_batch_norm=True, ema_momentum=0.0,
+        stills, trainable="strokes", init_from=str(parent), steps=2, freeze_batch_norm=True,
+        ema_momentum=0.0,
     )  # fmt: skip
-    killed = _trainer(replace(config, steps=1), tmp_path / "strokes")
-    killed.run()
-    path = _trainer(config, tmp_path / "strokes").run()
-    _, after, card = read_parent_file(path)
+    _, after, card = read_parent_file(_trainer(config, tmp_path / "strokes").run())
     assert {name.split("/")[0] for name in after} == {"head", "refiner"}
     assert any((after[name] != before[name]).any() for name in after)
     assert card["encoder_sha256"] == encoder_digest(before)
     assert card["initial"]["sha256"] == file_hash(parent)
-    whole = _trainer(config, tmp_path / "whole").run()
-    for name, array in read_parent_file(whole)[1].items():
-        np.testing.assert_array_equal(array, after[name])
