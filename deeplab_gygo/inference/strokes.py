@@ -1,8 +1,7 @@
 """Masks from clicks, scribbles and boxes on one frame.
 
 A decoder that is trained on strokes (`synthesis.strokes`) takes them and the mask to correct as its
-guide; what still contradicts a stroke is corrected around it, where the color is alike. The marked
-pixels themselves are never contradicted.
+guide. The marked pixels themselves are never contradicted.
 """
 
 from __future__ import annotations
@@ -23,24 +22,6 @@ from deeplab_gygo.models.stroke_marks import MARK_WIDTH, Box, Stroke, box_stroke
 SIZE = 480
 """Short side of a frame as the network sees it, pixels."""
 
-MARK_LOGIT = 3.0
-"""Least logits of a marked pixel, with its sign."""
-
-REACH = 0.5
-"""Standard deviation of a correction, relative to the root of the area of the mask."""
-
-COLOR_REACH = 25.0
-"""Its standard deviation in color, CIE Lab of 8 bits."""
-
-MAX_CORRECTIONS = 32
-"""Points that are corrected around: those of a stroke are sampled, and the newest strokes count."""
-
-CORRECTION_STRIDE = 2
-"""Stride of a correction: it is smooth but at edges of color."""
-
-_NOISE = 0.05  # variance of a correction at its own pixel
-_MIN_AREA = 400.0  # pixels
-
 
 @dataclass(frozen=True)
 class EncodedFrame:
@@ -50,13 +31,11 @@ class EncodedFrame:
         size: Height and width of the frame, pixels.
         geometry: Sizes on the way of the frame, shrunk to the working size, through the network.
         features: Of the encoder.
-        colors: float32 [h / 2, w / 2, 3], the smoothed frame in CIE Lab of 8 bits.
     """
 
     size: tuple[int, int]
     geometry: Geometry
     features: Features
-    colors: np.ndarray
 
 
 class StrokeSegmenter:
@@ -88,10 +67,7 @@ class StrokeSegmenter:
             image = cv2.resize(image, working[::-1], interpolation=cv2.INTER_AREA)
         geometry = Geometry.fit(working, SIZE, self._stride)
         features = self._network.encode(geometry.image(image)[None])
-        colors = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2LAB), (0, 0), 2)
-        coarse = [-(-side // CORRECTION_STRIDE) for side in working]
-        colors = cv2.resize(colors, coarse[::-1], interpolation=cv2.INTER_AREA)
-        return EncodedFrame(size, geometry, features, colors.astype(np.float32))
+        return EncodedFrame(size, geometry, features)
 
     def propose(self, frame: EncodedFrame) -> np.ndarray:
         """Returns the salient object of a frame: uint8 [H, W], 0 or 1."""
@@ -116,16 +92,14 @@ class StrokeSegmenter:
 
         Returns:
             uint8 [H, W], 0 or 1: the components that a stroke inside touches; those of the mask so
-            far, or without strokes those in the box, that no stroke outside touches.
+            far, or without strokes those in the box, of which strokes outside remove all but the
+            largest.
         """
         if box is not None and not any(stroke.inside for stroke in strokes):
             guided = [*box_strokes(box, 1.0), *strokes]
         else:
             guided = strokes
         logits = self._logits(frame, guided, start)
-        logits = _corrected(
-            logits, _scaled(strokes, frame.size, frame.geometry.frame), frame.colors
-        )
         marks = draw(strokes, frame.size)
         mask = _enlarged(logits, frame.size) > 0
         if box is not None:
@@ -152,60 +126,26 @@ class StrokeSegmenter:
         return geometry.logits(self._network.logits(frame.features, [guide], None))
 
 
-def _corrected(logits: np.ndarray, strokes: Sequence[Stroke], colors: np.ndarray) -> np.ndarray:
-    """Corrects logits around strokes that they contradict: kriging in position and color."""
-    marks = draw(strokes, logits.shape)
-    rows, columns = _sampled(strokes, marks)
-    if not len(rows):
-        return logits
-    sides = marks[rows, columns].astype(np.float32)
-    missing = np.maximum(MARK_LOGIT - sides * logits[rows, columns], 0) * sides
-    reach = REACH * np.sqrt(max(float(np.count_nonzero(logits > 0)), _MIN_AREA)) / CORRECTION_STRIDE
-    height, width = colors.shape[:2]
-    rows = np.minimum(rows // CORRECTION_STRIDE, height - 1)
-    columns = np.minimum(columns // CORRECTION_STRIDE, width - 1)
-    down = np.arange(height, dtype=np.float32)[:, None]
-    across = np.arange(width, dtype=np.float32)[None]
-    fields = []
-    for row, column in zip(rows, columns, strict=True):
-        distance = ((down - row) ** 2 + (across - column) ** 2) / (2 * reach**2)
-        difference = ((colors - colors[row, column]) ** 2).sum(axis=2) / (2 * COLOR_REACH**2)
-        fields.append(np.exp(-distance - difference))
-    between = np.stack([field[rows, columns] for field in fields])
-    weights = np.linalg.solve(between + _NOISE * np.eye(len(rows)), missing)
-    field = np.tensordot(weights.astype(np.float32), np.stack(fields), 1)
-    return logits + _enlarged(field, logits.shape)
-
-
-def _sampled(strokes: Sequence[Stroke], marks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns rows and columns of points of strokes, of each about as many."""
-    newest = strokes[-MAX_CORRECTIONS:]
-    each = MAX_CORRECTIONS // max(1, len(newest))
-    points = []
-    for stroke in newest:
-        count = min(each, len(stroke.points))
-        points += [stroke.points[round(k)] for k in np.linspace(0, len(stroke.points) - 1, count)]
-    found = np.round(np.array(points, np.float64).reshape(-1, 2)).astype(int)
-    inside = (found >= 0).all(axis=1) & (found < np.array(marks.shape[::-1])).all(axis=1)
-    rows, columns = found[inside, 1], found[inside, 0]
-    marked = marks[rows, columns] != 0
-    return rows[marked], columns[marked]
-
-
 def _touched(mask: np.ndarray, marks: np.ndarray, kept: np.ndarray | None) -> np.ndarray:
     """Returns the components of a mask that are of the object.
 
     Args:
         mask: bool [H, W].
         marks: int8 [H, W], 1 inside, -1 outside.
-        kept: Components that overlap it are kept unless a mark outside touches them.
+        kept: Components that overlap it are kept, the largest of them even where a mark outside
+            touches it, of which the network left more than it should; None for none.
     """
     mask = mask | (marks > 0)
-    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(
+        mask.astype(np.uint8), connectivity=8
+    )
     chosen = np.zeros(count, bool)
     if kept is not None:
         chosen[labels[kept != 0]] = True
-        chosen[labels[marks < 0]] = False
+        chosen[0] = False
+        largest = int(np.argmax(np.where(chosen, stats[:, cv2.CC_STAT_AREA], 0)))
+        removed = np.unique(labels[marks < 0])
+        chosen[removed[removed != largest]] = False
     chosen[labels[marks > 0]] = True
     chosen[0] = False
     return chosen[labels] & ~(marks < 0)

@@ -45,8 +45,10 @@ class AddClick(keras.layers.Layer):
         found = ops.cast(ops.stop_gradient(logits) > 0, "float32")
         error = ops.cast(truth > 0, "float32") - found
         errors = depth = ops.concatenate([ops.relu(error), ops.relu(-error)], axis=-1)
-        for _ in range(2):
-            depth = ops.average_pool(depth, _REACH, 1, "same")
+        beside = (_REACH // 2, _REACH // 2)
+        for _ in range(2):  # beyond the border nothing is wrong
+            depth = ops.pad(depth, ((0, 0), beside, beside, (0, 0)))
+            depth = ops.average_pool(depth, _REACH, 1, "valid")
         depth = ops.transpose(depth * errors, (0, 3, 1, 2))
         shape = ops.shape(depth)
         flat = ops.reshape(depth, (-1, shape[1] * shape[2] * shape[3]))

@@ -73,29 +73,12 @@ def test_components_are_kept_by_marks_and_by_the_mask_so_far():
     marks[3, 2], marks[3, 12], start[:, :30] = 1, -1, True
     kept = module._touched(mask, marks, start)
     assert kept[3, 2] and not kept[:, 10:20].any() and kept[3, 22] and not kept[:, 30:].any()
+    one, start = np.zeros(mask.shape, np.int8), np.zeros(mask.shape, bool)
+    one[3, 12], start[:, 11:17] = -1, True
+    rest = module._touched(mask, one, start)
+    assert rest[:, 11:17].sum() == 23 and rest.sum() == 23, "the only part is not removed whole"
     alone = module._touched(mask, marks, None)
     assert alone[3, 2] and not alone[:, 10:].any()
-
-
-def test_corrections_follow_the_colors_around_a_mark():
-    colors = np.zeros((32, 48, 3), np.float32)
-    colors[:, 24:] = 200
-    logits = np.full((64, 96), -2.0, np.float32)
-    found = module._corrected(logits, [_click(40, 30)], colors)
-    assert found[30, 40] > 2 and found[30, 36] > 0 > found[30, 52]
-    np.testing.assert_array_equal(found[30, 52:56] < -1.5, True)
-    agreed = np.full((64, 96), 5.0, np.float32)
-    np.testing.assert_array_equal(module._corrected(agreed, [_click(40, 30)], colors), agreed)
-
-
-def test_long_scribbles_are_sampled_and_the_newest_strokes_count():
-    scribble = Stroke(True, tuple((float(x), 10.0) for x in range(1000)), 3)
-    marks = np.ones((20, 1000), np.int8)
-    rows, columns = module._sampled([scribble, _click(5, 5)], marks)
-    assert len(rows) == module.MAX_CORRECTIONS // 2 + 1 and columns[-1] == 5
-    many = [_click(k, 1) for k in range(100)]
-    _, columns = module._sampled(many, marks)
-    np.testing.assert_array_equal(columns, range(100 - module.MAX_CORRECTIONS, 100))
 
 
 def test_strokes_of_large_frames_are_in_their_pixels(segmenter, squares):

@@ -42,6 +42,14 @@ def test_a_click_is_in_the_middle_of_the_largest_error(swap, sign):
     assert guide[1, 1, 1] == 1, "earlier strokes stay"
 
 
+def test_a_click_is_not_drawn_to_the_border():
+    truth = np.zeros(GRID, bool)
+    truth[:, :20] = True
+    _, guide = _clicked(np.zeros(GRID, bool), truth)
+    rows, columns = np.nonzero(guide[4:, :, 1])
+    assert 7 < rows.mean() + 4 < 16 and 5 < columns.mean() < 15
+
+
 def test_no_click_without_an_error_or_beyond_the_rollout():
     found, truth = _masks()
     before, after = _clicked(truth, truth)
