@@ -28,6 +28,7 @@ from deeplab_gygo.inference.source import Masks, Source, open_source
 from deeplab_gygo.inference.strokes import StrokeSegmenter
 from deeplab_gygo.io.array_sequence import StreamSequence
 from deeplab_gygo.io.listing import shorten
+from deeplab_gygo.io.masks import VOID
 from deeplab_gygo.io.scratch import held
 from deeplab_gygo.io.sequence import MaskSource, Sequence
 from deeplab_gygo.models.config import ModelConfig, Precision
@@ -125,7 +126,8 @@ class Model:
         known = None
         if start is not None:
             start = held(start) if isinstance(start, str) else start
-            known = sequence.with_annotations({frame: start}).annotation(frame) > 0
+            labels = sequence.with_annotations({frame: start}).annotation(frame)
+            known = (labels != 0) & (labels != VOID)
         with backend.policy(self.precision):
             if self._strokes is None:
                 self._strokes = StrokeSegmenter(load_stroke_network())
