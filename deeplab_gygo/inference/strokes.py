@@ -96,7 +96,9 @@ class StrokeSegmenter:
             largest.
         """
         if box is not None and not any(stroke.inside for stroke in strokes):
-            guided = [*box_strokes(box, 1.0), *strokes]
+            # As wide as the decoder sees a stroke, so that those around the box are outside it.
+            pixels = DECODER_STRIDE * frame.size[0] / frame.geometry.working[0]
+            guided = [*box_strokes(box, MARK_WIDTH * pixels), *strokes]
         else:
             guided = strokes
         logits = self._logits(frame, guided, start)

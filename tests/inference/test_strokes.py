@@ -56,6 +56,27 @@ def test_a_box_bounds_the_mask(segmenter, frame, squares):
         assert segmenter.segment(frame, [], box).shape == squares.size
 
 
+@pytest.mark.parametrize("scale", [1, 12])
+def test_the_strokes_of_a_box_are_outside_it(segmenter, squares, monkeypatch, scale):
+    image = cv2.resize(squares.frame(0).image, (96 * scale, 64 * scale))
+    frame, seen = segmenter.encode(image), []
+    logits = segmenter._network.logits
+
+    def kept(features, guides, readout):
+        seen.extend(guides)
+        return logits(features, guides, readout)
+
+    monkeypatch.setattr(segmenter._network, "logits", kept)
+    box = tuple(scale * side for side in (24.0, 20.0, 64.0, 44.0))
+    segmenter.segment(frame, [], box)
+    strokes = seen[0][..., 1]
+    grid = frame.geometry.working[0] / (64 * scale) / 4  # positions per pixel
+    left, top, right, bottom = (round(side * grid) for side in box)
+    assert (strokes[top:bottom, left:right] >= 0).all()
+    assert (strokes[(top + bottom) // 2, (left + right) // 2]) == 1
+    assert (strokes[max(0, top - 4) : top] < 0).any() and (strokes[:, right : right + 4] < 0).any()
+
+
 def test_a_mask_is_corrected_from_strokes_outside_alone(segmenter, frame, squares):
     start = squares.truth(0) > 0
     start[50:60, 70:80] = True  # another part, which is wrong
