@@ -136,7 +136,7 @@ def box_strokes(box: Box, width: float) -> list[Stroke]:
         >>> int(marks[4, 5]), int(marks[1, 5]), int(marks[2, 5]), int(marks[0, 5])
         (1, -1, 0, 0)
     """
-    margin = (width + 1) / 2
+    margin = 0.6 * width  # a line of five positions ends one beside the box
     left, right = min(box[0], box[2]) - margin, max(box[0], box[2]) + margin
     top, bottom = min(box[1], box[3]) - margin, max(box[1], box[3]) + margin
     middle = ((left + right) / 2, (top + bottom) / 2)
