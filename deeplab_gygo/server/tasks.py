@@ -67,7 +67,7 @@ class Tasks:
         self.parent, self.card = load_parent(settings.weights)
         self._segmenters, self._encoded = Kept(_SEGMENTERS), Kept(_ENCODED)
         self._clips, self._features = Kept(_CLIPS), Kept(1)
-        self._strokes = StrokeSegmenter(load_stroke_network())
+        self._strokes, self._has_drawn = StrokeSegmenter(load_stroke_network()), False
 
     # Answers about one frame
 
@@ -75,6 +75,9 @@ class Tasks:
         """Answers `strokes`, `propose` or `prefetch` about a frame of a clip."""
         encoded = self._encode(values["clip"], values["index"])
         if question == "prefetch":
+            if not self._has_drawn:  # the decoder is compiled before the first stroke
+                self._strokes.propose(encoded)
+                self._has_drawn = True
             return None
         if question == "propose":
             return encoded_mask(self._strokes.propose(encoded))
