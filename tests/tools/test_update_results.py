@@ -125,6 +125,8 @@ def test_only_the_text_between_the_markers_is_replaced(update_results, tmp_path,
             update_results.PUBLISHED,
             update_results.GPU,
             update_results.CORRECTIONS,
+            update_results.STROKES,
+            update_results.EFFORT,
         ),
         page(tmp_path / "docs" / "outputs.md", update_results.MATTE),
     ]
@@ -140,6 +142,14 @@ def test_only_the_text_between_the_markers_is_replaced(update_results, tmp_path,
     matte = {"clips": 2, "frames": 3, "preset": "fast"}
     matte["mean"] = {kind: [30.0 + k, 0.5] for k, kind in enumerate(kinds)}
     (update_results.RESULTS / "matte.json").write_text(json.dumps(matte))
+    clicks = {"first": {"table": {"count": 3, "J": [0.0, 0.111, 0.2, 0.222, 0.3, 0.3, 0.333]}}}
+    clicks["corrected"] = {"table": {"count": 3, "J": [0.4, 0.444, 0.5, 0.555]}}
+    strokes = {"mean": clicks, "former": {"mean": clicks}}
+    (update_results.RESULTS / "strokes.json").write_text(json.dumps(strokes))
+    effort = {"propagation": [{"person_seconds": 19.4, "J": 0.61}] * 2}
+    effort["polygons"] = {"person_seconds": 598.0, "J": 0.646}
+    effort = {"mean": effort, "command": "measure effort"}
+    (update_results.RESULTS / "annotation.json").write_text(json.dumps(effort))
     update_results.add("davis--fine-tune", _batch(tmp_path / "out"))
     monkeypatch.setattr("sys.argv", ["update_results.py", "render"])
     update_results.main()
@@ -151,6 +161,9 @@ def test_only_the_text_between_the_markers_is_replaced(update_results, tmp_path,
     assert "| XMem " in docs and "\n1. GyGO" in docs
     assert "3.17 TB/s | -" in docs and "\nOne.\n" in docs
     assert "| dog " in docs and "| 0.700 " in docs and "0.651" in docs
+    assert "| 0.111 (0.111) | 0.222 (0.222) | 0.333 (0.333) |" in docs
+    assert "| 0.400 (0.400) | 0.444 (0.444) | 0.555 (0.555) |" in docs
+    assert "| correction 1 " in docs and "| 598 " in docs and "`measure effort`" in docs
     assert "2 composed clips of 3 frames, preset fast." in outputs and "| 30.0 " in outputs
     assert "old" not in "".join(once)
     update_results.main()
