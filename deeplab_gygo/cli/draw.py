@@ -78,5 +78,5 @@ def _numbers(word: str, option: str) -> tuple[float, ...]:
         return tuple(float(part) for part in word.split(","))
     except ValueError as error:
         raise UsageError(
-            f"{option} has numbers between commas", met=word, remedy="Write, e.g., --inside 320,200"
+            f"{option} has numbers between commas", met=word, remedy="Write them as in 320,200"
         ) from error

@@ -15,7 +15,6 @@ MARK_WIDTH = 5.0
 
 _SHIFT = 4  # fractional bits of coordinates
 
-
 Point = tuple[float, float]
 """x and y in pixels of the frames; the middle of a pixel is at integers."""
 
