@@ -2,7 +2,9 @@
 
 Dense inverse search optical flow (Kroeger et al., "Fast Optical Flow using Dense Inverse Search",
 ECCV 2016) on shrunken frames: large displacements matter, not the last pixel, which the network
-finds itself.
+finds itself. A search finds motion near the one that it starts from only. Frames of handheld clips
+lie far apart, so it starts from several motions of the whole picture, and every position takes the
+flow that explains the colors around it best.
 """
 
 from __future__ import annotations
@@ -14,13 +16,21 @@ import cv2
 import numpy as np
 
 SHORT_SIDE = 168
-"""Short side of the frames whose flow is computed, pixels; smaller frames keep theirs. From
-experiments/results/propagation_choices.json: against none .049 (standard error .017) of one-shot J
-on table scenes and .100 (.037) on like objects, weights of version 0.3.0; 120 and 240 gained .02
-less on table scenes (.016), as much on like objects."""
+"""Short side of the frames whose flow is computed, pixels; smaller frames keep theirs. True masks
+are moved worse by .01 to .02 of J at 144 and 120 (experiments/results/flow_choices.json)."""
 
 MIN_FLOW_SIDE = 16
 """Pixels; OpenCV's dense inverse search reads out of bounds on smaller images."""
+
+ZOOMS, TURNS = (0.85, 1.18), (12.0, -12.0)
+"""Zooms and rotations, degrees, of the picture that the search starts from, beside no motion and
+the translation of phase correlation (experiments/results/flow_choices.json)."""
+
+WINDOW = 5
+"""Side of the square whose colors decide between flows, pixels of the shrunken frame."""
+
+OUTSIDE = (128.0, 128.0, 128.0)
+"""Color of what lies outside the previous frame, where flows are compared."""
 
 
 class OpticalFlow:
@@ -29,7 +39,8 @@ class OpticalFlow:
     Args:
         image: uint8 [H, W, 3] RGB, the first frame.
         short_side: Short side of the frames whose flow is computed, pixels; 0: the full size.
-        preset: Preset of OpenCV's dense inverse search.
+        preset: Preset of OpenCV's dense inverse search for a single search that starts from no
+            motion; None: several starts.
 
     Example:
         >>> frame = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -39,19 +50,16 @@ class OpticalFlow:
         -4.0
     """
 
-    def __init__(
-        self,
-        image: np.ndarray,
-        short_side: int = SHORT_SIDE,
-        preset: int = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
-    ):
+    def __init__(self, image: np.ndarray, short_side: int = SHORT_SIDE, preset: int | None = None):
         height, width = image.shape[:2]
         scale = min(1.0, short_side / min(height, width)) if short_side else 1.0
         self._size = tuple(max(1, round(side * scale)) for side in (height, width))
-        rows, columns = np.indices(self._size, np.float32)
+        padded = tuple(max(MIN_FLOW_SIDE, side) for side in self._size)
+        rows, columns = np.indices(padded, np.float32)
         self._grid = np.stack([columns, rows], axis=-1)
+        self._taper = cv2.createHanningWindow(padded[::-1], cv2.CV_32F)
         self._preset = preset
-        self._previous = self._gray(image)
+        self._previous = self._shrunken(image)
 
     def advance(self, image: np.ndarray) -> np.ndarray:
         """Computes where every pixel of the next frame was in the one before.
@@ -73,23 +81,71 @@ class OpticalFlow:
             images: uint8 [H, W, 3] RGB, the next frames.
             each: `map`, or that of a pool of threads.
         """
-        grays = [self._previous, *each(self._gray, images)]
-        self._previous = grays[-1]
-        return list(each(self._source, grays[:-1], grays[1:]))
+        frames = [self._previous, *each(self._shrunken, images)]
+        self._previous = frames[-1]
+        return list(each(self._source, frames[:-1], frames[1:]))
 
     def _source(self, previous: np.ndarray, current: np.ndarray) -> np.ndarray:
+        before, now = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (previous, current))
+        height, width = self._size
         # An object of its own: it keeps what it computes, and threads share none.
-        flow = cv2.DISOpticalFlow_create(self._preset).calc(current, previous, None)
-        height, width = self._size
-        return flow[:height, :width] + self._grid
+        if self._preset is not None:
+            flow = cv2.DISOpticalFlow_create(self._preset).calc(now, before, None)
+            return (flow + self._grid)[:height, :width]
+        search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        # Refined flow is smoother than the outline of an object, and moves masks worse.
+        search.setVariationalRefinementIterations(0)
+        best = least = None
+        for start in self._starts(before, now):
+            source = cv2.transform(self._grid, start)
+            # What was out of view does not move: it must not draw what is around it along.
+            warped = cv2.remap(
+                before, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
+            source = cv2.transform(self._grid + search.calc(now, warped, None), start)
+            error = _color_error(previous, current, source)
+            if best is None:
+                best, least = source, error
+            else:
+                np.copyto(best, source, where=(error < least)[..., None])
+                np.minimum(least, error, out=least)
+        return best[:height, :width]
 
-    def _gray(self, image: np.ndarray) -> np.ndarray:
+    def _starts(self, before: np.ndarray, now: np.ndarray) -> list[np.ndarray]:
+        """Returns motions of the whole picture, float64 [2, 3] from the current frame back."""
+        height, width = now.shape
+        center = ((width - 1) / 2, (height - 1) / 2)
+        shift = cv2.phaseCorrelate(
+            *(plane.astype(np.float32) for plane in (now, before)), self._taper
+        )[0]
+        shift = np.array(shift) if np.isfinite(shift).all() else np.zeros(2)
+        return [
+            np.eye(2, 3),
+            np.column_stack([np.eye(2), shift]),
+            *(cv2.getRotationMatrix2D(center, 0, zoom) for zoom in ZOOMS),
+            *(cv2.getRotationMatrix2D(center, turn, 1) for turn in TURNS),
+        ]
+
+    def _shrunken(self, image: np.ndarray) -> np.ndarray:
         height, width = self._size
-        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        if gray.shape != self._size:
-            gray = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
+        if image.shape[:2] != self._size:
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         padding = (0, max(0, MIN_FLOW_SIDE - height), 0, max(0, MIN_FLOW_SIDE - width))
-        return cv2.copyMakeBorder(gray, *padding, cv2.BORDER_REPLICATE)
+        return cv2.copyMakeBorder(image, *padding, cv2.BORDER_REPLICATE)
+
+
+def _color_error(previous: np.ndarray, current: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Returns the mean difference of colors in a window around every position, float32 [h, w]."""
+    seen = cv2.remap(
+        previous,
+        source,
+        None,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=OUTSIDE,
+    )
+    difference = cv2.absdiff(seen, current).astype(np.float32)
+    return cv2.blur(cv2.transform(difference, np.ones((1, 3))), (WINDOW, WINDOW))
 
 
 def moved(plane: np.ndarray, source: np.ndarray) -> np.ndarray:

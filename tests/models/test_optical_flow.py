@@ -61,3 +61,31 @@ def test_large_frames_are_shrunk():
     image = np.zeros((2 * SHORT_SIDE, 3 * SHORT_SIDE, 3), np.uint8)
     assert OpticalFlow(image).advance(image).shape == (SHORT_SIDE, 3 * SHORT_SIDE // 2, 2)
     assert OpticalFlow(image, 0).advance(image).shape == (*image.shape[:2], 2)
+
+
+@pytest.mark.parametrize(
+    "motion",
+    [
+        np.float32([[1, 0, 90], [0, 1, -40]]),
+        cv2.getRotationMatrix2D((160, 120), 0, 1.4),
+        cv2.getRotationMatrix2D((160, 120), 25, 1),
+    ],
+    ids=["translation", "zoom", "turn"],
+)
+def test_the_mask_follows_a_quick_camera(motion):
+    size = (240, 320)
+    before, mask = _texture(size), _disk(size, (110, 80), 40)
+    after, truth = (
+        cv2.warpAffine(plane, motion, size[::-1], borderMode=cv2.BORDER_REFLECT)
+        for plane in (before, mask)
+    )
+    found = moved(mask, OpticalFlow(before).advance(after))
+    single = OpticalFlow(before, preset=cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    assert jaccard(moved(mask, single.advance(after)) > 0.5, truth > 0.5) < 0.55
+    assert jaccard(found > 0.5, truth > 0.5) > 0.75
+
+
+def test_frames_of_one_color_do_not_move():
+    image = np.full((64, 64, 3), 128, np.uint8)
+    mask = _disk((64, 64), (32, 32), 12)
+    np.testing.assert_allclose(moved(mask, OpticalFlow(image).advance(image)), mask, atol=1e-5)
