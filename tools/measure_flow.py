@@ -53,7 +53,7 @@ def moved_mask(variant: str, before: np.ndarray, now: np.ndarray, mask: np.ndarr
     if variant == "none":
         return mask
     preset = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM if variant == "single" else None
-    with mock.patch.multiple(optical_flow, **VARIANTS.get(variant, {})):
+    with mock.patch.dict(vars(optical_flow), VARIANTS.get(variant, {})):
         flow = OpticalFlow(before, optical_flow.SHORT_SIDE, preset)
         return moved(mask.astype(np.float32), flow.advance(now)) > 0.5
 
@@ -71,7 +71,7 @@ def measure(root: Path, split: str, stride: int) -> dict[str, dict]:
             values.setdefault(name, []).append(jaccard(found, truth))
         scores = {name: {"J": float(np.mean(found))} for name, found in values.items()}
         row = {"J": float(np.mean([score["J"] for score in scores.values()]))}
-        rows[variant] = {**row, "pairs": len(seconds), "milliseconds": 1e3 * np.median(seconds)}
+        rows[variant] = {**row, "pairs": len(seconds), "milliseconds": 1e3 * float(np.median(seconds))}
         if variant == "single":
             single = scores
         elif variant != "none":
