@@ -71,7 +71,11 @@ def measure(root: Path, split: str, stride: int) -> dict[str, dict]:
             values.setdefault(name, []).append(jaccard(found, truth))
         scores = {name: {"J": float(np.mean(found))} for name, found in values.items()}
         row = {"J": float(np.mean([score["J"] for score in scores.values()]))}
-        rows[variant] = {**row, "pairs": len(seconds), "milliseconds": 1e3 * float(np.median(seconds))}
+        rows[variant] = {
+            **row,
+            "pairs": len(seconds),
+            "milliseconds": 1e3 * float(np.median(seconds)),
+        }
         if variant == "single":
             single = scores
         elif variant != "none":

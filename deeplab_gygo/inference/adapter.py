@@ -32,6 +32,10 @@ SWEEP = 10
 FINAL_RATE = 0.1
 """Fraction of the peak learning rate at the end of the cosine: the last views must not dominate."""
 
+CONDITIONING = ("guide_", "recall_")
+"""Names of the layers of the head that take guide and memory. They stay as they are: views of one
+frame teach nothing of motion or other sides (experiments/results/parent_flow_choices.json)."""
+
 Sample = tuple[dict[str, Any], np.ndarray]
 """Inputs of the fine-tuned network for one view, and labels uint8 [1, H, W, 1]."""
 
@@ -55,7 +59,8 @@ class DecoderTuner(FineTuner):
     ):
         self._parent, self._config, self._network, self._guide = parent, config, network, guide
         self._full = config.adapt == "full"
-        groups = [(config.learning_rate, _trainable(parent.head.layers))]
+        tuned = [layer for layer in parent.head.layers if not layer.name.startswith(CONDITIONING)]
+        groups = [(config.learning_rate, _trainable(tuned))]
         if self._full:
             encoder = parent.build_encoder()
             frozen = {id(layer) for layer in layers_up_to(encoder, config.FROZEN_STAGES)}

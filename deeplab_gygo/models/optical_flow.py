@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 SHORT_SIDE = 168
-"""Short side of the frames whose flow is computed, pixels; smaller frames keep theirs. True masks
-are moved worse by .01 to .02 of J at 144 and 120 (experiments/results/flow_choices.json)."""
+"""Short side of the frames whose flow is computed, pixels; smaller frames keep theirs. On 144 and
+120 true masks are moved worse, on most sets (experiments/results/flow_choices.json)."""
 
 MIN_FLOW_SIDE = 16
 """Pixels; OpenCV's dense inverse search reads out of bounds on smaller images."""
@@ -98,7 +98,6 @@ class OpticalFlow:
         best = least = None
         for start in self._starts(before, now):
             source = cv2.transform(self._grid, start)
-            # What was out of view does not move: it must not draw what is around it along.
             warped = cv2.remap(
                 before, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )
