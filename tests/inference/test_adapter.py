@@ -89,6 +89,21 @@ def test_full_adaptation_trains_the_last_stages_on_images(parent, network, monke
     assert not any("stage6" in path or "memory_key" in path for path in adapted)
 
 
+def test_what_takes_guide_and_memory_stays_as_it_is(parent, network):
+    before = {name: np.array(v) for name, v in variables_by_name(parent).items()}
+    tuner = _tuner(parent, network, steps=2)
+    _adapt(tuner, _views())
+    changed = {
+        name
+        for name, variable in variables_by_name(parent).items()
+        if (np.array(variable) != before[name]).any()
+    }
+    tuner.reset()
+    layers = {name.split("/")[-2] for name in changed}
+    assert {"aspp_point_conv", "decoder2_conv", "logit"} <= layers
+    assert not any(layer.startswith(("guide_", "recall_")) for layer in layers)
+
+
 def test_reset_restores_weights_and_optimizers_bit_by_bit(parent, network):
     tuner = _tuner(parent, network, steps=3)
     before = {n: np.array(v.numpy()) for n, v in variables_by_name(parent).items()}
