@@ -93,7 +93,7 @@ class OpticalFlow:
             flow = cv2.DISOpticalFlow_create(self._preset).calc(now, before, None)
             return (flow + self._grid)[:height, :width]
         search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        # Refined flow is smoother than the outline of an object, and moves masks worse.
+        # The refinement smooths the flow over the outlines of objects.
         search.setVariationalRefinementIterations(0)
         best = least = None
         for start in self._starts(before, now):
