@@ -2,9 +2,10 @@
 
     python tools/average_parents.py --out parent.npz runs/A/parent.npz runs/B/last.npz
 
-The mean of checkpoints of one training is often better than each of them (Wortsman et al., "Model
-soups", ICML 2022). With `--config` the averaged parent is evaluated on the validation sets of the
-experiment file, and configuration and scores are written into its card.
+A file that is named several times weighs as much. The mean of checkpoints of one training is often
+better than each of them (Wortsman et al., "Model soups", ICML 2022). With `--config` the averaged
+parent is evaluated on the validation sets of the experiment file, and configuration and scores are
+written into its card.
 """
 
 from __future__ import annotations

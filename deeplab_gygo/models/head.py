@@ -1,7 +1,8 @@
 """The head of DeepLabV3+: atrous spatial pyramid pooling, guide, memory, decoder.
 
 Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation",
-ECCV 2018; guide and memory are additions of this package. Online fine-tuning trains the head.
+ECCV 2018; guide and memory are additions of this package. Online fine-tuning trains the head but
+for the layers that take guide and memory.
 """
 
 from __future__ import annotations

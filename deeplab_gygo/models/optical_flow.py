@@ -134,7 +134,10 @@ class OpticalFlow:
 
 
 def _color_error(previous: np.ndarray, current: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """Returns the mean difference of colors in a window around every position, float32 [h, w]."""
+    """Returns the difference of colors around every position, float32 [h, w].
+
+    It is summed over the channels and averaged over the window.
+    """
     seen = cv2.remap(
         previous,
         source,
