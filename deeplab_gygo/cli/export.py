@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,10 @@ def run(options: Namespace) -> int:
 def _adapt_and_export(options: Namespace, settings: RunSettings, out: Path) -> int:
     wants_clip = options.input or options.dataset or options.mask
     clip = clip_from_options(options, settings) if wants_clip else None
+    # Exported models see whole frames, without a close-up; the parent alone as in zero-shot.
+    usual = OnlineConfig.DEFAULT_SIZE if clip is None else OnlineConfig.FINE_TUNE_SIZE
+    online = replace(settings.online, size=settings.online.size or usual)
+    settings = replace(settings, online=online)
     if clip is not None:
         _check_adaptable(clip, settings)
     runner = start_runner(settings, options.debug)
@@ -76,15 +81,12 @@ def _adapt_and_export(options: Namespace, settings: RunSettings, out: Path) -> i
     card: dict[str, Any] = dict(runner.card)
     if clip is not None:
         card["adaptation"] = runner.adapt(clip)
-    # The parent alone works at the size of zero-shot.
-    online = settings.online
-    size = online.short_side if clip is not None else online.size or OnlineConfig.DEFAULT_SIZE
     report = export_model(
         runner.parent,
         out,
         kind=options.format,
-        size=size,
-        threshold=settings.online.threshold,
+        size=online.size,
+        threshold=online.threshold,
         card=card,
         sequence_name=clip.sequence.name if clip is not None else None,
         memory=runner.memory if clip is not None else None,

@@ -43,8 +43,9 @@ class OnlineConfig:
         seconds: Time limit of fine-tuning, augmentation and encoding of views included; it ends at
             whichever comes first. 0: no limit. On the command line, `--seconds` without `--steps`
             lifts the limit of steps.
-        size: Short side of the frames as the network sees them, pixels; smaller frames keep their
-            size. 0: 416 for `fine-tune`, 360 for the other modes.
+        size: Short side of the frames, and of the close-ups of the objects in them, as the network
+            sees them, pixels; smaller frames keep their size. 0: 320, in `zero-shot`, which has no
+            close-ups, 360.
         num_views: Number of augmented views of the annotated frame, used for fine-tuning and to
             fit the target model.
         learning_rate: Peak learning rate of ASPP and decoder (Adam, cosine decay).
@@ -67,7 +68,7 @@ class OnlineConfig:
 
     Example:
         >>> OnlineConfig(mode="one-shot").short_side
-        360
+        320
     """
 
     mode: Mode = "fine-tune"
@@ -85,8 +86,10 @@ class OnlineConfig:
     zero_shot_anchor_frames: int = 5
     threshold: float = 0.5
 
-    # Sizes: experiments/results/online_choices.json (480 and 400 against 360 without fine-tuning;
-    # 480 against 400 with it, too slow for what it gained).
+    # Of frames and close-ups: experiments/results/close_up_choices.json.
+    CLOSE_UP_SIZE: ClassVar[int] = 320
+    # Of frames alone: experiments/results/online_choices.json (480 and 400 against 360 without
+    # fine-tuning; 480 against 400 with it, too slow for what it gained).
     FINE_TUNE_SIZE: ClassVar[int] = 416
     DEFAULT_SIZE: ClassVar[int] = 360
     # Lucid Data Dreaming (Khoreva et al., 2017) on half of the views: object on another position.
@@ -184,7 +187,7 @@ class OnlineConfig:
     @property
     def short_side(self) -> int:
         """Short side of the frames as the network sees them, pixels."""
-        return self.size or (self.FINE_TUNE_SIZE if self.mode == "fine-tune" else self.DEFAULT_SIZE)
+        return self.size or (self.DEFAULT_SIZE if self.mode == "zero-shot" else self.CLOSE_UP_SIZE)
 
     @property
     def flips(self) -> bool:

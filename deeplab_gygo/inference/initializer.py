@@ -9,6 +9,7 @@ import numpy as np
 
 from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.adapter import DecoderTuner
+from deeplab_gygo.inference.close_up import CloseUp
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.network import Features, ForwardPass
 from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
@@ -59,6 +60,7 @@ class ObjectInitializer:
         seen: list[Annotated],
         label: int,
         propagation: Propagation,
+        close_up: CloseUp | None,
         progress: ProgressCallback | None,
         weights: list[Any] | None = None,
     ) -> tuple[ObjectState, Adaptation, list[str]]:
@@ -68,6 +70,7 @@ class ObjectInitializer:
             seen: Images uint8 [H, W, 3] RGB and masks uint8 [H, W], 1 inside the object.
             label: Its id.
             propagation: That of the sequence.
+            close_up: That of the sequence; None for none.
             progress: Called after every fine-tuning step.
             weights: Of a fine-tuning on other masks of it, to go on from; None: the parent's.
 
@@ -77,7 +80,7 @@ class ObjectInitializer:
         count = min(len(seen), self._config.num_views)
         chosen = [seen[round(i)] for i in np.linspace(0, len(seen) - 1, count)]
         seen = [(image, (mask == 1).astype(np.uint8)) for image, mask in chosen]
-        self._propagation = propagation
+        self._propagation, self._close_up = propagation, close_up
         tracked = ObjectState(label, seen[0][1].astype(np.float32))
         adaptation, warnings = Adaptation(), []
         if self._tuner is not None:
@@ -86,6 +89,8 @@ class ObjectInitializer:
             adaptation = self._fit_target_model(seen, tracked)
         if self._parent.config.memory:
             tracked.memory = self._memory(seen)
+            if close_up is not None:
+                tracked.close_memory = close_up.memory(seen)
         return tracked, adaptation, warnings
 
     def _memory(self, seen: list[Annotated]) -> MemoryBank:
@@ -104,14 +109,19 @@ class ObjectInitializer:
         return known[1]
 
     def _views(self, seen: list[Annotated], rng: np.random.Generator) -> list[View]:
-        """Returns augmented views, of every annotated frame about as many."""
-        counts = [len(part) for part in np.array_split(range(self._config.num_views), len(seen))]
+        """Returns augmented views, of every annotated frame and its close-up about as many."""
+        shown = [(*annotated, self._propagation.geometry) for annotated in seen]
+        if self._close_up is not None:
+            shown += [(*part, self._close_up.geometry) for part in self._close_up.seen(seen)]
+        counts = [len(part) for part in np.array_split(range(self._config.num_views), len(shown))]
         views: list[View] = []
-        for (image, mask), count in zip(seen, counts, strict=True):
+        for (image, mask, geometry), count in zip(shown, counts, strict=True):
+            if not count:
+                continue
             views += augmented_views(
                 image,
                 mask,
-                self._propagation.geometry,
+                geometry,
                 rng,
                 count=count,
                 lucid_fraction=self._config.LUCID_FRACTION,

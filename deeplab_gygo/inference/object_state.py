@@ -71,12 +71,14 @@ class ObjectState(TrackedObject):
         target_model: Linear target model; None without one, or where the object is too small.
         usual_area: Running area of its mask, pixels.
         age: Frames since the annotated one.
+        close_memory: Memory bank of the close-ups, of annotated frames alone; None without any.
     """
 
     memory: MemoryBank | None = None
     target_model: TargetModel | None = None
     usual_area: float = 0.0
     age: int = 0
+    close_memory: MemoryBank | None = None
 
     def initial_arrays(self) -> State:
         """Returns what the annotated frames gave: weights, target model, memories."""
@@ -85,6 +87,8 @@ class ObjectState(TrackedObject):
             arrays["target"] = self.target_model.values
         if self.memory is not None:
             arrays |= _memory_arrays("annotated", self.memory.annotated)
+        if self.close_memory is not None:
+            arrays |= _memory_arrays("close", self.close_memory.annotated)
         return arrays
 
     def set_initial_arrays(self, arrays: Mapping[str, np.ndarray], capacity: int) -> None:
@@ -93,8 +97,9 @@ class ObjectState(TrackedObject):
         if "target" in arrays:
             values = arrays["target"][0]
             self.target_model = TargetModel(values[:-1], float(values[-1]))
-        annotated = _memories("annotated", arrays)
+        annotated, close = (_memories(name, arrays) for name in ("annotated", "close"))
         self.memory = MemoryBank(annotated, capacity) if annotated else None
+        self.close_memory = MemoryBank(close, capacity) if close else None
 
     def arrays(self) -> State:
         """Returns what the newest frame left."""

@@ -15,6 +15,7 @@ import numpy as np
 from deeplab_gygo import backend
 from deeplab_gygo.errors import UsageError
 from deeplab_gygo.inference.adapter import DecoderTuner
+from deeplab_gygo.inference.close_up import CloseUp
 from deeplab_gygo.inference.components import keep_near
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.feature_cache import FeatureCache
@@ -50,10 +51,12 @@ class _Encoded(NamedTuple):
     """A window of frames.
 
     Attributes:
+        images: The frames, uint8 [H, W, 3].
         views: Features per view; where every object has an encoder of its own, their images.
         sources: Of every frame, where its pixels were in the frame before; empty if not needed.
     """
 
+    images: list[np.ndarray]
     views: list[Any]
     sources: list[np.ndarray]
 
@@ -74,7 +77,7 @@ class DeepLabSegmenter(SegmenterBase):
             the parent's own.
 
     Attributes:
-        enlarges: Whether small objects are enlarged (`inference.zoom`).
+        enlarges: Whether small objects are enlarged (`inference.zoom`), and others in a close-up.
         features: Keeps the features of frames, where an encoder that does not change runs on the
             processor; None: they are computed each time.
 
@@ -121,6 +124,7 @@ class DeepLabSegmenter(SegmenterBase):
         self.enlarges = True
         self.features: FeatureCache | None = None
         self._window: Window | None = None
+        self._close_up: CloseUp | None = None
         self._flow: OpticalFlow | None = None
 
     @property
@@ -137,7 +141,7 @@ class DeepLabSegmenter(SegmenterBase):
     def release(self) -> None:
         """Ends the sequence and restores the parent's weights."""
         self._size, self._known, self._objects, self._active = None, [], [], None
-        self._window, self._flow, self._former = None, None, {}
+        self._window, self._close_up, self._flow, self._former = None, None, None, {}
         self._initializer.release()
         if self._tuner is not None:
             self._tuner.reset()
@@ -150,7 +154,8 @@ class DeepLabSegmenter(SegmenterBase):
         self._initializer.release()
         # Side by side with each other, with decoding, and with the augmentation of views.
         if backend.name() == "jax":
-            backend.in_background(partial(self._prepare, self._geometry, self._propagation))
+            parts = self._geometry, self._propagation, self._close_up
+            backend.in_background(partial(self._prepare, *parts))
 
     def prepare(self, frame: tuple[int, int]) -> None:
         """Compiles all programs for frames of a size, those for small objects too, and waits (JAX).
@@ -161,11 +166,11 @@ class DeepLabSegmenter(SegmenterBase):
         if backend.name() != "jax":
             return
         self._work_at(Geometry.fit(frame, self.config.short_side, self._parent.stride))
-        self._prepare(self._geometry, self._propagation, small=self._needs_mask)
+        self._prepare(self._geometry, self._propagation, self._close_up)
         backend.wait_for_background()
 
     def _prepare(
-        self, geometry: Geometry, propagation: Propagation, *, small: bool = False
+        self, geometry: Geometry, propagation: Propagation, close_up: CloseUp | None
     ) -> None:
         """Begins to compile all programs that a clip of this size needs."""
         config, network = self.config, self._network
@@ -183,18 +188,18 @@ class DeepLabSegmenter(SegmenterBase):
             first = network.prepare_memory(features[0], geometry.guide(None))
             capacity = config.zero_shot_anchor_frames if two_passes else config.memory_frames
             tracked.memory = MemoryBank([first] * self._annotated_count, capacity)
-        propagations = [propagation]
-        if small:  # An enlarged part has the working size.
-            view = geometry.working
-            enlarged = Geometry.fit(view, min(view), self._parent.stride)
-            propagations.append(Propagation(network, config, enlarged, self._guide))
-        for each in propagations:
-            each.prepare(features[: len(each.views)], tracked, unguided=bool(two_passes))
+        views = features[: len(propagation.views)]
+        propagation.prepare(views, tracked, unguided=bool(two_passes))
+        if close_up is not None:  # Small objects are seen at this size too.
+            close_up.prepare(features, tracked)
 
     def _work_at(self, geometry: Geometry) -> None:
         self._geometry = geometry
         scale = 0.0 if self._needs_mask else self.config.zero_shot_tta_scale
         self._propagation = Propagation(self._network, self.config, geometry, self._guide, scale)
+        self._close_up = None
+        if self._needs_mask and self.enlarges:
+            self._close_up = CloseUp(self._network, self.config, geometry, self._guide)
 
     def begin_all(
         self,
@@ -223,15 +228,18 @@ class DeepLabSegmenter(SegmenterBase):
     def _seen_as(self, annotated: list[Annotated]) -> list[Annotated]:
         whole = Window(self._geometry.frame, self._geometry.working)
         windows = [whole.around(_inside(mask)) for _, mask in annotated]
-        if not self.enlarges or all(window.zoom == 1 for window in windows):
-            return annotated
-        # The objects see a clip that is filmed by a camera close to them.
-        self._window, self.batch_size = windows[0], 1
-        self._work_at(Geometry.fit(whole.view, min(whole.view), self._parent.stride))
-        return [
-            (window.crop(image), window.crop_labels(mask))
-            for window, (image, mask) in zip(windows, annotated, strict=True)
-        ]
+        if self.enlarges and any(window.zoom > 1 for window in windows):
+            # The objects see a clip that is filmed by a camera close to them.
+            self._window, self.batch_size = windows[0], 1
+            self._work_at(Geometry.fit(whole.view, min(whole.view), self._parent.stride))
+            annotated = [
+                (window.crop(image), window.crop_labels(mask))
+                for window, (image, mask) in zip(windows, annotated, strict=True)
+            ]
+        if self._close_up is not None:
+            for image, mask in annotated:
+                self._close_up.annotate(image, _inside(mask))
+        return annotated
 
     def _move_to(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._window is not None:
@@ -293,7 +301,7 @@ class DeepLabSegmenter(SegmenterBase):
         former = ObjectState(label, np.zeros(image.shape[:2], np.float32))
         former.set_weights(of_object(label, self._former))
         tracked, adaptation, warnings = self._initializer.initialize(
-            seen, label, self._propagation, progress, former.weights
+            seen, label, self._propagation, self._close_up, progress, former.weights
         )
         self._active = tracked
         self.warnings += warnings
@@ -355,13 +363,13 @@ class DeepLabSegmenter(SegmenterBase):
             inputs = self._propagation.inputs(images, each)
             sources = [] if self._flow is None else self._flow.advance_all(images, each)
         if self._full and len(self._objects) > 1:
-            return _Encoded(inputs, sources)  # Every object has an encoder of its own.
+            return _Encoded(images, inputs, sources)  # Every object has an encoder of its own.
         if len(self._objects) == 1:
             self._activate(self._objects[0])
         encode = self._network.encode
         if self.features is not None and not self._network.fused and not self._full:
             encode = partial(self.features.encode, encode=encode)
-        return _Encoded([encode(batch) for batch in inputs], sources)
+        return _Encoded(images, [encode(batch) for batch in inputs], sources)
 
     def _predict_object(
         self, features: _Encoded, position: int, tracked: ObjectState
@@ -378,6 +386,14 @@ class DeepLabSegmenter(SegmenterBase):
         if lost or not self._needs_mask:
             return probability
         return keep_near(probability, tracked.probability > self.threshold, self.threshold)
+
+    def _refined(
+        self, features: _Encoded, position: int, planes: list[np.ndarray]
+    ) -> list[np.ndarray]:
+        if self._close_up is None:
+            return planes
+        image = features.images[position]
+        return self._close_up.refine(image, planes, self._objects, self._activate)
 
     def _finish_frame(self, position: int) -> None:
         if self._needs_mask:

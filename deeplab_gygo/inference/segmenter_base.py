@@ -128,6 +128,10 @@ class SegmenterBase(ABC):
             float32 [H, W] in 0..1 at the size of the frames.
         """
 
+    def _refined(self, features: Any, position: int, planes: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns the probabilities of a frame's objects after all were predicted."""
+        return planes
+
     def _finish_frame(self, position: int) -> None:
         """Updates the state of the objects after they competed on a frame of the batch."""
         return
@@ -394,14 +398,15 @@ class SegmenterBase(ABC):
         encoding = (time.monotonic() - started) / len(frames)
         for position, frame in enumerate(frames[skip:], skip):
             started = time.monotonic()
-            planes = []
-            for tracked in self._objects:
-                planes.append(self._predict_object(features, position, tracked))
-                tracked.confidence = expected_jaccard(planes[-1], self.threshold)
+            objects = self._objects
+            planes = [self._predict_object(features, position, tracked) for tracked in objects]
+            planes = self._refined(features, position, planes)
+            for tracked, plane in zip(objects, planes, strict=True):
+                tracked.confidence = expected_jaccard(plane, self.threshold)
             probability, mask = self._merge(planes)
             self._finish_frame(position)
             seconds = encoding + time.monotonic() - started
-            confidence = min(tracked.confidence for tracked in self._objects)
+            confidence = min(tracked.confidence for tracked in objects)
             yield Prediction(frame.index, frame.name, probability, mask, seconds, confidence)
 
     def _checked_image(self, frame: Frame) -> np.ndarray:

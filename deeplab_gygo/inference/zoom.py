@@ -1,7 +1,9 @@
-"""Small objects, enlarged: the network sees a window that follows them instead of the whole frame.
+"""Windows of the frame, enlarged to the working size: around small objects, and for close-ups.
 
-An object of a few pixels is gone after the encoder's stride of 16. The window has the aspect of the
-frame and is resized to the working size, so that nothing is compiled again.
+An object of a few pixels is gone after the encoder's stride of 16: the network sees a window that
+follows it instead of the whole frame. Other objects are seen in the whole frame first, then in a
+close-up (`inference.close_up`). A window has the aspect of the frame and is resized to the working
+size, so that nothing is compiled again.
 """
 
 from __future__ import annotations
@@ -27,6 +29,16 @@ MAX_ZOOM = 8.0
 
 MIN_ZOOM = 1.25
 """Least enlargement for which there is a window; not measured."""
+
+CLOSE_MARGIN = 1.3
+"""Sides of the window of a close-up relative to those of the objects in it: 1.3 against 1.6, J .003 to
+.006 higher on three kinds of clips (experiments/results/close_up_choices.json)."""
+
+CLOSE_SCALE = 1.5
+"""Largest enlargement of a close-up, view pixels per pixel of the frame."""
+
+MIN_CLOSE_ZOOM = 1.1
+"""Least enlargement for which there is a close-up; not measured."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +72,28 @@ class Window:
         Args:
             mask: bool or uint8 [H, W] at the size of the frames, nonzero inside the objects.
         """
-        (height, width), view = self.frame, self.view
-        whole = Window(self.frame, view)
+        whole = Window(self.frame, self.view)
         area = np.count_nonzero(mask)
-        if not area or area * (view[0] / height) ** 2 >= SMALL**2:
+        if not area or area * (self.view[0] / self.frame[0]) ** 2 >= SMALL**2:
             return whole
+        window = self._with(mask, MARGIN, MAX_ZOOM)
+        return whole if window.zoom < MIN_ZOOM else window
+
+    def close_to(self, mask: np.ndarray) -> Window:
+        """Chooses the window of a close-up: the whole frame where there is little to enlarge.
+
+        Args:
+            mask: bool or uint8 [H, W] at the size of the frames, nonzero inside the objects.
+        """
+        limit = max(1.0, CLOSE_SCALE * self.frame[0] / self.view[0])
+        window = self._with(mask, CLOSE_MARGIN, limit) if mask.any() else self
+        return window if window.zoom >= MIN_CLOSE_ZOOM else Window(self.frame, self.view)
+
+    def _with(self, mask: np.ndarray, margin: float, max_zoom: float) -> Window:
+        """Returns the window with sides `margin` times those of the box of a mask."""
+        (height, width), view = self.frame, self.view
         x, y, across, down = cv2.boundingRect((mask != 0).astype(np.uint8))
-        zoom = min(MAX_ZOOM, 1 / (MARGIN * max(across / width, down / height)))
-        if zoom < MIN_ZOOM:
-            return whole
+        zoom = max(1.0, min(max_zoom, 1 / (margin * max(across / width, down / height))))
         left = min(max(x + across / 2 - width / zoom / 2, 0), width - width / zoom)
         top = min(max(y + down / 2 - height / zoom / 2, 0), height - height / zoom)
         return Window(self.frame, view, left, top, zoom)

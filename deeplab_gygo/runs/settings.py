@@ -62,7 +62,7 @@ class RunSettings:
 
     Example:
         >>> RunSettings(OnlineConfig(mode="one-shot"), outputs=("masks",)).online.short_side
-        360
+        320
     """
 
     online: Any = field(default_factory=OnlineConfig)

@@ -75,8 +75,8 @@ def test_a_removed_key_names_what_to_write_and_a_renamed_one_is_read():
 
 
 def test_sizes_and_views_follow_the_mode():
-    sides = {mode: OnlineConfig(mode=mode).short_side for mode in ("fine-tune", "one-shot")}
-    assert sides == {"fine-tune": 416, "one-shot": 360}
+    modes = ("fine-tune", "one-shot", "zero-shot")
+    assert [OnlineConfig(mode=mode).short_side for mode in modes] == [320, 320, 360]
     assert OnlineConfig(size=300).short_side == 300
     zero_shot, one_shot = OnlineConfig(mode="zero-shot"), OnlineConfig(mode="one-shot")
     assert zero_shot.flips and not one_shot.flips and zero_shot.zero_shot_tta_scale == 0.7

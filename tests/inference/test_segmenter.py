@@ -162,16 +162,18 @@ def test_a_low_or_lower_jaccard_on_the_first_frame_is_warned_about(parent, clip,
 
 
 def test_every_object_is_segmented_with_its_own_weights(parent, clip):
-    """Two objects at once are the merged results of each alone."""
+    """Two objects at once are the merged results of each alone, but for their common close-up."""
     both = _truth(0) * 3 + _truth(0, 58) * 7
     frames = list(_sequence(clip, both))
     segmenter = DeepLabSegmenter(parent, _config(memory_frames=0))
+    segmenter.enlarges = False
     segmenter.begin(frames[0], both)
     merged = segmenter.step(frames[1]).probability
     segmenter.release()
     planes = []
     for label, left in ((3, 20), (7, 58)):
         alone = DeepLabSegmenter(parent, _config(memory_frames=0))
+        alone.enlarges = False
         alone.begin(frames[0], _truth(0, left) * label)
         planes.append(alone.step(frames[1]).probability)
         alone.release()
@@ -180,6 +182,7 @@ def test_every_object_is_segmented_with_its_own_weights(parent, clip):
 
 def test_components_away_from_the_object_are_removed_unless_it_is_lost(parent, clip, monkeypatch):
     segmenter = DeepLabSegmenter(parent, _config(mode="one-shot"))
+    segmenter.enlarges = False
     frames = list(_sequence(clip, _truth(0)))
     segmenter.begin(frames[0], _truth(0))
     near = _truth(0).astype(np.float32)
@@ -199,6 +202,7 @@ def test_the_previous_mask_is_moved_with_the_object(parent, guide, monkeypatch):
         Frame(i, f"{i:05d}", decode=lambda i=i: np.roll(image, 5 * i, axis=1)) for i in range(4)
     ]
     segmenter = DeepLabSegmenter(parent, _config(mode="one-shot", guide=guide))
+    segmenter.enlarges = False
     segmenter.begin(frames[0], _truth(0))
     seen = []
 

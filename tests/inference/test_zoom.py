@@ -88,6 +88,7 @@ def test_a_small_object_is_seen_enlarged_and_followed(segmenter, monkeypatch):
     """The network gets the window; results have the size of the frame."""
     frames = list(_frames(6, 12))
     segmenter.begin(frames[0], _place(0))
+    segmenter._close_up = None
     shares = []
 
     def found(features, tracked, position):
@@ -111,6 +112,7 @@ def test_a_small_object_is_seen_enlarged_and_followed(segmenter, monkeypatch):
 def test_a_lost_object_is_looked_for_in_the_whole_frame(segmenter, monkeypatch):
     frames = list(_frames(4))
     segmenter.begin(frames[0], _place(0))
+    segmenter._close_up = None
     near = segmenter._window
     nothing = np.zeros(near.view, np.float32)
     monkeypatch.setattr(segmenter._propagation, "probability", lambda *_, **__: nothing)

@@ -147,7 +147,8 @@ class FineTuningConfig:
         """Returns the short side of the frames as the network sees them, pixels."""
         if self.size or trunk == "vgg16":
             return self.size or self.ORIGINAL_SIZE
-        return OnlineConfig(mode=self.mode).short_side
+        tunes = self.mode == "fine-tune"
+        return OnlineConfig.FINE_TUNE_SIZE if tunes else OnlineConfig.DEFAULT_SIZE
 
 
 def check_scales(config: Any) -> None:
