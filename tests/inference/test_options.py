@@ -88,7 +88,7 @@ def test_presets_are_what_was_measured():
         steps=40, zero_shot_anchor_frames=0, zero_shot_tta_scale=0.0, tta_flip=False
     )
     assert preset(DEFAULT_PRESET) == OnlineConfig() and OnlineConfig().steps == 80
-    assert preset("best") == OnlineConfig(size=480, tta_flip=True)
+    assert preset("best") == OnlineConfig(tta_flip=True)
     assert preset("best", mode="zero-shot") == OnlineConfig(mode="zero-shot", tta_flip=True)
 
 
