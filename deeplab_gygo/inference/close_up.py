@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from deeplab_gygo.inference.components import keep_supported
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.inference.network import Features, ForwardPass
@@ -108,5 +109,6 @@ class CloseUp:
                 memory=tracked.close_memory,
                 target_model=tracked.target_model,
             )
-            refined.append(window.paste(self._propagation.probability(features, seen)))
+            closer = window.paste(self._propagation.probability(features, seen))
+            refined.append(keep_supported(closer, plane, self._config.threshold))
         return refined

@@ -12,6 +12,10 @@ root of the area of that mask."""
 MAIN_REACH = 0.5
 """Likewise, from the largest component: a highlight or an occluder may divide an object."""
 
+SUPPORT = 0.5
+"""Fraction of a component of a close-up that was found in the whole frame: a close-up is for contours,
+and must not add parts, such as reflections (experiments/results/close_up_choices.json)."""
+
 MIN_KEPT_AREA = 0.2
 """Fraction of the predicted area below which nothing is removed: the object has moved."""
 
@@ -46,6 +50,31 @@ def keep_near(
     if np.count_nonzero(predicted[~removed]) < MIN_KEPT_AREA * np.count_nonzero(predicted):
         return probability
     return np.where(removed, np.float32(0), probability)
+
+
+def keep_supported(
+    probability: np.ndarray, found: np.ndarray, threshold: float, share: float = SUPPORT
+) -> np.ndarray:
+    """Takes components that are mostly new back to what was found before.
+
+    Args:
+        probability: float32 [H, W] in 0..1.
+        found: The same, as it was found before.
+        threshold: Probability above which a pixel is object.
+        share: Least fraction of a component that was object before.
+
+    Returns:
+        float32 [H, W]: `found` inside the components that are mostly new, else `probability`.
+    """
+    predicted = (probability > threshold).astype(np.uint8)
+    count, labels = cv2.connectedComponents(predicted, connectivity=8)
+    if count <= 2:  # All of a single component is kept.
+        return probability
+    areas = np.bincount(labels.ravel(), minlength=count)
+    before = np.bincount(labels[found > threshold], minlength=count)
+    is_new = before < share * areas
+    is_new[0] = False
+    return np.where(is_new[labels], found, probability)
 
 
 def main_component(probability: np.ndarray, threshold: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deeplab_gygo.inference.components import keep_near, main_component
+from deeplab_gygo.inference.components import keep_near, keep_supported, main_component
 
 
 def _square(top: int, left: int, side: int) -> np.ndarray:
@@ -36,3 +36,21 @@ def test_nothing_is_removed_where_the_object_has_moved_away_or_was_not_there():
     previous, moved = _square(5, 5, 10) > 0, _square(60, 60, 30)
     np.testing.assert_array_equal(keep_near(moved, previous, 0.5), moved)
     np.testing.assert_array_equal(keep_near(moved, np.zeros_like(previous), 0.5), moved)
+
+
+def test_components_that_are_mostly_new_are_taken_back():
+    """The contour of what was found may change; a reflection below it may not grow."""
+    found = np.full((60, 60), 0.1, np.float32)
+    found[5:25, 10:30] = 0.9
+    found[40:44, 10:20] = 0.8  # a fragment of the reflection
+    found[30:34, 40:50] = 0.7
+    closer = np.full((60, 60), 0.05, np.float32)
+    closer[4:26, 9:33] = 0.95
+    closer[36:55, 10:30] = 0.95
+    closer[30:35, 40:50] = 0.95  # mostly known
+    kept = keep_supported(closer, found, 0.5)
+    expected = closer.copy()
+    expected[36:55, 10:30] = found[36:55, 10:30]
+    np.testing.assert_array_equal(kept, expected)
+    alone = np.where(np.indices((60, 60))[0] > 30, 0.95, 0.05).astype(np.float32)
+    assert keep_supported(alone, found, 0.5) is alone
