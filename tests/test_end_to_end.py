@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).parent / "golden" / "end_to_end.json"
 MODES = {
     "zero-shot": {"preset": "fast", "mode": "zero-shot"},
     "one-shot": {"mode": "one-shot"},
-    "fine-tune": {"preset": "fast", "mode": "fine-tune", "size": 240},
+    "fine-tune": {"preset": "fast", "mode": "fine-tune"},
 }
 STEP = 3  # Every third frame of the demo clip: its motion is slow.
 

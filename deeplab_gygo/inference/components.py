@@ -13,8 +13,8 @@ MAIN_REACH = 0.5
 """Likewise, from the largest component: a highlight or an occluder may divide an object."""
 
 SUPPORT = 0.5
-"""Fraction of a component of a close-up that was found in the whole frame: a close-up is for contours,
-and must not add parts, such as reflections (experiments/results/close_up_choices.json)."""
+"""Fraction of a component of a close-up that was found in the whole frame: close-ups draw contours
+and must not add parts, as reflections are (experiments/results/close_up_choices.json)."""
 
 MIN_KEPT_AREA = 0.2
 """Fraction of the predicted area below which nothing is removed: the object has moved."""
