@@ -194,10 +194,8 @@ def make_settings(
         WeightsError: The weights are unusable.
 
     Example:
-        >>> make_settings(preset_name="best", mode="one-shot").online.size
-        0
-        >>> make_settings(preset_name="best").online.size
-        480
+        >>> make_settings(preset_name="fast").online.steps
+        40
     """
     weights = weights if weights is None or is_url(weights) else expanded(weights)
     given = {**(online or {}), **({"mode": mode} if mode else {})}
