@@ -14,7 +14,7 @@ from deeplab_gygo.inference.components import keep_supported
 from deeplab_gygo.inference.config import OnlineConfig
 from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.inference.network import Features, ForwardPass
-from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
+from deeplab_gygo.inference.object_state import ObjectState
 from deeplab_gygo.inference.propagation import Propagation
 from deeplab_gygo.inference.tracked_object import Annotated
 from deeplab_gygo.inference.zoom import Window
@@ -59,21 +59,15 @@ class CloseUp:
 
         Args:
             annotated: Images that were given to `annotate`, and masks uint8 [H, W], 0 or 1.
+
+        Returns:
+            Images uint8 [H', W', 3] RGB and masks uint8 [H', W'] at the working size.
         """
         windows = []
         for image, mask in annotated:
             window = next(window for known, window in self._annotated if known is image)
             windows.append((window.crop(image), window.crop_labels(mask)))
         return windows
-
-    def memory(self, annotated: list[Annotated]) -> MemoryBank:
-        """Returns the memory of the windows of annotated frames; arguments as `seen`."""
-        memories = []
-        for image, mask in self.seen(annotated):
-            features = self._network.encode(self.geometry.image(image)[None])
-            coded = self.geometry.guide(mask.astype(np.float32))
-            memories.append(self._network.remember(features, coded))
-        return MemoryBank(memories, self._config.memory_frames)
 
     def refine(
         self,

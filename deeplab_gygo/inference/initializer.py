@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from deeplab_gygo.evaluation.measures import jaccard
 from deeplab_gygo.inference.adapter import DecoderTuner
 from deeplab_gygo.inference.close_up import CloseUp
 from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.geometry import Geometry
 from deeplab_gygo.inference.network import Features, ForwardPass
 from deeplab_gygo.inference.object_state import MemoryBank, ObjectState
 from deeplab_gygo.inference.prediction import Adaptation, ProgressCallback
@@ -88,17 +90,25 @@ class ObjectInitializer:
         elif self._guide == "target":
             adaptation = self._fit_target_model(seen, tracked)
         if self._parent.config.memory:
-            tracked.memory = self._memory(seen)
+            tracked.memory = self._memory(seen, propagation.geometry, self._features)
             if close_up is not None:
-                tracked.close_memory = close_up.memory(seen)
+                tracked.close_memory = self._memory(
+                    close_up.seen(seen), close_up.geometry, self._close_features
+                )
         return tracked, adaptation, warnings
 
-    def _memory(self, seen: list[Annotated]) -> MemoryBank:
-        memories = []
-        for image, mask in seen:
-            coded = self._propagation.geometry.guide(mask.astype(np.float32))
-            memories.append(self._network.remember(self._features(image), coded))
+    def _memory(
+        self, seen: list[Annotated], geometry: Geometry, encode: Callable[[np.ndarray], Features]
+    ) -> MemoryBank:
+        memories = [
+            self._network.remember(encode(image), geometry.guide(mask.astype(np.float32)))
+            for image, mask in seen
+        ]
         return MemoryBank(memories, self._config.memory_frames)
+
+    def _close_features(self, image: np.ndarray) -> Features:
+        """Returns features of a window that begins with a close-up."""
+        return self._network.encode(self._close_up.geometry.image(image)[None])
 
     def _features(self, image: np.ndarray) -> Features:
         """Returns features of a window that begins with an annotated frame."""

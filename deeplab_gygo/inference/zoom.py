@@ -31,11 +31,12 @@ MIN_ZOOM = 1.25
 """Least enlargement for which there is a window; not measured."""
 
 CLOSE_MARGIN = 1.3
-"""Sides of the window of a close-up relative to those of the objects in it. With 1.3 J is 0 to .007
-higher than with 1.6, by the kind of clip (experiments/results/close_up_choices.json)."""
+"""Sides of the window of a close-up relative to those of the objects in it. One-shot J is 0 to .007
+higher with 1.3 than with 1.6, by the kind of clip (experiments/results/close_up_choices.json)."""
 
 CLOSE_SCALE = 1.5
-"""Largest enlargement of a close-up, view pixels per pixel of the frame."""
+"""Largest enlargement of a close-up, view pixels per pixel of the frame; not compared with others
+at the same margin."""
 
 MIN_CLOSE_ZOOM = 1.1
 """Least enlargement for which there is a close-up; not measured."""
