@@ -4,8 +4,8 @@
     python tools/make_standins.py like --out OUT --count 14 --data DATA
 
 `table` renders several similar products on one table; `like` composes like objects that occlude one
-another; `weak` composes objects that are in part hard to tell from the background, `small` objects
-of 9 to 22 pixels. The split has the name of the kind. Settings are chosen on seeds that nothing was
+another; `passing` an object that another one passes; `weak` objects that are in part hard to tell
+from the background, `small` objects of 9 to 22 pixels. The split has the name of the kind. Settings are chosen on seeds that nothing was
 trained on; table scenes of another seed are material for training too
 (experiments/parent_gpu.yaml).
 """
@@ -18,11 +18,12 @@ from pathlib import Path
 import cv2
 from standins.dataset import write_dataset
 from standins.like import like_clip
+from standins.passing import passing_clip
 from standins.sources import composed_clips
 from standins.table import table_clips
 from standins.weak import small_clip, weak_clip
 
-KINDS = ("table", "like", "weak", "small")
+KINDS = ("table", "like", "passing", "weak", "small")
 _MIN_FRAMES = 9  # Fewer leave no room for a target that leaves and returns.
 
 
@@ -44,7 +45,12 @@ def main() -> None:
     if options.kind == "table":
         clips = table_clips(options.count, options.frames, options.seed)
     else:
-        make = {"like": like_clip, "weak": weak_clip, "small": small_clip}[options.kind]
+        make = {
+            "like": like_clip,
+            "passing": passing_clip,
+            "weak": weak_clip,
+            "small": small_clip,
+        }[options.kind]
         clips = composed_clips(make, options.data, options.count, options.frames, options.seed)
     write_dataset(options.out, options.kind, clips)
 

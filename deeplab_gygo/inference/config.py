@@ -101,9 +101,9 @@ class OnlineConfig:
     DICE_WEIGHT: ClassVar[float] = 1.0
     GUIDE_DROPOUT: ClassVar[float] = 0.5
     MEMORY_DROPOUT: ClassVar[float] = 0.4
-    # Share of the fine-tuned weights in their mean with the parent's (against 1 in
-    # experiments/results/parent_scenes_choices.json).
-    TUNED_SHARE: ClassVar[float] = 0.5
+    # Share of the fine-tuned weights in their mean with the parent's: against .5 in
+    # experiments/results/parent_passing_choices.json, against 1 in parent_scenes_choices.json.
+    TUNED_SHARE: ClassVar[float] = 0.3
     # Steps of a correction, from the weights that the fine-tuning before it gave. 25 gain .006 of J
     # (standard error .003) after one true mask on five real clips, and nothing over five rounds of
     # masks drawn by clicks (experiments/results/correction_steps.json).

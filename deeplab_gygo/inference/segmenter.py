@@ -191,15 +191,20 @@ class DeepLabSegmenter(SegmenterBase):
         views = features[: len(propagation.views)]
         propagation.prepare(views, tracked, unguided=bool(two_passes))
         if close_up is not None:  # Small objects are seen at this size too.
-            close_up.prepare(features, tracked)
+            close_up.prepare(
+                features, tracked if self._needs_mask else replace(tracked, memory=None)
+            )
 
     def _work_at(self, geometry: Geometry) -> None:
         self._geometry = geometry
         scale = 0.0 if self._needs_mask else self.config.zero_shot_tta_scale
         self._propagation = Propagation(self._network, self.config, geometry, self._guide, scale)
         self._close_up = None
-        if self._needs_mask and self.enlarges:
-            self._close_up = CloseUp(self._network, self.config, geometry, self._guide)
+        if self.enlarges:
+            guide = self._guide
+            if not self._needs_mask and self._parent.config.guide:
+                guide = "previous"  # What was found in the frame.
+            self._close_up = CloseUp(self._network, self.config, geometry, guide)
 
     def begin_all(
         self,
@@ -326,7 +331,7 @@ class DeepLabSegmenter(SegmenterBase):
         if one_pass or not self._parent.config.memory:
             yield from super()._without_mask(sequence, start, frames, store)
             return
-        two_pass = TwoPassSegmenter(self._network, config, self._geometry)
+        two_pass = TwoPassSegmenter(self._network, config, self._geometry, self._close_up)
         with closing(sequence.preview(start)) as preview:
             for prediction in two_pass.run(frames, preview, self._checked_image, store):
                 self.adaptation = Adaptation(seconds=two_pass.seconds)

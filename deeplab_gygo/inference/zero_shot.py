@@ -20,6 +20,7 @@ from itertools import islice
 
 import numpy as np
 
+from deeplab_gygo.inference.close_up import CloseUp
 from deeplab_gygo.inference.components import main_component
 from deeplab_gygo.inference.confidence import expected_jaccard
 from deeplab_gygo.inference.config import OnlineConfig
@@ -88,13 +89,21 @@ class TwoPassSegmenter:
         network: Forward pass of the parent.
         config: Online options.
         geometry: Sizes of the frames.
+        close_up: Segments what the second pass found once more; None: it is the result.
 
     Attributes:
         seconds: Time of the first passes so far, decoding included.
     """
 
-    def __init__(self, network: ForwardPass, config: OnlineConfig, geometry: Geometry):
+    def __init__(
+        self,
+        network: ForwardPass,
+        config: OnlineConfig,
+        geometry: Geometry,
+        close_up: CloseUp | None = None,
+    ):
         self._network, self._config, self._geometry = network, config, geometry
+        self._close_up = close_up
         self._unguided = Propagation(network, config, geometry, "none", config.zero_shot_tta_scale)
         # The second view stabilizes independent frames and adds nothing with a guide. Without a
         # target model, as here, the guide `target` is `blend`: one fitted to predicted masks gains
@@ -203,6 +212,12 @@ class TwoPassSegmenter:
             probability = self._predict(chunk, index, chunk.tracked)
             confidence, seconds = chunk.tracked.confidence, time.monotonic() - clock
         chunk.images[index], chunk.unguided[index] = [], b""  # No longer needed.
+        if self._close_up is not None:
+            clock, found = time.monotonic(), [ObjectState(1, probability)]
+            refined = self._close_up.refine(frame.image, [probability], found, lambda _: None)
+            probability = refined[0]
+            confidence = expected_jaccard(probability, self._config.threshold)
+            seconds += time.monotonic() - clock
         mask = (probability > self._config.threshold).astype(np.uint8)
         return Prediction(frame.index, frame.name, probability, mask, seconds, confidence)
 

@@ -42,6 +42,9 @@ _STILL_BACKGROUND = 0.35  # probability, in ambiguous clips, of a background wit
 _STILL_TARGET = 0.3  # probability that this object is the target
 _CROSSING = 0.35  # probability that a distractor passes in front of or behind the target
 _CROSSING_TIME = (5.0, 18.0)  # frames until then
+_OTHER_SIZE = (
+    0.3  # least root of the area of an object that may be taken in, relative to the target
+)
 _CLUTTER = 0.35  # probability of several objects far smaller than the target
 _CLUTTER_COUNT = (2, 6)
 _CLUTTER_SHARE = (0.02, 0.10)  # fraction of the target's area
@@ -63,11 +66,14 @@ class ComposedClip:
         masks: uint8 [height, width], 0 or 1, the visible part of the target. At time 0 that is a
             good part of it; at other times it may be occluded or gone.
         salient: Whether the target is identified by every one of the images alone.
+        others: The same for another object that does not look like the target, at the times at
+            which it was requested; empty without one.
     """
 
     images: list[np.ndarray | None]
     masks: list[np.ndarray]
     salient: bool
+    others: list[np.ndarray]
 
 
 class Composer:
@@ -110,6 +116,7 @@ class Composer:
         times: Sequence[float],
         *,
         masks_only: Collection[int] = (),
+        other_at: Collection[int] = (),
     ) -> ComposedClip:
         """Composes a clip.
 
@@ -120,6 +127,7 @@ class Composer:
             rng: Random generator.
             times: Times, frames, in any order, also negative. The target is visible at time 0.
             masks_only: Positions in `times` of which only the mask is needed, which saves time.
+            other_at: Positions in `times` at which the mask of another object is wanted.
 
         Raises:
             UsageError: There is no time, `masks_only` is no position of `times`, or many scenes in
@@ -140,7 +148,9 @@ class Composer:
             masks.append(mask)
         # Where the target is hidden, another object would be taken for it.
         unique = len(scene.objects) == 1 or all(mask.any() for mask in masks)
-        return ComposedClip(images, masks, not ambiguous and unique)
+        other = _other_object(scene, rng) if other_at else None
+        others = [] if other is None else [scene.mask(times[at], other) for at in other_at]
+        return ComposedClip(images, masks, not ambiguous and unique, others)
 
     def _visible_scene(self, ambiguous: bool, rng: np.random.Generator) -> Scene:
         """Samples scenes until the target of one is sufficiently visible at time 0."""
@@ -268,6 +278,20 @@ class Composer:
         occluder = replace(occluder, pose=replace(occluder.pose, center=center), shadow=None)
         position = target.pose.center + rng.uniform(-0.45, 0.45, 2) * root
         return [aim_at(occluder, position, rng.uniform(*_OCCLUDER_TIME))]
+
+
+def _other_object(scene: Scene, rng: np.random.Generator) -> int | None:
+    """Samples an object that is neither far smaller than the target nor of the same image."""
+    if scene.target == TARGET_IN_BACKGROUND:
+        return None
+    target = scene.objects[scene.target]
+    others = [
+        number
+        for number, item in enumerate(scene.objects)
+        if item.appearance.first is not target.appearance.first
+        and item.root_area > _OTHER_SIZE * target.root_area
+    ]
+    return others[int(rng.integers(len(others)))] if others else None
 
 
 def _with_crossings(

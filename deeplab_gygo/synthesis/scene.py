@@ -199,20 +199,26 @@ class Scene:
         alpha = alpha_on_canvas(layers[self.target], size)
         return image, visible_mask(alpha, layers[self.target + 1 :])
 
-    def mask(self, time: float) -> np.ndarray:
-        """Returns the mask of `render` without rendering the image, uint8 [height, width]."""
+    def mask(self, time: float, number: int | None = None) -> np.ndarray:
+        """Returns the mask of `render` without rendering the image, uint8 [height, width].
+
+        Args:
+            time: Frames.
+            number: Index of an object whose visible part is wanted; None: the target.
+        """
+        number = self.target if number is None else number
         camera, size = self.camera.at(time), self.background.size
 
         def layer_of(item: SceneObject) -> Layer | None:
             return item.layer(time, camera, self.shutter, size, alpha_only=True)
 
-        if self.target == TARGET_IN_BACKGROUND:
+        if number == TARGET_IN_BACKGROUND:
             alpha = self.background.object_mask(camera) * 255
         else:
-            alpha = alpha_on_canvas(layer_of(self.objects[self.target]), size)
+            alpha = alpha_on_canvas(layer_of(self.objects[number]), size)
         if not alpha.any():
             return alpha
-        return visible_mask(alpha, [layer_of(item) for item in self.objects[self.target + 1 :]])
+        return visible_mask(alpha, [layer_of(item) for item in self.objects[number + 1 :]])
 
     def target_area(self, time: float) -> float:
         """Estimates the area of the whole target, occluded or not, square pixels."""

@@ -31,6 +31,7 @@ SHORT_SIDE = 400
 MAX_FRAME_DISTANCE = 25
 """Maximum distance between the two frames of a clip, frames."""
 
+_TAKEN_IN = 0.5  # probability that the previous masks of a composed clip show another object too
 _EMPTY_SHARE = 0.03  # fraction of the samples of a video source that may lack the object
 
 
@@ -280,6 +281,10 @@ class StillsSource:
 class ComposeSource:
     """Synthetic clips.
 
+    Something that touches the object may be taken into a mask; from there it would be followed
+    like the object. Where the previous mask follows the object, it therefore shows another object
+    too in a part of the clips, which is to be left out again.
+
     Args:
         composer: Composer of the clips.
         max_frame_distance: Maximum distance between the two frames, frames.
@@ -297,8 +302,15 @@ class ComposeSource:
         other = float(rng.uniform(1.0, self._max_frame_distance))
         gaps = rng.uniform(0.5, 2.0, 2)
         times = [0.0, other, -float(gaps[0]), other + float(gaps[1])]
-        clip = self._composer.compose_clip(rng, times, masks_only=() if self._follow else (2, 3))
+        clip = self._composer.compose_clip(
+            rng,
+            times,
+            masks_only=() if self._follow else (2, 3),
+            other_at=(2, 3) if self._follow else (),
+        )
         images, masks = clip.images, list(clip.masks)
+        if clip.others and rng.random() < _TAKEN_IN:
+            masks[2:] = map(np.maximum, masks[2:], clip.others)
         if self._follow:
             masks[2:] = map(_followed, masks[2:], images[2:], images[:2])
         first, second = (ClipFrame(images[i], masks[i], masks[i + 2]) for i in (0, 1))

@@ -135,6 +135,23 @@ def test_masks_only_skips_images_and_keeps_masks(composing_material):
             assert np.count_nonzero(first != second) <= 0.01 * max(first.sum(), 100)
 
 
+def test_another_object_is_beside_the_target_and_not_its_twin(composing_material):
+    composer = _composer(composing_material, ambiguous=1.0)
+    clips = _clips(composer, 40, other_at=(1, 2))
+    shown = [clip for clip in clips if clip.others]
+    assert 10 < len(shown) < 40, "an object of the background or among twins alone has no other"
+    for clip in shown:
+        assert len(clip.others) == 2
+        for mask, other in zip(clip.masks[1:], clip.others, strict=True):
+            assert other.shape == SIZE and other.dtype == np.uint8 and other.max() <= 1
+            assert not (mask & other).sum() > 0.1 * max(1, mask.sum())
+    assert np.mean([clip.others[0].any() for clip in shown]) > 0.7
+    plain = _clips(composer, 40)
+    assert all(clip.others == [] for clip in plain)
+    for one, other in zip(clips, plain, strict=True):
+        np.testing.assert_array_equal(one.images[2], other.images[2])
+
+
 def test_scene_does_not_depend_on_the_requested_times(composing_material):
     composer = _composer(composing_material, ambiguous=0.5)
     for one, other in zip(

@@ -211,10 +211,11 @@ def test_a_still_is_both_frames_without_a_neighbor_mask(tmp_path):
 class _Composer:
     """Records the requested times."""
 
-    def compose_clip(self, rng, times, masks_only=()):
+    def compose_clip(self, rng, times, masks_only=(), other_at=()):
+        assert not other_at
         self.times, self.masks_only = times, masks_only
         masks = [np.full((4, 4), index, np.uint8) for index in range(len(times))]
-        return SimpleNamespace(images=masks[:2], masks=masks, salient=False)
+        return SimpleNamespace(images=masks[:2], masks=masks, salient=False, others=[])
 
 
 def test_a_synthetic_clip_has_two_frames_and_their_neighbor_masks():
@@ -238,17 +239,41 @@ def test_the_neighboring_mask_of_a_synthetic_clip_moves_with_its_object(follow, 
     texture = np.random.default_rng(0).integers(0, 256, (96, 160, 3), np.uint8)
     texture = cv2.GaussianBlur(texture, (0, 0), 2)
 
-    def compose_clip(rng, times, masks_only=()):
+    def compose_clip(rng, times, masks_only=(), other_at=()):
         offsets = [0, 0, 12, 12]
         images = [np.roll(texture, offset, axis=1) for offset in offsets]
         images = [None if i in masks_only else image for i, image in enumerate(images)]
         masks = [np.roll(_square((96, 160)), offset, axis=1) for offset in offsets]
-        return SimpleNamespace(images=images, masks=masks, salient=False)
+        return SimpleNamespace(images=images, masks=masks, salient=False, others=[])
 
     source = ComposeSource(SimpleNamespace(compose_clip=compose_clip), follow=follow)
     for frame in source.sample(np.random.default_rng(0)).frames:
         columns = [np.flatnonzero(m.any(axis=0)) for m in (frame.mask, frame.neighbor_mask)]
         assert abs(columns[1].mean() - columns[0].mean() - shift) < 1
+
+
+def test_previous_masks_of_some_synthetic_clips_have_taken_in_another_object():
+    image = cv2.GaussianBlur(
+        np.random.default_rng(0).integers(0, 256, (96, 160, 3), np.uint8), (0, 0), 2
+    )
+    target = _square((96, 160))
+    other = np.roll(target, 60, axis=1)
+
+    def compose_clip(rng, times, masks_only, other_at):
+        others = [other for _ in other_at]
+        return SimpleNamespace(images=[image] * 4, masks=[target] * 4, salient=False, others=others)
+
+    source = ComposeSource(SimpleNamespace(compose_clip=compose_clip))
+    clips = [source.sample(np.random.default_rng(seed)) for seed in range(40)]
+    taken_in = []
+    for clip in clips:
+        shown = {bool(frame.neighbor_mask[other == 1].mean() > 0.9) for frame in clip.frames}
+        assert len(shown) == 1, "in both frames or in none"
+        taken_in.append(shown.pop())
+        for frame in clip.frames:
+            assert frame.neighbor_mask[target == 1].mean() > 0.9
+            np.testing.assert_array_equal(frame.mask, target)
+    assert 10 <= sum(taken_in) <= 30
 
 
 def test_mix_samples_by_weight():

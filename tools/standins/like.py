@@ -82,7 +82,7 @@ def _sample_scene(
     starts, ends = _positions(layout, count, root, root * wide, size, rng)
     mirrored = rng.random() < 0.4
     objects = [
-        _sample_member(sprites[i], starts[i], (ends[i] - starts[i]) / end, root, mirrored, rng)
+        sample_member(sprites[i], starts[i], (ends[i] - starts[i]) / end, root, mirrored, rng)
         for i in range(count)
     ]
     # What stands lower in the picture is nearer: it is larger, in front, and moves more with the
@@ -141,7 +141,7 @@ def _positions(
     return places, ends
 
 
-def _sample_member(
+def sample_member(
     sprite: Sprite,
     start: np.ndarray,
     drift: np.ndarray,
