@@ -5,9 +5,9 @@
 
 `table` renders several similar products on one table; `like` composes like objects that occlude one
 another; `passing` an object that another one passes; `weak` objects that are in part hard to tell
-from the background, `small` objects of 9 to 22 pixels. The split has the name of the kind. Settings are chosen on seeds that nothing was
-trained on; table scenes of another seed are material for training too
-(experiments/parent_gpu.yaml).
+from the background, `small` objects of 9 to 22 pixels. The split has the name of the kind. Settings
+are chosen on seeds that nothing was trained on; table scenes of another seed are material for
+training too (experiments/parent_gpu.yaml).
 """
 
 from __future__ import annotations

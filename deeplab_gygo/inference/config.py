@@ -44,8 +44,7 @@ class OnlineConfig:
             whichever comes first. 0: no limit. On the command line, `--seconds` without `--steps`
             lifts the limit of steps.
         size: Short side of the frames, and of the close-ups of the objects in them, as the network
-            sees them, pixels; smaller frames keep their size. 0: 320, in `zero-shot`, which has no
-            close-ups, 360.
+            sees them, pixels; smaller frames keep their size. 0: 320, in `zero-shot` 360.
         num_views: Number of augmented views of the annotated frame, used for fine-tuning and to
             fit the target model.
         learning_rate: Peak learning rate of ASPP and decoder (Adam, cosine decay).
@@ -89,7 +88,8 @@ class OnlineConfig:
     # Of frames and close-ups: experiments/results/close_up_choices.json.
     CLOSE_UP_SIZE: ClassVar[int] = 320
     # Of frames alone: experiments/results/online_choices.json (480 and 400 against 360 without
-    # fine-tuning; 480 against 400 with it, too slow for what it gained).
+    # fine-tuning; 480 against 400 with it, too slow for what it gained). `DEFAULT_SIZE` is that of
+    # zero-shot too, with close-ups (320 in experiments/results/parent_passing_choices.json).
     FINE_TUNE_SIZE: ClassVar[int] = 416
     DEFAULT_SIZE: ClassVar[int] = 360
     # Lucid Data Dreaming (Khoreva et al., 2017) on half of the views: object on another position.

@@ -5,8 +5,10 @@ import pytest
 
 from deeplab_gygo.inference import initializer
 from deeplab_gygo.inference.config import OnlineConfig
+from deeplab_gygo.inference.propagation import Propagation
 from deeplab_gygo.inference.segmenter import DeepLabSegmenter
 from deeplab_gygo.inference.zoom import CLOSE_MARGIN, CLOSE_SCALE, Window
+from deeplab_gygo.io.array_sequence import ArraySequence
 from deeplab_gygo.io.sequence import Frame
 
 FRAME, VIEW = (240, 320), (192, 256)
@@ -75,6 +77,34 @@ def test_the_network_sees_the_window_with_what_was_found_in_the_whole_frame(pare
     assert (prediction.mask > 0).mean() == pytest.approx(1 / window.zoom**2, rel=0.05)
     assert prediction.probability.max() == pytest.approx(0.7, abs=1e-3)
     assert segmenter._objects[0].probability is not found
+
+
+@pytest.mark.parametrize("anchors", [0, 2])
+def test_zero_shot_has_close_ups_guided_by_what_was_found(parent, monkeypatch, anchors):
+    mask = _box(100, 80, 60, 110)
+    segmenter = _segmenter(parent, mode="zero-shot", zero_shot_anchor_frames=anchors)
+    found = np.where(mask, 0.9, 0.1).astype(np.float32)
+    guided, whole = [], Propagation.probability
+
+    def probability(self, features, tracked, *arguments, **options):
+        if self.geometry.frame == FRAME:
+            return found
+        guided.append((self._guide, tracked))
+        return whole(self, features, tracked, *arguments, **options)
+
+    monkeypatch.setattr(Propagation, "probability", probability)
+    clip = ArraySequence([_frame(index, mask).image for index in range(3)])
+    predictions = list(segmenter.run(clip))
+    assert len(guided) == 3
+    for guide, seen in guided:
+        assert guide == "previous" and seen.memory is None and seen.target_model is None
+        assert (seen.probability > 0.5).mean() == pytest.approx(
+            60 / 110 * 240 / 320 / CLOSE_MARGIN**2, rel=0.05
+        )
+    window = Window(FRAME, VIEW).close_to(mask)
+    outside = window.paste(np.ones(VIEW, np.float32)) == 0
+    for prediction in predictions:
+        assert not prediction.probability[outside].any()
 
 
 def test_an_object_that_fills_the_frame_is_segmented_once(parent):

@@ -68,9 +68,9 @@ def _frames(levels: list[int]) -> list[Frame]:
     return frames
 
 
-def _run(levels: list[int], store=None) -> tuple[list[Prediction], _Network]:
+def _run(levels: list[int], store=None, close_up=None) -> tuple[list[Prediction], _Network]:
     network, frames = _Network(), _frames(levels)
-    segmenter = TwoPassSegmenter(network, CONFIG, Geometry.fit(SIZE, 480, 16))
+    segmenter = TwoPassSegmenter(network, CONFIG, Geometry.fit(SIZE, 480, 16), close_up)
 
     def read(frame: Frame) -> np.ndarray:
         network.seen.append(frame.index)
@@ -147,6 +147,36 @@ def _stop(monkeypatch, name, count, run) -> list[int]:
         patched.setattr(FrameStore, name, stopping)
         run()
     return kept
+
+
+class _CloseUp:
+    """Finds the left half of what was found, and records it."""
+
+    def __init__(self):
+        self.found, self.images = [], []
+
+    def refine(self, image, planes, objects, activate):
+        ((plane,), (tracked,)) = planes, objects
+        assert tracked.close_memory is None and tracked.target_model is None
+        self.found.append(plane)
+        self.images.append(image)
+        refined = plane.copy()
+        refined[:, 32:] = 0
+        return [refined]
+
+
+@pytest.mark.parametrize("levels", [[118, 200, 118, 118], [240, 110, 118, 100, 120, 240]])
+def test_the_close_up_is_the_result_and_the_next_frame_does_not_start_from_it(levels):
+    whole, close_up = _run(levels)[0], _CloseUp()
+    predictions, _ = _run(levels, close_up=close_up)
+    assert len(close_up.found) == len(levels)
+    for index, (one, other) in enumerate(zip(whole, predictions, strict=True)):
+        np.testing.assert_array_equal(close_up.found[index], one.probability)
+        np.testing.assert_array_equal(close_up.images[index], _frames(levels)[index].image)
+        np.testing.assert_array_equal(other.mask[:, :32], one.mask[:, :32])
+        assert not other.mask[:, 32:].any()
+    assert any(one.mask[:, 32:].any() for one in whole)
+    assert [p.confidence for p in whole] != [p.confidence for p in predictions]
 
 
 def test_anchors_are_the_most_confident_frames_at_a_distance():
