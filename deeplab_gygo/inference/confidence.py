@@ -9,10 +9,10 @@ import numpy as np
 EMPTY = 0.5
 """Confidence of an empty mask without any suspected pixel: the object is absent, or was missed."""
 
-DOUBTFUL = 0.92
+DOUBTFUL = 0.94
 """Confidence below which a frame is named for review. Of the thresholds in
-experiments/results/propagation_choices.json the one that finds frames of J below .8 best: with
-precision .74 and recall .77 in one-shot, .84 and .72 after fine-tuning."""
+experiments/results/parent_passing_choices.json (`doubtful`) the one that finds frames of J below .8
+best; most of those that it names are such frames."""
 
 
 def expected_jaccard(probability: np.ndarray, threshold: float = 0.5) -> float:

@@ -42,9 +42,7 @@ _STILL_BACKGROUND = 0.35  # probability, in ambiguous clips, of a background wit
 _STILL_TARGET = 0.3  # probability that this object is the target
 _CROSSING = 0.35  # probability that a distractor passes in front of or behind the target
 _CROSSING_TIME = (5.0, 18.0)  # frames until then
-_OTHER_SIZE = (
-    0.3  # least root of the area of an object that may be taken in, relative to the target
-)
+_OTHER_SIZE = 0.3  # least root of the area of another object, relative to that of the target
 _CLUTTER = 0.35  # probability of several objects far smaller than the target
 _CLUTTER_COUNT = (2, 6)
 _CLUTTER_SHARE = (0.02, 0.10)  # fraction of the target's area
@@ -66,8 +64,8 @@ class ComposedClip:
         masks: uint8 [height, width], 0 or 1, the visible part of the target. At time 0 that is a
             good part of it; at other times it may be occluded or gone.
         salient: Whether the target is identified by every one of the images alone.
-        others: The same for another object that does not look like the target, at the times at
-            which it was requested; empty without one.
+        others: The same for another object, which is not of the same image as the target, at the
+            times at which it was requested; empty without one.
     """
 
     images: list[np.ndarray | None]

@@ -151,7 +151,7 @@ class TestClip:
         assert "frame-6" in page.ids
         assert {link["href"] for link in page.all("a")} == {"#frame-6", "masks/", "run.json"}
         (chart,) = page.all("svg")
-        assert chart["role"] == "img" and "lowest 0.71; 3 below 0.92" in chart["aria-label"]
+        assert chart["role"] == "img" and "lowest 0.71; 3 below 0.94" in chart["aria-label"]
         marks = [path for path in page.all("path") if path.get("class") == "mark"]
         assert len(marks) == 3
 
@@ -346,7 +346,7 @@ def batch(tmp_path):
     frames = make_frames(tmp_path / "frames", 8)
     names = [f"{index:05d}" for index in range(8)]
     out = tmp_path / "out"
-    quality = {"good": 0.97, "a/bad": 0.8, "fair": 0.93, "unknown": 0.85}
+    quality = {"good": 0.97, "a/bad": 0.8, "fair": 0.95, "unknown": 0.85}
     for name, value in quality.items():
         confidence = dict.fromkeys(names[1:], value)
         write_result(out / name, names, confidence=confidence, source=frames, name=name)
@@ -443,7 +443,7 @@ class TestCurve:
             (500.0, 200.0, "00001"), (1000.0, 100.0, "00002"),
         ]  # fmt: skip
         assert [label for _, label in made.y_ticks] == ["0.80", "0.85", "0.90", "0.95", "1.00"]
-        assert made.threshold == pytest.approx(80)
+        assert made.threshold == pytest.approx(60)
 
     def test_a_value_that_is_missing_interrupts_the_curve(self):
         assert self.draw([0.9, math.nan, 0.9, 0.9]).path.count("M") == 2
