@@ -283,11 +283,13 @@ def _other_object(scene: Scene, rng: np.random.Generator) -> int | None:
     if scene.target == TARGET_IN_BACKGROUND:
         return None
     target = scene.objects[scene.target]
+    image = target.appearance.first.rgba
     others = [
         number
         for number, item in enumerate(scene.objects)
-        if item.appearance.first is not target.appearance.first
-        and item.root_area > _OTHER_SIZE * target.root_area
+        if item.root_area > _OTHER_SIZE * target.root_area
+        # By content: a sprite that left the cache is another array when it is read again.
+        and not np.array_equal(item.appearance.first.rgba, image)
     ]
     return others[int(rng.integers(len(others)))] if others else None
 

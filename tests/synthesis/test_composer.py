@@ -164,11 +164,12 @@ def test_scene_does_not_depend_on_the_requested_times(composing_material):
 
 def test_clips_are_deterministic_whatever_cache_and_threads(composing_material):
     def compose(seed, composer):
-        clip = composer.compose_clip(np.random.default_rng(seed), TIMES)
-        return [*clip.images, *clip.masks]
+        clip = composer.compose_clip(np.random.default_rng(seed), TIMES, other_at=(1, 2))
+        return [*clip.images, *clip.masks, *clip.others]
 
     fresh = _composer(composing_material, ambiguous=0.5, cache=MemoryCache(0))
     alone = [compose(seed, fresh) for seed in range(16)]
+    assert len({len(clip) for clip in alone}) == 2, "with another object and without"
     shared = _composer(composing_material, ambiguous=0.5, cache=MemoryCache(60_000))
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda seed: compose(seed, shared), range(16)))
